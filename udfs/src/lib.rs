@@ -1,0 +1,1 @@
+//! Differentially private aggregates, release, masks and pseudonyms for Apache DataFusion.
