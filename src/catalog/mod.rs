@@ -1,0 +1,1 @@
+//! Tables, roles and settings, kept in the state file.

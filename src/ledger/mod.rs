@@ -1,0 +1,1 @@
+//! What was spent, what was asked, what was answered.

@@ -1,0 +1,89 @@
+//! Changes an administrator makes, one statement each. `Policies::apply` is pure: it validates and returns the next value.
+
+use std::collections::BTreeSet;
+
+use super::{Bounds, Class, Column, Location, RoleName, UniqueKey, Verifier};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    CreateRole {
+        name: RoleName,
+        login: bool,
+        createrole: bool,
+        verifier: Option<Verifier>,
+        valid_until: Option<i64>,
+        member_of: BTreeSet<RoleName>,
+    },
+    AlterRole {
+        name: RoleName,
+        login: Option<bool>,
+        verifier: Option<Verifier>,
+        valid_until: Option<i64>,
+    },
+    DropRole {
+        name: RoleName,
+        if_exists: bool,
+    },
+    GrantRole {
+        role: RoleName,
+        to: RoleName,
+    },
+    RevokeRole {
+        role: RoleName,
+        from: RoleName,
+    },
+    /// `columns`: `None` for the whole table.
+    GrantSelect {
+        table: String,
+        columns: Option<BTreeSet<String>>,
+        to: RoleName,
+    },
+    RevokeSelect {
+        table: String,
+        columns: Option<BTreeSet<String>>,
+        from: RoleName,
+    },
+    /// `value`: `None` resets to the default.
+    SetSystem {
+        name: String,
+        value: Option<String>,
+    },
+    SetRole {
+        role: RoleName,
+        name: String,
+        value: Option<String>,
+    },
+    CreateTable {
+        name: String,
+        location: Location,
+        columns: Vec<Column>,
+        unique_keys: Vec<UniqueKey>,
+        if_not_exists: bool,
+    },
+    DropTable {
+        name: String,
+        if_exists: bool,
+    },
+    /// `person_key`, `privacy_policy`, `public`, `max_rows_per_person`, `max_groups_per_person`; `None` resets.
+    AlterTable {
+        name: String,
+        options: Vec<(String, Option<String>)>,
+    },
+    /// `class`, `lower`, `upper`; `None` resets.
+    AlterColumn {
+        table: String,
+        column: String,
+        options: Vec<(String, Option<String>)>,
+    },
+    AddUniqueKey {
+        table: String,
+        key: UniqueKey,
+    },
+}
+
+/// What `ALTER TABLE … ALTER COLUMN … SET (…)` came to, for the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnOptions {
+    pub class: Option<Class>,
+    pub bounds: Option<Bounds>,
+}

@@ -1,0 +1,79 @@
+//! Registered tables: where they lie, whose rows they hold, what their columns may be used for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bounds, Class};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    Parquet,
+    Csv,
+}
+
+/// Where a table's files are and how to read them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    pub format: Format,
+    /// A path or URL of one file or of a folder (ends in `/`).
+    pub url: String,
+    /// `OPTIONS (…)`: header, delimiter, timestamp_format, …
+    pub options: BTreeMap<String, String>,
+}
+
+/// Who may be behind a table's rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Nothing decided yet: nobody can read it.
+    Unclassified,
+    /// Holds no data about persons.
+    Public,
+    /// Every row belongs to the person named by `person_key`, under the budget of `policy`.
+    Protected { policy: String, person_key: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    /// Arrow data type, as `DataType` displays and parses it.
+    pub data_type: String,
+    pub nullable: bool,
+    pub class: Option<Class>,
+    pub bounds: Option<Bounds>,
+}
+
+/// `PRIMARY KEY` or `UNIQUE`. Declared keys are proofs (one row per person), so they are checked against the data
+/// before they are relied on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UniqueKey {
+    pub columns: Vec<String>,
+    pub primary: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    pub name: String,
+    pub location: Location,
+    pub columns: Vec<Column>,
+    pub unique_keys: Vec<UniqueKey>,
+    pub access: Access,
+    /// At most this many rows of one person count. `None`: 1 where the person key is unique, else undecided.
+    pub max_rows_per_person: Option<u64>,
+    /// At most this many groups one person may reach. `None`: as `max_rows_per_person`.
+    pub max_groups_per_person: Option<u64>,
+}
+
+impl Table {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    pub fn is_unique(&self, columns: &[&str]) -> bool {
+        self.unique_keys.iter().any(|key| {
+            key.columns
+                .iter()
+                .all(|column| columns.contains(&column.as_str()))
+        })
+    }
+}

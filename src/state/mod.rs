@@ -1,0 +1,1 @@
+//! The one SQLite file behind roles, policies, ledger and log.
