@@ -29,11 +29,10 @@ pub struct Limits {
 
 impl Limits {
     pub fn new(settings: &Settings) -> Result<Self> {
-        let epsilon = |value| Epsilon::new(value).map_err(|_| Error::internal());
         Ok(Self {
-            budget_epsilon: epsilon(settings.budget_epsilon)?,
-            budget_delta: Delta::new(settings.budget_delta).map_err(|_| Error::internal())?,
-            principal_budget_epsilon: epsilon(settings.principal_budget_epsilon)?,
+            budget_epsilon: Epsilon::new(settings.budget_epsilon)?,
+            budget_delta: Delta::new(settings.budget_delta)?,
+            principal_budget_epsilon: Epsilon::new(settings.principal_budget_epsilon)?,
             window_seconds: settings.window_seconds,
         })
     }

@@ -214,10 +214,8 @@ fn one_per_policy(charges: Vec<Charge>) -> Result<BTreeMap<String, Price>> {
         let sum = match sums.get(&policy) {
             None => price,
             Some(held) => Price {
-                rho: Rho::new(budget::add_up(held.rho.get(), price.rho.get()))
-                    .map_err(|_| Error::internal())?,
-                delta: Delta::new(budget::add_up(held.delta.get(), price.delta.get()))
-                    .map_err(|_| Error::internal())?,
+                rho: Rho::new(budget::add_up(held.rho.get(), price.rho.get()))?,
+                delta: Delta::new(budget::add_up(held.delta.get(), price.delta.get()))?,
             },
         };
         sums.insert(policy, sum);

@@ -14,6 +14,8 @@ mod role;
 mod scram;
 mod separation;
 mod settings;
+#[cfg(test)]
+mod settings_tests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -82,14 +84,15 @@ impl Policies {
 
     /// Who `role` acts as, through every membership; `None` when there is no such role.
     pub fn principal(&self, role: &str) -> Option<Principal> {
-        let own = self.roles.get(role)?;
+        self.roles.get(role)?;
         let roles = self.memberships(role);
         let mut capabilities: BTreeSet<Capability> = role::BUILT_IN_GROUPS
             .iter()
             .filter(|(group, _)| roles.contains(*group))
             .map(|(_, capability)| *capability)
             .collect();
-        if own.createrole {
+        let createrole = |name: &RoleName| self.roles.get(name).is_some_and(|role| role.createrole);
+        if roles.iter().any(createrole) {
             capabilities.extend([Capability::ManageRoles, Capability::Administer]);
         }
         Some(Principal {
