@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::policy::UniqueKey;
+use crate::policy::{Column, Format, Location, UniqueKey};
 
 async fn open(path: &Path) -> Catalog {
     let state = State::open(path).unwrap();
@@ -22,6 +22,30 @@ fn role(name: &str) -> Change {
         verifier: None,
         valid_until: None,
         member_of: BTreeSet::from(["insights_analyst".to_owned()]),
+    }
+}
+
+fn table(name: &str) -> Change {
+    let column = |name: &str| Column {
+        name: name.to_owned(),
+        data_type: "Float64".to_owned(),
+        nullable: true,
+        class: None,
+        bounds: None,
+    };
+    Change::CreateTable {
+        name: name.to_owned(),
+        location: Location {
+            format: Format::Csv,
+            url: "/data/t/".to_owned(),
+            options: [("delimiter".to_owned(), ";".to_owned())].into(),
+        },
+        columns: vec![column("a"), column("b")],
+        unique_keys: vec![UniqueKey {
+            columns: vec!["a".to_owned()],
+            primary: true,
+        }],
+        if_not_exists: false,
     }
 }
 
@@ -89,6 +113,7 @@ async fn a_change_survives_a_restart_and_a_refusal_leaves_nothing() {
     drop(catalog);
     let catalog = open(&path).await;
     assert_eq!(catalog.policies(), before);
+    catalog.refresh().await.unwrap();
     assert_eq!(before.settings.min_group_size, 15);
     let said: Vec<String> = changes(&catalog)
         .await
@@ -96,6 +121,57 @@ async fn a_change_survives_a_restart_and_a_refusal_leaves_nothing() {
         .map(|row| row.2)
         .collect();
     assert_eq!(said, ["first start", "CREATE ROLE ana", "ALTER SYSTEM"]);
+}
+
+#[tokio::test]
+async fn everything_about_a_table_comes_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let catalog = open(&path).await;
+    let actor = admin(&catalog);
+    let name = "t".to_owned();
+    let option = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    for change in [
+        table("t"),
+        Change::AlterTable {
+            name: name.clone(),
+            options: vec![
+                option("person_key", "a"),
+                option("max_rows_per_person", "53"),
+            ],
+        },
+        Change::AlterColumn {
+            table: name.clone(),
+            column: "b".to_owned(),
+            options: vec![
+                option("class", "measure"),
+                option("lower", "0.1"),
+                option("upper", "1234567.000000123"),
+            ],
+        },
+        role("ana"),
+        Change::GrantSelect {
+            table: name.clone(),
+            columns: Some(BTreeSet::from(["b".to_owned()])),
+            to: "ana".to_owned(),
+        },
+    ] {
+        catalog.apply(&actor, change, "…").await.unwrap();
+    }
+    let before = catalog.policies();
+    drop(catalog);
+    let catalog = open(&path).await;
+    assert_eq!(catalog.policies(), before);
+
+    let key = before.tables["t"].unique_keys[0].clone();
+    catalog.record_verified_key("t", &key, "one").await.unwrap();
+    let drop = Change::DropTable {
+        name,
+        if_exists: false,
+    };
+    catalog.apply(&actor, drop, "DROP TABLE").await.unwrap();
+    assert!(catalog.policies().grants.is_empty());
+    assert!(!catalog.key_is_verified("t", &key, "one").await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

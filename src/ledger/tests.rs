@@ -316,7 +316,7 @@ async fn the_chain_shows_rows_that_were_changed_removed_or_cut_off() {
             2,
         ),
         (
-            "UPDATE query_log SET charges = '[]' WHERE id = 3",
+            "UPDATE query_log SET charges = '[ ]' WHERE id = 3",
             "query_log",
             3,
         ),

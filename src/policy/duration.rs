@@ -79,7 +79,7 @@ pub(super) fn show_timeout(milliseconds: u64) -> String {
     ];
     units
         .into_iter()
-        .find(|(size, _)| milliseconds % size == 0)
+        .find(|(size, _)| milliseconds.is_multiple_of(*size))
         .map(|(size, unit)| format!("{}{unit}", milliseconds / size))
         .unwrap_or_else(|| format!("{milliseconds}ms"))
 }

@@ -14,8 +14,6 @@ mod role;
 mod scram;
 mod separation;
 mod settings;
-#[cfg(test)]
-mod settings_tests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -108,6 +106,25 @@ impl Policies {
         let role = self.roles.get(user).filter(|role| role.login)?;
         let valid = role.valid_until.is_none_or(|until| now < until);
         role.verifier.as_ref().filter(|_| valid)
+    }
+
+    /// The settings that a session of `login` begins with: the system's, moved by its own `ALTER ROLE … SET` where that is
+    /// still allowed. A cap that was lowered since counts for what was set before.
+    pub fn session_settings(&self, login: &str) -> Settings {
+        let own = self.roles.get(login).map(|role| &role.settings);
+        let mut settings = self.settings.clone();
+        for (name, value) in own.into_iter().flatten() {
+            if let Some(setting) = Setting::by_name(name)
+                && self
+                    .settings
+                    .session_setting_allowed(setting, value)
+                    .is_ok()
+                && let Ok(moved) = settings.set(setting, value)
+            {
+                settings = moved;
+            }
+        }
+        settings
     }
 
     /// The policies that hold a table: one budget each.

@@ -1,148 +1,6 @@
-//! Laws of the policies: who may change what, what is refused, and that a refusal changes nothing.
-
-use std::collections::BTreeSet;
+//! Laws of roles and grants: who may change what, what is refused, and that a refusal changes nothing.
 
 use super::*;
-use crate::error::SqlState;
-
-fn role(name: &str, member_of: &[&str]) -> Change {
-    Change::CreateRole {
-        name: name.to_owned(),
-        login: true,
-        createrole: false,
-        verifier: None,
-        valid_until: None,
-        member_of: member_of.iter().map(|group| (*group).to_owned()).collect(),
-    }
-}
-
-fn group(name: &str) -> Change {
-    Change::CreateRole {
-        name: name.to_owned(),
-        login: false,
-        createrole: false,
-        verifier: None,
-        valid_until: None,
-        member_of: BTreeSet::new(),
-    }
-}
-
-fn grant(role: &str, to: &str) -> Change {
-    Change::GrantRole {
-        role: role.to_owned(),
-        to: to.to_owned(),
-    }
-}
-
-fn select(table: &str, columns: Option<&[&str]>, to: &str) -> Change {
-    Change::GrantSelect {
-        table: table.to_owned(),
-        columns: columns.map(|columns| columns.iter().map(|c| (*c).to_owned()).collect()),
-        to: to.to_owned(),
-    }
-}
-
-fn revoke(table: &str, columns: Option<&[&str]>, from: &str) -> Change {
-    Change::RevokeSelect {
-        table: table.to_owned(),
-        columns: columns.map(|columns| columns.iter().map(|c| (*c).to_owned()).collect()),
-        from: from.to_owned(),
-    }
-}
-
-fn options(options: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
-    options
-        .iter()
-        .map(|(name, value)| {
-            let value = (*value != "RESET").then(|| (*value).to_owned());
-            ((*name).to_owned(), value)
-        })
-        .collect()
-}
-
-fn alter(table: &str, set: &[(&str, &str)]) -> Change {
-    Change::AlterTable {
-        name: table.to_owned(),
-        options: options(set),
-    }
-}
-
-fn alter_column(column: &str, set: &[(&str, &str)]) -> Change {
-    Change::AlterColumn {
-        table: "person".to_owned(),
-        column: column.to_owned(),
-        options: options(set),
-    }
-}
-
-fn system(name: &str, value: &str) -> Change {
-    Change::SetSystem {
-        name: name.to_owned(),
-        value: (value != "RESET").then(|| value.to_owned()),
-    }
-}
-
-fn column(name: &str, data_type: &str) -> Column {
-    Column {
-        name: name.to_owned(),
-        data_type: data_type.to_owned(),
-        nullable: true,
-        class: None,
-        bounds: None,
-    }
-}
-
-fn person_table() -> Change {
-    Change::CreateTable {
-        name: "person".to_owned(),
-        location: Location {
-            format: Format::Parquet,
-            url: "person.parquet".to_owned(),
-            options: BTreeMap::new(),
-        },
-        columns: vec![
-            column("id", "Int64"),
-            column("name", "Utf8"),
-            column("salary", "Decimal128(10, 2)"),
-        ],
-        unique_keys: vec![],
-        if_not_exists: false,
-    }
-}
-
-fn apply(
-    policies: &Policies,
-    actor: &str,
-    change: Change,
-) -> Result<Policies, crate::error::Error> {
-    policies.apply(&policies.principal(actor).unwrap(), change)
-}
-
-/// admin, carol (insights_admin), ana (insights_analyst), otto (auditor), nemo (nothing), group team; table person.
-fn company() -> Policies {
-    let verifier = Verifier::mock(&[1; 32], "admin");
-    let mut policies = Policies::new_with_built_ins().with_bootstrap_account(verifier);
-    for change in [
-        role("carol", &["insights_admin"]),
-        role("ana", &["insights_analyst"]),
-        role("otto", &["auditor"]),
-        role("nemo", &[]),
-        group("team"),
-        person_table(),
-    ] {
-        policies = apply(&policies, "admin", change).unwrap();
-    }
-    policies
-}
-
-fn refused(policies: &Policies, actor: &str, change: Change, sqlstate: SqlState) {
-    let said = format!("{change:?}");
-    let before = policies.clone();
-    let refusal = apply(policies, actor, change).expect_err(&said);
-    assert_eq!(refusal.sqlstate, sqlstate, "{said}: {refusal}");
-    assert!(!refusal.message.ends_with('.'), "{refusal}");
-    assert_eq!(*policies, before);
-}
 
 #[test]
 fn capabilities_follow_membership_and_keep_duties_apart() {
@@ -432,155 +290,35 @@ fn everyone_may_change_their_own_password_and_nothing_else_of_themselves() {
 }
 
 #[test]
-fn a_table_is_unclassified_until_it_is_protected_or_public() {
+fn a_role_keeps_its_own_epsilon_up_to_the_cap_of_today() {
     let policies = company();
-    assert_eq!(policies.tables["person"].access, Access::Unclassified);
-    let protected = apply(&policies, "carol", alter("person", &[("person_key", "id")])).unwrap();
-    let table = &protected.tables["person"];
-    assert_eq!(table.protection(), Some(("people", "id")));
-    assert_eq!(table.column("id").unwrap().class, Some(Class::Identifier));
-    assert_eq!(table.rows_per_person(), None);
-    assert_eq!(protected.release_epoch, protected.epoch);
-    assert_eq!(
-        protected.policy_names(),
-        BTreeSet::from(["people".to_owned()])
-    );
-
-    let key = UniqueKey {
-        columns: vec!["id".to_owned()],
-        primary: true,
+    let own = |value: &str| Change::SetRole {
+        role: "ana".to_owned(),
+        name: "privacy.epsilon".to_owned(),
+        value: (value != "RESET").then(|| value.to_owned()),
     };
-    let add = Change::AddUniqueKey {
-        table: "person".to_owned(),
-        key,
-    };
-    let keyed = apply(&protected, "carol", add).unwrap();
-    assert_eq!(keyed.tables["person"].rows_per_person(), Some(1));
-
-    let invalid = SqlState::InvalidParameterValue;
-    refused(
-        &protected,
-        "carol",
-        alter("person", &[("public", "true")]),
-        invalid,
-    );
-    refused(
-        &protected,
-        "carol",
-        alter_column("id", &[("class", "attribute")]),
-        invalid,
-    );
-    refused(
-        &protected,
-        "carol",
-        alter_column("id", &[("class", "RESET")]),
-        invalid,
-    );
+    let set = apply(&policies, "carol", own("0.5")).unwrap();
+    assert_eq!(set.session_settings("ana").epsilon, 0.5);
+    assert_eq!(set.session_settings("nemo"), set.settings);
+    let lower = apply(&set, "carol", system("privacy.epsilon", "0.25")).unwrap();
+    assert_eq!(lower.session_settings("ana").epsilon, 0.25);
+    let reset = apply(&set, "carol", own("RESET")).unwrap();
+    assert_eq!(reset.session_settings("ana").epsilon, 1.0);
     refused(
         &policies,
         "carol",
-        alter("person", &[("privacy_policy", "staff")]),
-        invalid,
+        own("1.5"),
+        SqlState::InvalidParameterValue,
     );
-    let bare = alter("person", &[("person_key", "RESET"), ("public", "true")]);
-    refused(&protected, "carol", bare, invalid);
-    for value in ["0", "1000001", "-1", "1.5", "many"] {
-        let rows = alter("person", &[("max_rows_per_person", value)]);
-        refused(&protected, "carol", rows, invalid);
-    }
-    refused(
-        &protected,
-        "carol",
-        alter("person", &[("max_row", "1")]),
-        invalid,
-    );
-
-    let named = [
-        ("privacy_policy", "staff"),
-        ("person_key", "id"),
-        ("max_rows_per_person", "53"),
-    ];
-    let named = apply(&policies, "carol", alter("person", &named)).unwrap();
-    assert_eq!(named.tables["person"].protection(), Some(("staff", "id")));
-    assert_eq!(named.tables["person"].rows_per_person(), Some(53));
-}
-
-#[test]
-fn a_public_table_holds_public_columns_only() {
-    let policies = company();
-    let public = apply(&policies, "carol", alter("person", &[("public", "true")])).unwrap();
-    assert_eq!(public.tables["person"].access, Access::Public);
-    let invalid = SqlState::InvalidParameterValue;
-    refused(
-        &public,
-        "carol",
-        alter_column("name", &[("class", "attribute")]),
-        invalid,
-    );
-    refused(
-        &public,
-        "carol",
-        alter("person", &[("person_key", "id")]),
-        invalid,
-    );
-    apply(
-        &public,
-        "carol",
-        alter_column("name", &[("class", "public")]),
-    )
-    .unwrap();
-    let back = alter("person", &[("public", "false"), ("person_key", "id")]);
-    apply(&public, "carol", back).unwrap();
-}
-
-#[test]
-fn column_options_are_checked_together() {
-    let policies = company();
-    let both = alter_column(
-        "salary",
-        &[("class", "measure"), ("upper", "9e4"), ("lower", "0")],
-    );
-    let bounded = apply(&policies, "carol", both).unwrap();
-    let salary = bounded.tables["person"].column("salary").unwrap().clone();
-    assert_eq!(salary.class, Some(Class::Measure));
-    assert_eq!(salary.bounds, Some(Bounds::new(0.0, 9e4).unwrap()));
-    apply(
-        &bounded,
-        "carol",
-        alter_column("salary", &[("lower", "10")]),
-    )
-    .unwrap();
-    apply(
-        &bounded,
-        "carol",
-        alter_column("salary", &[("lower", "RESET"), ("upper", "RESET")]),
-    )
-    .unwrap();
-
-    let invalid = SqlState::InvalidParameterValue;
-    for set in [
-        &[("class", "content")][..],
-        &[("class", "secret")],
-        &[("lower", "0")],
-        &[("lower", "2"), ("upper", "1")],
-        &[("lower", "0"), ("upper", "inf")],
-        &[("lower", "NaN"), ("upper", "1")],
-        &[("middle", "0")],
+    for (name, sqlstate) in [
+        ("privacy.min_group_size", SqlState::InsufficientPrivilege),
+        ("privacy.nothing", SqlState::UndefinedObject),
     ] {
-        refused(&policies, "carol", alter_column("salary", set), invalid);
+        let change = Change::SetRole {
+            role: "ana".to_owned(),
+            name: name.to_owned(),
+            value: Some("20".to_owned()),
+        };
+        refused(&policies, "carol", change, sqlstate);
     }
-    refused(
-        &bounded,
-        "carol",
-        alter_column("salary", &[("upper", "RESET")]),
-        invalid,
-    );
-    refused(
-        &bounded,
-        "carol",
-        alter_column("salary", &[("upper", "-1")]),
-        invalid,
-    );
-    let text = alter_column("name", &[("lower", "0"), ("upper", "1")]);
-    refused(&policies, "carol", text, SqlState::DatatypeMismatch);
 }

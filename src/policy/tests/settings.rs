@@ -1,7 +1,6 @@
 //! Laws of the settings: what each accepts, that nothing opens a floor or a band, what a session may move.
 
 use super::*;
-use crate::error::SqlState;
 
 #[test]
 fn the_floor_takes_whole_numbers_from_ten_on() {
