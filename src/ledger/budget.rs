@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::DateTime;
 use rusqlite::{Connection, Transaction};
 
-use super::Price;
+use super::{Broken, Price};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Delta, Epsilon, Rho, Settings, epsilon_of};
 
@@ -225,6 +225,31 @@ pub(super) fn lines(
         .into_iter()
         .map(|((policy, principal), spent)| line_of(&policy, &principal, window, spent, limits))
         .collect())
+}
+
+/// Every debit stands in the log's sealed charges too, so lines that hold less than these were tampered with.
+pub(super) fn verify_lines(connection: &Connection) -> Result<Option<Broken>> {
+    let missing: i64 = connection.query_row(
+        "WITH charge AS (
+             SELECT principal, value ->> 0 AS policy, value ->> 1 AS rho, value ->> 2 AS delta
+             FROM query_log, json_each(charges)),
+         logged AS (
+             SELECT policy, principal, sum(rho) AS rho, sum(delta) AS delta FROM charge GROUP BY 1, 2
+             UNION ALL
+             SELECT policy, '', sum(rho), sum(delta) FROM charge GROUP BY 1),
+         held AS (
+             SELECT policy, principal, sum(rho) AS rho, sum(delta) AS delta
+             FROM budget_line GROUP BY 1, 2)
+         SELECT count(*) FROM logged LEFT JOIN held USING (policy, principal)
+         WHERE coalesce(held.rho, 0) < logged.rho * (1 - 1e-9)
+            OR coalesce(held.delta, 0) < logged.delta * (1 - 1e-9)",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok((missing > 0).then_some(Broken {
+        table: "budget_line",
+        id: 0,
+    }))
 }
 
 fn line_of(

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 type Seal = [u8; 32];
 
-/// Where the log stops being what was written.
+/// Where the log stops being what was written. Budget lines have no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken {
     pub table: &'static str,

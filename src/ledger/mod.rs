@@ -140,11 +140,12 @@ impl Ledger {
         self.state
             .write(move |tx| {
                 let refusal = budget::refuse_overdraft(tx, &entry.who, &charges, &limits, now)?;
-                let log = chain.append_entry(tx, now, &entry, &charges)?;
                 if let Some(refusal) = refusal {
+                    let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
                     chain.append_refusal(tx, now, log, &refusal)?;
                     return Ok(Err(refusal));
                 }
+                let log = chain.append_entry(tx, now, &entry, &charges)?;
                 budget::debit(tx, &entry.who, &charges, &limits, now)?;
                 Ok(Ok(Reservation { log }))
             })
@@ -198,11 +199,15 @@ impl Ledger {
         self.state.read(batches::query_log).await
     }
 
-    /// The first row that is not what was written, or `None` when the log is whole. See `chain.rs` for what this proves.
+    /// The first row of the log that is not what was written, or the budget lines when they hold less than the log says was
+    /// paid, or `None` when all is whole. See `chain.rs` for what this proves.
     pub async fn verify_chain(&self) -> Result<Option<Broken>> {
         let chain = self.chain.clone();
         self.state
-            .read(move |connection| chain.verify(connection))
+            .read(move |connection| match chain.verify(connection)? {
+                Some(broken) => Ok(Some(broken)),
+                None => budget::verify_lines(connection),
+            })
             .await
     }
 }

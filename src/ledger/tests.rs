@@ -361,6 +361,31 @@ async fn the_chain_shows_rows_that_were_changed_removed_or_cut_off() {
 }
 
 #[tokio::test]
+async fn lines_that_hold_less_than_was_paid_show() {
+    for fraud in [
+        "DELETE FROM budget_line WHERE principal = 'ana'",
+        "UPDATE budget_line SET rho = rho - 0.5 WHERE principal = ''",
+        "UPDATE budget_line SET delta = 0",
+    ] {
+        let room = room().await;
+        for who in ["ana", "bea", "ana"] {
+            let _paid = pay(&room.ledger, who, &limits_for(3)).await.unwrap();
+        }
+        pay(&room.ledger, "bea", &limits_for(3)).await.unwrap_err();
+        assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+        let path = room.folder.path().join("state.db");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.execute_batch(fraud).unwrap();
+        let broken = room.ledger.verify_chain().await.unwrap();
+        assert_eq!(
+            broken.map(|broken| broken.table),
+            Some("budget_line"),
+            "{fraud}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_repeated_key_returns_the_stored_bytes() {
     let room = room().await;
     let ledger = &room.ledger;
