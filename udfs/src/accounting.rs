@@ -197,7 +197,10 @@ mod tests {
             (0.005, 1e-9, 0.5648932843020361),
         ] {
             let ours = epsilon(rho, delta);
-            assert!(ours >= known - 1e-9 && ours < known + 1e-6, "{rho} {delta}: {ours}");
+            assert!(
+                ours >= known - 1e-9 && ours < known + 1e-6,
+                "{rho} {delta}: {ours}"
+            );
         }
         assert_eq!(format!("{:.2}", epsilon(2.56, 1e-10)), "17.14");
     }

@@ -37,7 +37,8 @@ impl Gaussian {
         let mantissa = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
         let exponent = (bits >> 52 & 0x7ff) as i32 - 1075;
         let estimate = delta2_squared as f64 / (2.0 * rho.get());
-        let denominator_bits = (44.0 - estimate.log2()).clamp(0.0, f64::from(DENOMINATOR_BITS)) as i32;
+        let denominator_bits =
+            (44.0 - estimate.log2()).clamp(0.0, f64::from(DENOMINATOR_BITS)) as i32;
         // a = ⌈Δ₂² · 2^shift / mantissa⌉ with b = 2^denominator_bits.
         let shift = denominator_bits - (exponent + 1);
         let numerator = if shift >= 0 {
