@@ -167,7 +167,7 @@ impl<'a> Scope<'a> {
             expression: Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expression), binary.op, Box::new(right.expression))),
             facts,
         };
-        let arithmetic = |function: ScalarUDF, left: Derived, right: Derived| {
+        let arithmetic = |function: Arc<ScalarUDF>, left: Derived, right: Derived| {
             let bounds = bounds::of_arithmetic(binary.op, left.facts.bounds, right.facts.bounds);
             let facts = PersonColumn { bounds, zero_one: false, ..mixed(&[&left.facts, &right.facts]) };
             call(function, vec![left.expression, right.expression], facts)
@@ -203,7 +203,7 @@ impl<'a> Scope<'a> {
         if matches!(op, Operator::RegexIMatch | Operator::RegexNotIMatch) {
             arguments.push(lit("i"));
         }
-        let matched = call(paravent_udfs::total(function.clone()), arguments, facts);
+        let matched = call(Arc::new(paravent_udfs::total(function.clone())), arguments, facts);
         Ok(match op {
             Operator::RegexNotMatch | Operator::RegexNotIMatch => {
                 Derived { expression: Expr::Not(Box::new(matched.expression)), facts: matched.facts }
@@ -240,7 +240,8 @@ impl<'a> Scope<'a> {
         let numeric = field.data_type().is_numeric();
         let boolean_number = numeric && value.facts.class != Class::Identifier && self.is_boolean(&value.expression);
         let bounds = if boolean_number { bounds::unit() } else { value.facts.bounds.filter(|_| numeric).map(|b| bounds::cast(b, field.data_type())) };
-        let facts = PersonColumn { bounds, zero_one: numeric && (value.facts.zero_one || boolean_number), ..value.facts };
+        // A cast can bring two persons' keys together, so what comes out is no person key any more.
+        let facts = PersonColumn { bounds, key: false, zero_one: numeric && (value.facts.zero_one || boolean_number), ..value.facts };
         Ok(Derived { expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)), facts })
     }
 
@@ -278,8 +279,8 @@ pub(super) fn literal(expression: &Expr) -> Option<ScalarValue> {
     }
 }
 
-fn call(function: ScalarUDF, arguments: Vec<Expr>, facts: PersonColumn) -> Derived {
-    Derived { expression: Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), arguments)), facts }
+fn call(function: Arc<ScalarUDF>, arguments: Vec<Expr>, facts: PersonColumn) -> Derived {
+    Derived { expression: Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments)), facts }
 }
 
 /// A value made of several: as telling as the most telling of them, determined where all are.

@@ -16,9 +16,11 @@ mod private;
 mod resolve;
 mod rewrite;
 pub mod statement;
+mod verify;
 
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, plan, resolve};
 pub use rewrite::rewrite;
+pub use verify::{Verified, VerifiedRelease, verify};
