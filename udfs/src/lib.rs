@@ -16,10 +16,14 @@
 mod accounting;
 mod aggregate;
 mod bound_groups;
+mod lattice;
 mod mask;
 mod noise;
 mod planner;
+mod pseudonym;
+mod register;
 mod release;
+mod total;
 mod unreleased;
 
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
@@ -28,10 +32,14 @@ pub use aggregate::{
     dp_sum_udaf, share, share_udaf,
 };
 pub use bound_groups::{BoundGroups, BoundGroupsExec};
+pub use lattice::{dp_lattice, dp_lattice_udf};
 pub use mask::{Base, Mask, Masked};
 pub use noise::{DiscreteLaplace, Gaussian, NoEntropy, Noise, NoiseStream};
 pub use planner::{ReleasePlanner, planner};
+pub use pseudonym::{PseudonymKey, pseudonym, pseudonym_udf};
+pub use register::{all_aggregates, register, scalar_functions};
 pub use release::{
     CellFloor, Estimate, Measurement, Output, Release, ReleaseExec, ReleaseSpec, release,
 };
 pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};
+pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub};
