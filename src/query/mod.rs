@@ -1,2 +1,3 @@
 //! (query)
+pub mod parse;
 pub mod statement;
