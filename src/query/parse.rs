@@ -6,6 +6,7 @@
 //! statement that is not listed in [`statement`] does not exist.
 
 mod clauses;
+mod complexity;
 mod cursors;
 mod expressions;
 mod kinds;
@@ -53,7 +54,7 @@ impl Parsed {
 }
 
 fn parse_one(slice: &Slice<'_>) -> Result<Statement> {
-    clauses::refuse_too_complex(slice)?;
+    complexity::refuse_too_complex(slice)?;
     let mut reader = Reader::new(slice);
     let start = reader.position();
     let statement = statement(&mut reader).map_err(|error| error.at(start))?;

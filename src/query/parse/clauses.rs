@@ -18,77 +18,11 @@ use super::reader::syntax_error;
 use super::tokens::{self, Slice, position_in};
 use crate::error::{Error, Result, SqlState};
 
-/// Chains of operators nest one level for each. More than this many would let a statement use up a thread's stack.
-const OPERATORS: usize = 2_000;
-
 pub(super) fn check(query: &Query, slice: &Slice<'_>) -> Result<()> {
     match query.visit(&mut Walk { slice }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(*error),
     }
-}
-
-pub(super) fn too_deep() -> Error {
-    Error::new(
-        SqlState::ProgramLimitExceeded,
-        "the statement is nested too deeply",
-    )
-    .hint("write parts of it as common table expressions, and long chains of OR as IN (…)")
-}
-
-/// Before anything is parsed: are there few enough operators?
-pub(super) fn refuse_too_complex(slice: &Slice<'_>) -> Result<()> {
-    let deepens = |token: &Token| match token {
-        Token::Whitespace(_) | Token::Comma | Token::Period | Token::Number(..) => false,
-        Token::LParen | Token::RParen => false,
-        Token::Word(_) => tokens::word(token).is_some_and(|word| {
-            [
-                "AND",
-                "OR",
-                "NOT",
-                "IS",
-                "IN",
-                "LIKE",
-                "ILIKE",
-                "SIMILAR",
-                "BETWEEN",
-                "ESCAPE",
-                "COLLATE",
-                "AT",
-                "UNION",
-                "EXCEPT",
-                "INTERSECT",
-                "MINUS",
-                "ISNULL",
-                "NOTNULL",
-                "OVERLAPS",
-                "OPERATOR",
-                "XOR",
-                "DIV",
-                "RLIKE",
-                "REGEXP",
-                "GLOB",
-                "MATCH",
-                "MEMBER",
-                "JOIN",
-                "PIVOT",
-                "UNPIVOT",
-                "MATCH_RECOGNIZE",
-                "ARRAY",
-            ]
-            .contains(&word.as_str())
-        }),
-        token => !tokens::is_text(token),
-    };
-    let operators = slice
-        .pieces
-        .iter()
-        .filter(|piece| deepens(&piece.token.token))
-        .count();
-    if operators > OPERATORS {
-        return Err(too_deep().detail(format!("more than {OPERATORS} operators")));
-    }
-    Ok(())
 }
 
 struct Walk<'a> {

@@ -9,11 +9,9 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::clauses;
+use super::complexity::{self, DEPTH};
 use super::tokens::{self, Slice, position_in};
 use crate::error::{Error, Result, SqlState};
-
-/// How deep a statement may nest.
-const DEPTH: usize = 100;
 
 pub(super) struct Reader<'a> {
     parser: Parser<'a>,
@@ -284,7 +282,7 @@ impl<'a> Reader<'a> {
     fn understood<T>(&self, parsed: Result<T, ParserError>) -> Result<T> {
         parsed.map_err(|error| {
             let message = match error {
-                ParserError::RecursionLimitExceeded => return clauses::too_deep(),
+                ParserError::RecursionLimitExceeded => return complexity::too_deep(),
                 ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
             };
             let location =
