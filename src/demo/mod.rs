@@ -7,15 +7,22 @@ mod activity;
 mod company;
 mod files;
 mod names;
+mod run;
+mod table;
 
 pub use company::Size;
 pub use files::ensure_company;
+pub use run::{Demo, QUESTION};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{0}")]
     Server(#[from] crate::error::Error),
-    #[error("cannot write the demo's data: {0}")]
+    #[error("the demo's passwords are no secret: it listens on a loopback address only")]
+    NotLoopback,
+    #[error("{}", client_message(.0))]
+    Client(#[from] tokio_postgres::Error),
+    #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("cannot write the demo's data: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -29,4 +36,16 @@ pub enum Error {
     Poisson(#[from] rand_distr::PoissonError),
     #[error("impossible shape of a distribution: {0}")]
     Weights(#[from] rand_distr::weighted::Error),
+}
+
+/// What the server said, where it said something; the client's own words are "db error".
+fn client_message(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        None => error.to_string(),
+        Some(said) => [Some(said.message()), said.detail(), said.hint()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
 }
