@@ -103,7 +103,11 @@ impl TestServer {
     pub async fn large_budget(&self) {
         let admin = self.admin().await;
         run(&admin, "ALTER SYSTEM SET privacy.budget_epsilon = 10000").await;
-        run(&admin, "ALTER SYSTEM SET privacy.principal_budget_epsilon = 10000").await;
+        run(
+            &admin,
+            "ALTER SYSTEM SET privacy.principal_budget_epsilon = 10000",
+        )
+        .await;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -146,7 +150,13 @@ impl TestServer {
             self.address.port()
         );
         let mut child = Command::new("psql")
-            .args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose", "--dbname", &url])
+            .args([
+                "--no-psqlrc",
+                "--set=ON_ERROR_STOP=1",
+                "--set=VERBOSITY=verbose",
+                "--dbname",
+                &url,
+            ])
             .env("PGPASSWORD", password)
             .env("PAGER", "cat")
             .current_dir(self.folder.path())
@@ -158,15 +168,16 @@ impl TestServer {
         let mut input = child.stdin.take().unwrap();
         std::io::Write::write_all(&mut input, commands.as_bytes()).unwrap();
         drop(input);
-        child.wait_with_output().unwrap()
+        tokio::task::block_in_place(|| child.wait_with_output()).unwrap()
     }
 }
 
 /// The statements of a script whose semicolons all end a line.
 pub fn statements(script: &str) -> impl Iterator<Item = &str> {
-    script
-        .split(";\n")
-        .filter(|part| part.lines().any(|line| !line.trim().is_empty() && !line.starts_with("--")))
+    script.split(";\n").filter(|part| {
+        part.lines()
+            .any(|line| !line.trim().is_empty() && !line.starts_with("--"))
+    })
 }
 
 pub async fn connect(
@@ -206,7 +217,11 @@ pub fn texts(messages: &[SimpleQueryMessage]) -> Vec<Vec<Option<String>>> {
     let mut rows = Vec::new();
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
-            rows.push((0..row.len()).map(|n| row.get(n).map(str::to_owned)).collect());
+            rows.push(
+                (0..row.len())
+                    .map(|n| row.get(n).map(str::to_owned))
+                    .collect(),
+            );
         }
     }
     rows
@@ -217,7 +232,9 @@ pub async fn value(client: &Client, sql: &str) -> String {
     let rows = rows(client, sql).await;
     assert_eq!(rows.len(), 1, "{sql}");
     assert_eq!(rows[0].len(), 1, "{sql}");
-    rows[0][0].clone().unwrap_or_else(|| panic!("NULL from {sql}"))
+    rows[0][0]
+        .clone()
+        .unwrap_or_else(|| panic!("NULL from {sql}"))
 }
 
 pub async fn number(client: &Client, sql: &str) -> f64 {
