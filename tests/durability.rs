@@ -97,6 +97,7 @@ async fn a_killed_server_keeps_every_debit() {
     for statement in statements(include_str!("../sql/demo.sql")) {
         run(&admin, statement).await;
     }
+    run(&admin, "ALTER SYSTEM SET privacy.budget_delta = 1e-3").await;
     let received = Arc::new(Mutex::new(BTreeMap::new()));
     let askers: Vec<_> = (0..4)
         .map(|n| tokio::spawn(ask(address, n, received.clone())))

@@ -99,13 +99,14 @@ impl TestServer {
         self
     }
 
-    /// So that a test of answers is not a test of budgets.
+    /// The largest that can be set: over a hundred questions at epsilon 1, so that a test of answers is not one of budgets.
     pub async fn large_budget(&self) {
         let admin = self.admin().await;
-        run(&admin, "ALTER SYSTEM SET privacy.budget_epsilon = 10000").await;
+        run(&admin, "ALTER SYSTEM SET privacy.budget_epsilon = 100").await;
+        run(&admin, "ALTER SYSTEM SET privacy.budget_delta = 1e-3").await;
         run(
             &admin,
-            "ALTER SYSTEM SET privacy.principal_budget_epsilon = 10000",
+            "ALTER SYSTEM SET privacy.principal_budget_epsilon = 100",
         )
         .await;
     }
