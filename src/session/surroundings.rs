@@ -12,15 +12,13 @@ use paravent_udfs::{Delta, Epsilon};
 use super::Session;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Settings, Table, UniqueKey};
+use crate::policy::{Access, Capability, Table, UniqueKey};
 use crate::query::{Context, KnownTable};
 use crate::release::Sources;
 
 /// The context of one query and the sources behind its tables.
 pub(super) struct Surroundings {
     pub context: Context,
-    /// The settings in force for this session.
-    pub settings: Settings,
     /// Identity of the data, by table.
     pub snapshots: BTreeMap<String, String>,
     pub tables: Vec<Table>,
@@ -30,7 +28,7 @@ impl Session {
     pub(super) async fn surroundings(&self, query: &ast::Query, text: &str) -> Result<Surroundings> {
         let policies = self.server.catalog.policies();
         let principal = self.principal()?;
-        let settings = self.settings_in_force()?;
+        let settings = self.settings_in_force();
         let readable = principal.can(Capability::Analyse);
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for name in relations(query)? {
@@ -55,7 +53,7 @@ impl Session {
             now: Utc::now(),
             text: text.to_owned(),
         };
-        Ok(Surroundings { context, settings, snapshots, tables })
+        Ok(Surroundings { context, snapshots, tables })
     }
 
     /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.

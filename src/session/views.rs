@@ -12,6 +12,7 @@ use crate::catalog::system::{SystemSession, View};
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{Limits, budget_batch};
 use crate::policy::{Capability, Principal, Setting};
+use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
 const VIEWS: [(&str, &str); 3] = [("privacy", "budget"), ("privacy", "settings"), ("audit", "query_log")];
@@ -43,7 +44,7 @@ impl Session {
             principal,
             views,
             settings: self.all_settings(),
-            backend_pid: self.backend_pid(),
+            backend_pid: self.client.backend_pid,
         })
     }
 
@@ -66,6 +67,23 @@ impl Session {
             ("audit", "query_log") => self.server.ledger.query_log().await,
             _ => Err(Error::internal()),
         }
+    }
+}
+
+impl Session {
+    /// What is left of the budgets that a statement would be charged to, for EXPLAIN (PRIVACY).
+    pub(super) async fn budget_lines(&self, verified: &Verified) -> Result<Vec<String>> {
+        let policies = self.server.catalog.policies();
+        let limits = Limits::new(&policies.settings)?;
+        let touched: BTreeSet<String> = verified.price(|_| true)?.into_iter().map(|(policy, ..)| policy).collect();
+        let lines = self.server.ledger.budget(&limits, &touched).await?;
+        let mine = lines.iter().filter(|line| touched.contains(&line.policy)).filter(|line| line.principal.as_deref().is_none_or(|who| who == self.client.user));
+        Ok(mine
+            .map(|line| {
+                let whose = if line.principal.is_some() { "you" } else { "all principals" };
+                format!("budget left of policy {}, {whose}: epsilon {:.3} of {}", line.policy, line.epsilon_left, line.epsilon_budget)
+            })
+            .collect())
     }
 }
 

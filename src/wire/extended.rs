@@ -285,8 +285,8 @@ impl Connection {
     }
 }
 
-async fn plan(session: &Session, sql: &str, oids: &[u32]) -> Flow<Statement> {
-    let mut prepared = session.prepare(sql)?;
+async fn plan(session: &mut Session, sql: &str, oids: &[u32]) -> Flow<Statement> {
+    let mut prepared = session.prepare(sql, Protocol::Extended).await?;
     if prepared.len() > 1 {
         return Err(refuse(
             SqlState::SyntaxError,

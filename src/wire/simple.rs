@@ -15,7 +15,7 @@ use crate::session::{Prepared, Protocol};
 
 impl Connection {
     pub async fn query(&mut self, sql: &str) -> Flow {
-        let statements = self.session.prepare(sql)?;
+        let statements = self.session.prepare(sql, Protocol::Simple).await?;
         if statements.is_empty() {
             return self.socket.send(PgWireBackendMessage::EmptyQueryResponse(
                 EmptyQueryResponse::new(),
