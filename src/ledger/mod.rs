@@ -1,1 +1,229 @@
 //! What was spent, what was asked, what was answered.
+//!
+//! In: what a statement is about to release and its price. Out: a [`Reservation`], the only proof of payment there is, after
+//! the debit and the log row are on disk together. Nothing is ever refunded: what a statement found, or whether it
+//! finished, changes no balance.
+//!
+//! **The promise of a window.** Windows are fixed: each starts at a multiple of its length since 1970. Within one window
+//! everything that one policy releases is (epsilon, delta)-differentially private, per principal and for all together.
+//! Several windows compose: two windows promise twice the epsilon and twice the delta.
+//!
+//! **The log.** Rows are only ever added. Each is sealed together with all rows before it, see [`Ledger::verify_chain`].
+
+mod answers;
+mod batches;
+mod budget;
+mod chain;
+mod log;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+
+pub use batches::{budget_batch, budget_schema, query_log_schema};
+pub use budget::{BudgetLine, Limits};
+pub use chain::Broken;
+
+use crate::error::{Error, Result, SqlState};
+use crate::policy::{Delta, Rho};
+use crate::state::State;
+use chain::Chain;
+
+/// What one policy pays for one statement. It follows from the plan and the settings, never from data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    pub rho: Rho,
+    pub delta: Delta,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Charge {
+    pub policy: String,
+    pub price: Price,
+}
+
+/// What the log says of a statement before it runs. `statement` comes without passwords.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The login: whose budget is debited.
+    pub who: String,
+    /// The roles it acted as.
+    pub roles: Vec<String>,
+    pub database: String,
+    pub application_name: String,
+    pub purpose: Option<String>,
+    pub statement: String,
+    /// `simple`, `extended`, …
+    pub protocol: String,
+    /// `SELECT`, `EXPLAIN`, `CREATE ROLE`, …
+    pub kind: String,
+    pub tables: Vec<String>,
+    /// What was done to protect: floor, mask, bounds.
+    pub protections: String,
+}
+
+/// A row of the query log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogId(i64);
+
+impl LogId {
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// Proof that a statement was paid for and logged. Only [`Ledger::reserve`] makes one, and it cannot be copied.
+#[derive(Debug)]
+#[must_use = "a reservation was paid for"]
+pub struct Reservation {
+    log: LogId,
+}
+
+impl Reservation {
+    pub fn log_id(&self) -> LogId {
+        self.log
+    }
+}
+
+/// What became of a statement that was reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Answered { rows: u64, from_store: bool },
+    Failed { sqlstate: SqlState },
+    Cancelled,
+}
+
+/// Microseconds since 1970.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// A handle; clones share the file.
+#[derive(Clone)]
+pub struct Ledger {
+    state: State,
+    chain: Chain,
+    clock: Clock,
+}
+
+impl Ledger {
+    pub async fn open(state: State) -> Result<Self> {
+        let clock = Arc::new(|| chrono::Utc::now().timestamp_micros());
+        Self::open_with_clock(state, clock).await
+    }
+
+    async fn open_with_clock(state: State, clock: Clock) -> Result<Self> {
+        let chain = Chain::new(state.secret("log chain").await?);
+        Ok(Self {
+            state,
+            chain,
+            clock,
+        })
+    }
+
+    /// Checks every policy's budget and debits it, for all principals and for this one, and logs the statement as started:
+    /// all in one transaction, so that of two statements that race for what is left exactly one gets it. A refusal
+    /// debits nothing and is logged as refused. No charges: free, and logged all the same.
+    pub async fn reserve(
+        &self,
+        entry: Entry,
+        charges: Vec<Charge>,
+        limits: &Limits,
+    ) -> Result<Reservation> {
+        if entry.who.is_empty() {
+            return Err(Error::internal());
+        }
+        let (chain, now, limits) = (self.chain.clone(), (self.clock)(), *limits);
+        let charges = one_per_policy(charges)?;
+        self.state
+            .write(move |tx| {
+                let refusal = budget::refuse_overdraft(tx, &entry.who, &charges, &limits, now)?;
+                if let Some(refusal) = refusal {
+                    let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                    chain.append_refusal(tx, now, log, &refusal)?;
+                    return Ok(Err(refusal));
+                }
+                let log = chain.append_entry(tx, now, &entry, &charges)?;
+                budget::debit(tx, &entry.who, &charges, &limits, now)?;
+                Ok(Ok(Reservation { log }))
+            })
+            .await?
+    }
+
+    /// What became of a reserved statement; to be on disk before the first byte of its answer leaves.
+    pub async fn finish(&self, log: LogId, outcome: Outcome, elapsed: Duration) -> Result<()> {
+        let (chain, now) = (self.chain.clone(), (self.clock)());
+        self.state
+            .write(move |tx| chain.append_outcome(tx, now, log, outcome, elapsed))
+            .await
+    }
+
+    /// Logs a statement that was refused, or failed, before it was reserved.
+    pub async fn refuse(&self, entry: Entry, refusal: &Error) -> Result<()> {
+        let (chain, now, refusal) = (self.chain.clone(), (self.clock)(), refusal.clone());
+        self.state
+            .write(move |tx| {
+                let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                chain.append_refusal(tx, now, log, &refusal)
+            })
+            .await
+    }
+
+    /// Logs a statement that released nothing and is done.
+    pub async fn record(&self, entry: Entry) -> Result<()> {
+        let (chain, now) = (self.chain.clone(), (self.clock)());
+        self.state
+            .write(move |tx| {
+                let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                chain.append_done(tx, now, log)
+            })
+            .await
+    }
+
+    /// Every line of the present window, and a line of nothing spent for each of `policies` that has none.
+    pub async fn budget(
+        &self,
+        limits: &Limits,
+        policies: &BTreeSet<String>,
+    ) -> Result<Vec<BudgetLine>> {
+        let (now, limits, policies) = ((self.clock)(), *limits, policies.clone());
+        self.state
+            .read(move |connection| budget::lines(connection, &limits, &policies, now))
+            .await
+    }
+
+    /// The whole log, oldest first, each statement with the last that is known of it.
+    pub async fn query_log(&self) -> Result<RecordBatch> {
+        self.state.read(batches::query_log).await
+    }
+
+    /// The first row of the log that is not what was written, or the budget lines when they hold less than the log says was
+    /// paid, or `None` when all is whole. See `chain.rs` for what this proves.
+    pub async fn verify_chain(&self) -> Result<Option<Broken>> {
+        let chain = self.chain.clone();
+        self.state
+            .read(move |connection| match chain.verify(connection)? {
+                Some(broken) => Ok(Some(broken)),
+                None => budget::verify_lines(connection),
+            })
+            .await
+    }
+}
+
+/// Two releases of one statement from one policy add up.
+fn one_per_policy(charges: Vec<Charge>) -> Result<BTreeMap<String, Price>> {
+    let mut sums: BTreeMap<String, Price> = BTreeMap::new();
+    for Charge { policy, price } in charges {
+        let sum = match sums.get(&policy) {
+            None => price,
+            Some(held) => Price {
+                rho: Rho::new(budget::add_up(held.rho.get(), price.rho.get()))?,
+                delta: Delta::new(budget::add_up(held.delta.get(), price.delta.get()))?,
+            },
+        };
+        sums.insert(policy, sum);
+    }
+    Ok(sums)
+}

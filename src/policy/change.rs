@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bounds, Class, Column, Location, RoleName, UniqueKey, Verifier};
+use super::{Column, Location, RoleName, UniqueKey, Verifier};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -79,11 +79,4 @@ pub enum Change {
         table: String,
         key: UniqueKey,
     },
-}
-
-/// What `ALTER TABLE … ALTER COLUMN … SET (…)` came to, for the log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ColumnOptions {
-    pub class: Option<Class>,
-    pub bounds: Option<Bounds>,
 }

@@ -59,7 +59,7 @@ impl Class {
 
 /// A closed interval of finite numbers that values are clamped to. `lower <= upper`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "(f64, f64)", into = "(f64, f64)")]
+#[serde(try_from = "(String, String)", into = "(String, String)")]
 pub struct Bounds {
     lower: f64,
     upper: f64,
@@ -96,16 +96,18 @@ impl Bounds {
     }
 }
 
-impl TryFrom<(f64, f64)> for Bounds {
+/// Kept as text, which comes back as the very same number.
+impl TryFrom<(String, String)> for Bounds {
     type Error = Error;
 
-    fn try_from((lower, upper): (f64, f64)) -> Result<Self> {
-        Self::new(lower, upper)
+    fn try_from((lower, upper): (String, String)) -> Result<Self> {
+        let number = |text: String| text.parse().unwrap_or(f64::NAN);
+        Self::new(number(lower), number(upper))
     }
 }
 
-impl From<Bounds> for (f64, f64) {
+impl From<Bounds> for (String, String) {
     fn from(bounds: Bounds) -> Self {
-        (bounds.lower, bounds.upper)
+        (bounds.lower.to_string(), bounds.upper.to_string())
     }
 }

@@ -21,6 +21,25 @@ pub enum Capability {
     Audit,
 }
 
+/// The groups that every server has, and what membership in each allows.
+pub(super) const BUILT_IN_GROUPS: [(&str, Capability); 3] = [
+    ("insights_admin", Capability::Administer),
+    ("insights_analyst", Capability::Analyse),
+    ("auditor", Capability::Audit),
+];
+
+impl Capability {
+    /// Which role a client needs for it, for the detail of a refusal.
+    pub fn needed_role(self) -> &'static str {
+        match self {
+            Self::ManageRoles => "a role with the CREATEROLE attribute",
+            Self::Administer => "a member of role insights_admin",
+            Self::Analyse => "a member of role insights_analyst",
+            Self::Audit => "a member of role auditor",
+        }
+    }
+}
+
 /// A login or a group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Role {

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::duration::{parse_interval, parse_timeout, show_interval, show_timeout};
+use crate::error::{Error, Result, SqlState};
+
 /// System-wide values. Every field is validated when it is set; see [`Setting`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -56,4 +59,187 @@ pub enum Setting {
     PrincipalBudgetEpsilon,
     Window,
     StatementTimeout,
+}
+
+/// Fewer than ten persons can be recognised in each other's company; no setting goes below.
+const LEAST_GROUP: u64 = 10;
+const LARGEST_GROUP: u64 = 1_000_000;
+const HOUR_SECONDS: u64 = 3_600;
+const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
+
+impl Setting {
+    pub const ALL: [Self; 10] = [
+        Self::MinGroupSize,
+        Self::MaskLow,
+        Self::MaskHigh,
+        Self::Epsilon,
+        Self::Delta,
+        Self::BudgetEpsilon,
+        Self::BudgetDelta,
+        Self::PrincipalBudgetEpsilon,
+        Self::Window,
+        Self::StatementTimeout,
+    ];
+
+    /// Case does not matter.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|setting| setting.name().eq_ignore_ascii_case(name))
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinGroupSize => "privacy.min_group_size",
+            Self::MaskLow => "privacy.mask_low",
+            Self::MaskHigh => "privacy.mask_high",
+            Self::Epsilon => "privacy.epsilon",
+            Self::Delta => "privacy.delta",
+            Self::BudgetEpsilon => "privacy.budget_epsilon",
+            Self::BudgetDelta => "privacy.budget_delta",
+            Self::PrincipalBudgetEpsilon => "privacy.principal_budget_epsilon",
+            Self::Window => "privacy.window",
+            Self::StatementTimeout => "statement_timeout",
+        }
+    }
+
+    /// What values there are, for the hint of a refusal.
+    fn range(self) -> &'static str {
+        match self {
+            Self::MinGroupSize => "an integer from 10 to 1000000",
+            Self::MaskLow => "a number from 0.01 to below 0.5",
+            Self::MaskHigh => "a number from above 0.5 to 0.99",
+            Self::Epsilon => "a number above 0, 10 at most",
+            Self::Delta => "a number above 0, 1e-5 at most",
+            Self::BudgetEpsilon | Self::PrincipalBudgetEpsilon => "a number above 0, 100 at most",
+            Self::BudgetDelta => "a number above 0, 1e-3 at most",
+            Self::Window => "an interval from '1 hour' to '3660 days'",
+            Self::StatementTimeout => "milliseconds, or a number with ms, s, min, h or d",
+        }
+    }
+}
+
+impl Settings {
+    /// As `SHOW` prints it.
+    pub fn show(&self, setting: Setting) -> String {
+        match setting {
+            Setting::MinGroupSize => self.min_group_size.to_string(),
+            Setting::MaskLow => show_number(self.mask_low),
+            Setting::MaskHigh => show_number(self.mask_high),
+            Setting::Epsilon => show_number(self.epsilon),
+            Setting::Delta => show_number(self.delta),
+            Setting::BudgetEpsilon => show_number(self.budget_epsilon),
+            Setting::BudgetDelta => show_number(self.budget_delta),
+            Setting::PrincipalBudgetEpsilon => show_number(self.principal_budget_epsilon),
+            Setting::Window => show_interval(self.window_seconds),
+            Setting::StatementTimeout => show_timeout(self.statement_timeout_ms),
+        }
+    }
+
+    /// These settings with one of them changed, or a refusal.
+    ///
+    /// The mask band cannot be opened further than [0.01, 0.99], so nobody can switch masking off, and it always holds 0.5,
+    /// so that something is left to show. Epsilon above 10 and delta above 1e-5 would be noise in name only.
+    pub fn set(&self, setting: Setting, text: &str) -> Result<Self> {
+        let refuse = || refuse_value(setting);
+        let number = |fits: &dyn Fn(f64) -> bool| {
+            let value: Option<f64> = text.trim().parse().ok();
+            value
+                .filter(|value| value.is_finite() && fits(*value))
+                .ok_or_else(refuse)
+        };
+        let mut next = self.clone();
+        match setting {
+            Setting::MinGroupSize => {
+                next.min_group_size = parse_group_size(text).ok_or_else(refuse)?;
+            }
+            Setting::MaskLow => next.mask_low = number(&|v| (0.01..0.5).contains(&v))?,
+            Setting::MaskHigh => next.mask_high = number(&|v| v > 0.5 && v <= 0.99)?,
+            Setting::Epsilon => next.epsilon = number(&|v| v > 0.0 && v <= 10.0)?,
+            Setting::Delta => next.delta = number(&|v| v > 0.0 && v <= 1e-5)?,
+            Setting::BudgetEpsilon => next.budget_epsilon = number(&|v| v > 0.0 && v <= 100.0)?,
+            Setting::BudgetDelta => next.budget_delta = number(&|v| v > 0.0 && v <= 1e-3)?,
+            Setting::PrincipalBudgetEpsilon => {
+                next.principal_budget_epsilon = number(&|v| v > 0.0 && v <= 100.0)?;
+            }
+            Setting::Window => {
+                next.window_seconds = parse_interval(text)
+                    .filter(|window| (HOUR_SECONDS..=LONGEST_WINDOW_SECONDS).contains(window))
+                    .ok_or_else(refuse)?;
+            }
+            Setting::StatementTimeout => {
+                next.statement_timeout_ms = parse_timeout(text).ok_or_else(refuse)?;
+            }
+        }
+        Ok(next)
+    }
+
+    /// These settings with one of them back at its default.
+    pub fn reset(&self, setting: Setting) -> Result<Self> {
+        self.set(setting, &Self::default().show(setting))
+    }
+
+    /// `SET setting = value` in a session, or by `ALTER ROLE … SET`: the settings as that session then has them.
+    ///
+    /// `self` is the system's settings. A session may ask for less epsilon and for less time than these, and for nothing else:
+    /// every other privacy setting is the administrator's.
+    pub fn session_setting_allowed(&self, setting: Setting, text: &str) -> Result<Self> {
+        let next = self.set(setting, text)?;
+        match setting {
+            Setting::Epsilon if next.epsilon <= self.epsilon => Ok(next),
+            Setting::Epsilon => Err(refuse_value(setting)
+                .detail(format!("the administrator's cap is {}", self.show(setting)))
+                .hint("set a smaller value; a smaller epsilon means more noise")),
+            Setting::StatementTimeout if self.allows_timeout(next.statement_timeout_ms) => Ok(next),
+            Setting::StatementTimeout => Err(refuse_value(setting)
+                .detail(format!(
+                    "the administrator's limit is {}",
+                    self.show(setting)
+                ))
+                .hint("set a shorter time")),
+            Setting::MinGroupSize
+            | Setting::MaskLow
+            | Setting::MaskHigh
+            | Setting::Delta
+            | Setting::BudgetEpsilon
+            | Setting::BudgetDelta
+            | Setting::PrincipalBudgetEpsilon
+            | Setting::Window => Err(Error::new(
+                SqlState::InsufficientPrivilege,
+                format!("permission denied to set parameter \"{}\"", setting.name()),
+            )
+            .detail("only an administrator changes it, for everybody")
+            .hint("ALTER SYSTEM SET")),
+        }
+    }
+
+    /// 0 means none, so it is the longest of all.
+    fn allows_timeout(&self, timeout_ms: u64) -> bool {
+        self.statement_timeout_ms == 0
+            || (timeout_ms != 0 && timeout_ms <= self.statement_timeout_ms)
+    }
+}
+
+fn refuse_value(setting: Setting) -> Error {
+    Error::new(
+        SqlState::InvalidParameterValue,
+        format!("invalid value for parameter \"{}\"", setting.name()),
+    )
+    .hint(format!("valid is {}", setting.range()))
+}
+
+/// Decimal digits and nothing else: no sign, point, exponent or word can be read as something smaller than it looks.
+fn parse_group_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let value: Option<u64> = text.parse().ok().filter(|_| digits);
+    value.filter(|value| (LEAST_GROUP..=LARGEST_GROUP).contains(value))
+}
+
+fn show_number(value: f64) -> String {
+    if value.abs() < 1e-4 {
+        format!("{value:e}")
+    } else {
+        value.to_string()
+    }
 }

@@ -51,6 +51,31 @@ pub struct UniqueKey {
     pub primary: bool,
 }
 
+impl Column {
+    /// Can its values have bounds?
+    pub fn is_numeric(&self) -> bool {
+        let name = self.data_type.split('(').next().unwrap_or_default();
+        matches!(
+            name,
+            "Int8"
+                | "Int16"
+                | "Int32"
+                | "Int64"
+                | "UInt8"
+                | "UInt16"
+                | "UInt32"
+                | "UInt64"
+                | "Float16"
+                | "Float32"
+                | "Float64"
+                | "Decimal32"
+                | "Decimal64"
+                | "Decimal128"
+                | "Decimal256"
+        )
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     pub name: String,
@@ -67,6 +92,23 @@ pub struct Table {
 impl Table {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The policy and person key of a protected table.
+    pub fn protection(&self) -> Option<(&str, &str)> {
+        match &self.access {
+            Access::Protected { policy, person_key } => Some((policy, person_key)),
+            Access::Unclassified | Access::Public => None,
+        }
+    }
+
+    /// How many rows of one person count: as declared, else 1 where the person key is declared unique. `None`: undecided.
+    ///
+    /// A declared key is only a proof once it has been checked against the data; that is the caller's part.
+    pub fn rows_per_person(&self) -> Option<u64> {
+        let (_, person_key) = self.protection()?;
+        self.max_rows_per_person
+            .or_else(|| self.is_unique(&[person_key]).then_some(1))
     }
 
     pub fn is_unique(&self, columns: &[&str]) -> bool {

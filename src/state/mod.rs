@@ -1,1 +1,113 @@
 //! The one SQLite file behind roles, policies, ledger and log.
+//!
+//! In: closures over a transaction. Out: what they return, once it is durable. This room knows no meaning: the rooms above
+//! write the statements, this one sees that they happen whole, in one order, and are on disk before anyone is told.
+//!
+//! Invariants: one thread owns the writing connection, so no lock is held across an await; every write is one IMMEDIATE
+//! transaction under `synchronous = FULL`; an error's text goes nowhere, because it may hold values.
+
+mod file;
+mod migrations;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use crate::error::{Error, Result};
+use thread::Worker;
+
+/// A handle on the file; clones share it. The threads end, after what was already asked of them, when the last handle goes.
+#[derive(Clone)]
+pub struct State {
+    workers: Arc<Workers>,
+}
+
+struct Workers {
+    writer: Worker,
+    reader: Worker,
+}
+
+impl State {
+    /// Opens the file, or makes it, and brings its tables up to date. Several servers may have one file open.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let writer = file::open_for_writing(path)?;
+        let reader = file::open_for_reading(path)?;
+        Ok(Self {
+            workers: Arc::new(Workers {
+                writer: Worker::start("state-writer", writer)?,
+                reader: Worker::start("state-reader", reader)?,
+            }),
+        })
+    }
+
+    /// Runs `job` in a transaction of its own. When this returns `Ok`, what it wrote is on disk; when `job` or the commit
+    /// fails, nothing was written. Dropping the future does not stop a job that was already handed over.
+    pub async fn write<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction) -> Result<T> + Send + 'static,
+    {
+        self.workers
+            .writer
+            .run(move |connection| {
+                let transaction =
+                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let value = job(&transaction)?;
+                transaction.commit()?;
+                Ok(value)
+            })
+            .await
+    }
+
+    /// Runs `job` on a read-only connection, in one snapshot that holds every write that has returned.
+    pub async fn read<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.workers
+            .reader
+            .run(move |connection| {
+                let snapshot = connection.transaction()?;
+                job(&snapshot)
+            })
+            .await
+    }
+
+    /// 32 bytes under `name`, drawn from the operating system the first time and the same ever after.
+    pub async fn secret(&self, name: &'static str) -> Result<[u8; 32]> {
+        self.write(move |transaction| {
+            let held: Option<[u8; 32]> = transaction
+                .query_row("SELECT value FROM secret WHERE name = ?1", [name], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            if let Some(value) = held {
+                return Ok(value);
+            }
+            let value = file::random_bytes::<32>()?;
+            transaction.execute("INSERT INTO secret VALUES (?1, ?2)", (name, value))?;
+            Ok(value)
+        })
+        .await
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("State(..)")
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    /// Only the kind of the failure is logged: its text may quote values.
+    fn from(error: rusqlite::Error) -> Self {
+        tracing::error!(code = ?error.sqlite_error_code(), "the state file failed");
+        Self::internal()
+    }
+}

@@ -1,0 +1,224 @@
+//! Rows of the query log and of the outcomes: how they are written, sealed and read back.
+//!
+//! In: entries and outcomes. Out: rows that are never changed again. What became of a statement is a row of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, Transaction};
+use serde::Serialize;
+
+use super::chain::{Broken, Chain};
+use super::{Entry, LogId, Outcome, Price};
+use crate::error::{Error, Result, SqlState};
+
+const LOG: &str = "query_log";
+const OUTCOME: &str = "query_outcome";
+
+/// What a log row's seal covers.
+#[derive(Serialize)]
+struct LogRow {
+    at: i64,
+    principal: String,
+    roles: String,
+    database: String,
+    application: String,
+    purpose: Option<String>,
+    protocol: String,
+    kind: String,
+    statement: String,
+    tables: String,
+    /// JSON: policy, rho, delta.
+    charges: String,
+    protections: String,
+}
+
+/// What an outcome's seal covers.
+#[derive(Serialize)]
+struct OutcomeRow {
+    log_id: i64,
+    at: i64,
+    outcome: String,
+    sqlstate: Option<String>,
+    rows: Option<i64>,
+    from_store: bool,
+    elapsed_us: Option<i64>,
+}
+
+impl Chain {
+    pub(super) fn append_entry(
+        &self,
+        tx: &Transaction,
+        now: i64,
+        entry: &Entry,
+        charges: &BTreeMap<String, Price>,
+    ) -> Result<LogId> {
+        let row = LogRow::new(now, entry, charges)?;
+        let link = self.next(tx, LOG)?;
+        let chain = self.seal(tx, &link, &row)?;
+        tx.prepare_cached(
+            "INSERT INTO query_log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?
+        .execute((
+            link.id,
+            row.at,
+            row.principal,
+            row.roles,
+            row.database,
+            row.application,
+            row.purpose,
+            row.protocol,
+            row.kind,
+            row.statement,
+            row.tables,
+            row.charges,
+            row.protections,
+            chain,
+        ))?;
+        Ok(LogId(link.id))
+    }
+
+    pub(super) fn append_outcome(
+        &self,
+        tx: &Transaction,
+        now: i64,
+        log: LogId,
+        outcome: Outcome,
+        elapsed: Duration,
+    ) -> Result<()> {
+        let mut row = OutcomeRow::new(now, log, "answered");
+        row.elapsed_us = Some(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX));
+        match outcome {
+            Outcome::Answered { rows, from_store } => {
+                row.rows = Some(i64::try_from(rows).unwrap_or(i64::MAX));
+                row.from_store = from_store;
+            }
+            Outcome::Failed { sqlstate } => {
+                row.outcome = "failed".to_owned();
+                row.sqlstate = Some(sqlstate.code().to_owned());
+            }
+            Outcome::Cancelled => {
+                row.outcome = "cancelled".to_owned();
+                row.sqlstate = Some(SqlState::QueryCanceled.code().to_owned());
+            }
+        }
+        self.append(tx, row)
+    }
+
+    pub(super) fn append_refusal(
+        &self,
+        tx: &Transaction,
+        now: i64,
+        log: LogId,
+        refusal: &Error,
+    ) -> Result<()> {
+        let failed = refusal.sqlstate == SqlState::InternalError;
+        let mut row = OutcomeRow::new(now, log, if failed { "failed" } else { "refused" });
+        row.sqlstate = Some(refusal.sqlstate.code().to_owned());
+        self.append(tx, row)
+    }
+
+    pub(super) fn append_done(&self, tx: &Transaction, now: i64, log: LogId) -> Result<()> {
+        self.append(tx, OutcomeRow::new(now, log, "done"))
+    }
+
+    fn append(&self, tx: &Transaction, row: OutcomeRow) -> Result<()> {
+        let link = self.next(tx, OUTCOME)?;
+        let chain = self.seal(tx, &link, &row)?;
+        tx.prepare_cached("INSERT INTO query_outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+            .execute((
+                link.id,
+                row.log_id,
+                row.at,
+                row.outcome,
+                row.sqlstate,
+                row.rows,
+                row.from_store,
+                row.elapsed_us,
+                chain,
+            ))?;
+        Ok(())
+    }
+
+    pub(super) fn verify(&self, connection: &Connection) -> Result<Option<Broken>> {
+        let mut log = connection.prepare("SELECT * FROM query_log ORDER BY id")?;
+        let rows = log.query_and_then([], |row| {
+            Ok((row.get("id")?, LogRow::read(row)?, row.get("chain")?))
+        })?;
+        if let Some(broken) = self.verify_table(connection, LOG, rows)? {
+            return Ok(Some(broken));
+        }
+        let mut outcomes = connection.prepare("SELECT * FROM query_outcome ORDER BY id")?;
+        let rows = outcomes.query_and_then([], |row| {
+            Ok((row.get("id")?, OutcomeRow::read(row)?, row.get("chain")?))
+        })?;
+        self.verify_table(connection, OUTCOME, rows)
+    }
+}
+
+impl LogRow {
+    fn new(at: i64, entry: &Entry, charges: &BTreeMap<String, Price>) -> Result<Self> {
+        let charges: Vec<(&String, f64, f64)> = charges
+            .iter()
+            .map(|(policy, price)| (policy, price.rho.get(), price.delta.get()))
+            .collect();
+        let entry = entry.clone();
+        Ok(Self {
+            at,
+            principal: entry.who,
+            roles: entry.roles.join(", "),
+            database: entry.database,
+            application: entry.application_name,
+            purpose: entry.purpose,
+            protocol: entry.protocol,
+            kind: entry.kind,
+            statement: entry.statement,
+            tables: entry.tables.join(", "),
+            charges: serde_json::to_string(&charges).map_err(|_| Error::internal())?,
+            protections: entry.protections,
+        })
+    }
+
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            at: row.get("at")?,
+            principal: row.get("principal")?,
+            roles: row.get("roles")?,
+            database: row.get("database")?,
+            application: row.get("application")?,
+            purpose: row.get("purpose")?,
+            protocol: row.get("protocol")?,
+            kind: row.get("kind")?,
+            statement: row.get("statement")?,
+            tables: row.get("tables")?,
+            charges: row.get("charges")?,
+            protections: row.get("protections")?,
+        })
+    }
+}
+
+impl OutcomeRow {
+    fn new(at: i64, log: LogId, outcome: &str) -> Self {
+        Self {
+            log_id: log.get(),
+            at,
+            outcome: outcome.to_owned(),
+            sqlstate: None,
+            rows: None,
+            from_store: false,
+            elapsed_us: None,
+        }
+    }
+
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            log_id: row.get("log_id")?,
+            at: row.get("at")?,
+            outcome: row.get("outcome")?,
+            sqlstate: row.get("sqlstate")?,
+            rows: row.get("rows")?,
+            from_store: row.get("from_store")?,
+            elapsed_us: row.get("elapsed_us")?,
+        })
+    }
+}

@@ -1,0 +1,403 @@
+//! Laws of the ledger: nobody overdraws, nothing is refunded, the log shows every change made to it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Float64Type;
+use tempfile::TempDir;
+
+use super::*;
+use crate::policy::{Epsilon, epsilon_of};
+
+const DAY: i64 = 86_400;
+const NOW: i64 = 20_000 * DAY;
+
+struct Room {
+    folder: TempDir,
+    ledger: Ledger,
+    now: Arc<AtomicI64>,
+}
+
+async fn room() -> Room {
+    let folder = tempfile::tempdir().unwrap();
+    let now = Arc::new(AtomicI64::new(NOW));
+    let ledger = open(&folder, &now).await;
+    Room {
+        folder,
+        ledger,
+        now,
+    }
+}
+
+async fn open(folder: &TempDir, now: &Arc<AtomicI64>) -> Ledger {
+    let state = State::open(folder.path().join("state.db")).unwrap();
+    let now = Arc::clone(now);
+    let clock = Arc::new(move || now.load(Ordering::SeqCst) * 1_000_000);
+    Ledger::open_with_clock(state, clock).await.unwrap()
+}
+
+fn entry(who: &str) -> Entry {
+    Entry {
+        who: who.to_owned(),
+        roles: vec![who.to_owned(), "insights_analyst".to_owned()],
+        statement: "SELECT count(*) FROM person".to_owned(),
+        protocol: "simple".to_owned(),
+        kind: "SELECT".to_owned(),
+        tables: vec!["person".to_owned()],
+        ..Entry::default()
+    }
+}
+
+fn charge(policy: &str) -> Charge {
+    Charge {
+        policy: policy.to_owned(),
+        price: Price {
+            rho: Rho::of_epsilon(Epsilon::new(1.0).unwrap()),
+            delta: Delta::new(1e-9).unwrap(),
+        },
+    }
+}
+
+/// What `statements` of [`charge`] come to, and no more.
+fn limits_for(statements: u32) -> Limits {
+    let rho = Rho::new(0.5 * f64::from(statements) + 1e-9).unwrap();
+    let delta = Delta::new(1e-6 - 1e-9 * f64::from(statements)).unwrap();
+    let epsilon = epsilon_of(rho, delta);
+    Limits {
+        budget_epsilon: epsilon,
+        budget_delta: Delta::new(1e-6).unwrap(),
+        principal_budget_epsilon: epsilon,
+        window_seconds: (30 * DAY) as u64,
+    }
+}
+
+async fn pay(ledger: &Ledger, who: &str, limits: &Limits) -> Result<Reservation> {
+    ledger
+        .reserve(entry(who), vec![charge("people")], limits)
+        .await
+}
+
+fn text(batch: &RecordBatch, column: &str, row: usize) -> String {
+    let column = batch.column_by_name(column).unwrap();
+    column.as_string::<i32>().value(row).to_owned()
+}
+
+async fn outcomes(ledger: &Ledger) -> Vec<String> {
+    let log = ledger.query_log().await.unwrap();
+    (0..log.num_rows())
+        .map(|row| text(&log, "outcome", row))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_race_for_the_last_budget_exactly_one_wins() {
+    for _ in 0..10 {
+        let room = room().await;
+        let limits = limits_for(1);
+        let second = open(&room.folder, &room.now).await;
+        let race = [room.ledger.clone(), second]
+            .map(|ledger| tokio::spawn(async move { pay(&ledger, "ana", &limits).await }));
+        let mut won = 0;
+        for runner in race {
+            match runner.await.unwrap() {
+                Ok(_) => won += 1,
+                Err(refusal) => {
+                    assert_eq!(refusal.sqlstate, SqlState::ConfigurationLimitExceeded);
+                    assert_eq!(refusal.message, "privacy budget exhausted");
+                    assert!(refusal.detail.unwrap().contains("window ends at 2024-10-"));
+                }
+            }
+        }
+        assert_eq!(won, 1);
+        let mut log = outcomes(&room.ledger).await;
+        log.sort();
+        assert_eq!(log, ["refused", "started"]);
+    }
+}
+
+#[tokio::test]
+async fn a_budget_pays_for_what_it_holds_and_not_for_more() {
+    let room = room().await;
+    let limits = limits_for(5);
+    for _ in 0..5 {
+        let _paid = pay(&room.ledger, "ana", &limits).await.unwrap();
+    }
+    pay(&room.ledger, "ana", &limits).await.unwrap_err();
+    let policies = BTreeSet::from(["people".to_owned(), "other".to_owned()]);
+    let lines = room.ledger.budget(&limits, &policies).await.unwrap();
+    let names: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line.policy.as_str(),
+                line.principal.as_deref(),
+                line.statements,
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("other", None, 0),
+            ("people", None, 5),
+            ("people", Some("ana"), 5)
+        ]
+    );
+    assert_eq!(lines[0].epsilon_spent, 0.0);
+    assert_eq!(lines[0].epsilon_left, lines[0].epsilon_budget);
+    assert!(lines[1].epsilon_spent <= lines[1].epsilon_budget);
+    assert!(lines[1].epsilon_left < 1e-3);
+    let batch = budget_batch(&lines).unwrap();
+    assert_eq!(batch.num_rows(), 3);
+    assert_eq!(text(&batch, "policy", 2), "people");
+}
+
+#[tokio::test]
+async fn one_principal_cannot_take_what_all_share_nor_more_than_their_own() {
+    let room = room().await;
+    let mut limits = limits_for(4);
+    limits.principal_budget_epsilon = limits_for(2).principal_budget_epsilon;
+    for (who, fits) in [
+        ("ana", true),
+        ("ana", true),
+        ("ana", false),
+        ("bea", true),
+        ("bea", true),
+        ("cleo", false),
+    ] {
+        let result = pay(&room.ledger, who, &limits).await;
+        assert_eq!(result.is_ok(), fits, "{who}");
+        if let Err(refusal) = result {
+            assert_eq!(refusal.detail.unwrap().contains("for role"), who == "ana");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_over_two_policies_pays_both_or_none() {
+    let room = room().await;
+    let limits = limits_for(1);
+    let both = vec![charge("people"), charge("staff")];
+    let _paid = room
+        .ledger
+        .reserve(entry("ana"), vec![charge("staff")], &limits)
+        .await
+        .unwrap();
+    room.ledger
+        .reserve(entry("ana"), both, &limits)
+        .await
+        .unwrap_err();
+    let _paid = pay(&room.ledger, "ana", &limits).await.unwrap();
+    let twice = vec![charge("new"), charge("new")];
+    room.ledger
+        .reserve(entry("ana"), twice, &limits)
+        .await
+        .unwrap_err();
+    let _free = room
+        .ledger
+        .reserve(entry("ana"), vec![], &limits)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn delta_runs_out_too() {
+    let room = room().await;
+    let mut limits = limits_for(100);
+    limits.budget_delta = Delta::new(2.5e-9).unwrap();
+    limits.budget_epsilon = Epsilon::new(100.0).unwrap();
+    limits.principal_budget_epsilon = limits.budget_epsilon;
+    for fits in [true, true, false] {
+        assert_eq!(pay(&room.ledger, "ana", &limits).await.is_ok(), fits);
+    }
+}
+
+#[tokio::test]
+async fn a_window_rolls_over_and_a_shorter_one_forgets_nothing() {
+    let room = room().await;
+    let limits = limits_for(1);
+    let end = (NOW.div_euclid(30 * DAY) + 1) * 30 * DAY;
+    let _paid = pay(&room.ledger, "ana", &limits).await.unwrap();
+    room.now.store(end - 1, Ordering::SeqCst);
+    pay(&room.ledger, "ana", &limits).await.unwrap_err();
+    let hourly = Limits {
+        window_seconds: 3_600,
+        ..limits
+    };
+    pay(&room.ledger, "ana", &hourly).await.unwrap_err();
+    room.now.store(end, Ordering::SeqCst);
+    let _paid = pay(&room.ledger, "ana", &limits).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_crash_keeps_the_debit() {
+    let room = room().await;
+    let limits = limits_for(1);
+    drop(pay(&room.ledger, "ana", &limits).await.unwrap());
+    let Room {
+        folder,
+        ledger,
+        now,
+    } = room;
+    drop(ledger);
+    let ledger = open(&folder, &now).await;
+    pay(&ledger, "ana", &limits).await.unwrap_err();
+    assert_eq!(outcomes(&ledger).await, ["started", "refused"]);
+    assert_eq!(ledger.verify_chain().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_log_tells_what_became_of_each_statement() {
+    let room = room().await;
+    let ledger = &room.ledger;
+    let limits = limits_for(9);
+    let elapsed = Duration::from_micros(1_500);
+    let paid = pay(ledger, "ana", &limits).await.unwrap();
+    let answered = Outcome::Answered {
+        rows: 7,
+        from_store: true,
+    };
+    ledger
+        .finish(paid.log_id(), answered, elapsed)
+        .await
+        .unwrap();
+    let failed = pay(ledger, "ana", &limits).await.unwrap();
+    let sqlstate = SqlState::InternalError;
+    ledger
+        .finish(failed.log_id(), Outcome::Failed { sqlstate }, elapsed)
+        .await
+        .unwrap();
+    let cancelled = pay(ledger, "ana", &limits).await.unwrap();
+    ledger
+        .finish(cancelled.log_id(), Outcome::Cancelled, elapsed)
+        .await
+        .unwrap();
+    let no = Error::new(SqlState::InsufficientPrivilege, "no");
+    ledger.refuse(entry("ana"), &no).await.unwrap();
+    ledger
+        .refuse(entry("ana"), &Error::internal())
+        .await
+        .unwrap();
+    ledger.record(entry("ana")).await.unwrap();
+    assert_eq!(
+        outcomes(ledger).await,
+        [
+            "answered",
+            "failed",
+            "cancelled",
+            "refused",
+            "failed",
+            "done"
+        ]
+    );
+    let log = ledger.query_log().await.unwrap();
+    assert_eq!(text(&log, "policies", 0), "people");
+    assert_eq!(text(&log, "roles", 0), "ana, insights_analyst");
+    assert_eq!(text(&log, "sqlstate", 3), "42501");
+    let number = |column: &str, row: usize| {
+        let column = log.column_by_name(column).unwrap();
+        column.as_primitive::<Float64Type>().value(row)
+    };
+    assert_eq!(
+        (number("rho", 0), number("epsilon", 0), number("delta", 0)),
+        (0.5, 1.0, 1e-9)
+    );
+    assert_eq!(number("elapsed_ms", 0), 1.5);
+    assert_eq!(number("rho", 3), 0.0);
+    assert_eq!(ledger.verify_chain().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_chain_shows_rows_that_were_changed_removed_or_cut_off() {
+    let frauds = [
+        (
+            "UPDATE query_log SET statement = 'SELECT 1' WHERE id = 2",
+            "query_log",
+            2,
+        ),
+        (
+            "UPDATE query_log SET charges = '[ ]' WHERE id = 3",
+            "query_log",
+            3,
+        ),
+        (
+            "UPDATE query_log SET at = at + 1 WHERE id = 1",
+            "query_log",
+            1,
+        ),
+        ("DELETE FROM query_log WHERE id = 2", "query_log", 2),
+        ("DELETE FROM query_log WHERE id = 3", "query_log", 3),
+        ("DELETE FROM query_log", "query_log", 1),
+        (
+            "UPDATE query_outcome SET rows = 9 WHERE id = 2",
+            "query_outcome",
+            2,
+        ),
+        ("DELETE FROM query_outcome WHERE id = 3", "query_outcome", 3),
+        ("DELETE FROM chain_head", "query_log", 4),
+        (
+            "DELETE FROM query_log WHERE id = 3;
+             UPDATE chain_head SET rows = 2, chain = (SELECT chain FROM query_log WHERE id = 2)
+             WHERE name = 'query_log'",
+            "query_log",
+            3,
+        ),
+    ];
+    for (fraud, table, id) in frauds {
+        let room = room().await;
+        for _ in 0..3 {
+            room.ledger.record(entry("ana")).await.unwrap();
+        }
+        assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+        let path = room.folder.path().join("state.db");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection
+            .pragma_update(None, "foreign_keys", false)
+            .unwrap();
+        connection.execute_batch(fraud).unwrap();
+        let broken = room.ledger.verify_chain().await.unwrap();
+        assert_eq!(broken, Some(Broken { table, id }), "{fraud}");
+    }
+}
+
+#[tokio::test]
+async fn lines_that_hold_less_than_was_paid_show() {
+    for fraud in [
+        "DELETE FROM budget_line WHERE principal = 'ana'",
+        "UPDATE budget_line SET rho = rho - 0.5 WHERE principal = ''",
+        "UPDATE budget_line SET delta = 0",
+    ] {
+        let room = room().await;
+        for who in ["ana", "bea", "ana"] {
+            let _paid = pay(&room.ledger, who, &limits_for(3)).await.unwrap();
+        }
+        pay(&room.ledger, "bea", &limits_for(3)).await.unwrap_err();
+        assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+        let path = room.folder.path().join("state.db");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.execute_batch(fraud).unwrap();
+        let broken = room.ledger.verify_chain().await.unwrap();
+        assert_eq!(
+            broken.map(|broken| broken.table),
+            Some("budget_line"),
+            "{fraud}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_key_returns_the_stored_bytes() {
+    let room = room().await;
+    let ledger = &room.ledger;
+    let paid = pay(ledger, "ana", &limits_for(2)).await.unwrap();
+    let key = [3; 32];
+    assert_eq!(ledger.stored(&key).await.unwrap(), None);
+    ledger.store(&paid, &key, vec![1, 2, 3], 4).await.unwrap();
+    ledger.store(&paid, &key, vec![9], 4).await.unwrap();
+    assert_eq!(ledger.stored(&key).await.unwrap(), Some(vec![1, 2, 3]));
+    assert_eq!(ledger.stored(&[4; 32]).await.unwrap(), None);
+    ledger.forget_before_epoch(4).await.unwrap();
+    assert!(ledger.stored(&key).await.unwrap().is_some());
+    ledger.forget_before_epoch(5).await.unwrap();
+    assert_eq!(ledger.stored(&key).await.unwrap(), None);
+}

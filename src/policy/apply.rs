@@ -1,0 +1,162 @@
+//! One change, checked and made: who may make it, whether it makes sense, what the policies are then.
+//!
+//! In: the acting principal and a [`Change`]. Out: the next value, or a refusal that changes nothing.
+//! A change that changes nothing (`IF EXISTS`, a grant that is already there) gives the same value with the same epoch.
+
+use super::{Capability, Change, Policies, Principal, Setting, Settings};
+use crate::error::{Error, Result, SqlState};
+
+impl Policies {
+    pub fn apply(&self, actor: &Principal, change: Change) -> Result<Self> {
+        self.refuse_unauthorised(actor, &change)?;
+        let mut next = self.clone();
+        next.make(actor, change)?;
+        if next == *self {
+            return Ok(next);
+        }
+        next.refuse_mixed_duties()?;
+        next.epoch = self.epoch + 1;
+        if next.tables != self.tables || next.settings != self.settings {
+            next.release_epoch = next.epoch;
+        }
+        Ok(next)
+    }
+
+    fn refuse_unauthorised(&self, actor: &Principal, change: &Change) -> Result<()> {
+        let needed = match change {
+            Change::AlterRole {
+                name,
+                login: None,
+                verifier: Some(_),
+                valid_until: None,
+            } if name == actor.name() => return Ok(()), // one's own password
+            Change::CreateRole { .. }
+            | Change::AlterRole { .. }
+            | Change::DropRole { .. }
+            | Change::GrantRole { .. }
+            | Change::RevokeRole { .. } => Capability::ManageRoles,
+            Change::GrantSelect { .. }
+            | Change::RevokeSelect { .. }
+            | Change::SetSystem { .. }
+            | Change::SetRole { .. }
+            | Change::CreateTable { .. }
+            | Change::DropTable { .. }
+            | Change::AlterTable { .. }
+            | Change::AlterColumn { .. }
+            | Change::AddUniqueKey { .. } => Capability::Administer,
+        };
+        if actor.can(needed) {
+            return Ok(());
+        }
+        Err(
+            Error::new(SqlState::InsufficientPrivilege, "permission denied")
+                .detail(format!("this needs {}", needed.needed_role())),
+        )
+    }
+
+    fn make(&mut self, actor: &Principal, change: Change) -> Result<()> {
+        match change {
+            Change::CreateRole {
+                name,
+                login,
+                createrole,
+                verifier,
+                valid_until,
+                member_of,
+            } => {
+                let role = super::Role {
+                    login,
+                    createrole,
+                    verifier,
+                    valid_until,
+                    member_of,
+                    ..super::Role::default()
+                };
+                self.create_role(name, role)
+            }
+            Change::AlterRole {
+                name,
+                login,
+                verifier,
+                valid_until,
+            } => self.alter_role(&name, login, verifier, valid_until),
+            Change::DropRole { name, if_exists } => self.drop_role(actor, &name, if_exists),
+            Change::GrantRole { role, to } => self.grant_role(actor, role, &to),
+            Change::RevokeRole { role, from } => self.revoke_role(&role, &from),
+            Change::GrantSelect { table, columns, to } => {
+                self.grant_select(actor, &table, columns, &to)
+            }
+            Change::RevokeSelect {
+                table,
+                columns,
+                from,
+            } => self.revoke_select(&table, columns, &from),
+            Change::SetSystem { name, value } => self.set_system(&name, value.as_deref()),
+            Change::SetRole { role, name, value } => self.set_role(&role, &name, value),
+            Change::CreateTable {
+                name,
+                location,
+                columns,
+                unique_keys,
+                if_not_exists,
+            } => self.create_table(name, location, columns, unique_keys, if_not_exists),
+            Change::DropTable { name, if_exists } => self.drop_table(&name, if_exists),
+            Change::AlterTable { name, options } => self.alter_table(&name, &options),
+            Change::AlterColumn {
+                table,
+                column,
+                options,
+            } => self.alter_column(&table, &column, &options),
+            Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
+        }
+    }
+
+    fn set_system(&mut self, name: &str, value: Option<&str>) -> Result<()> {
+        let setting = Setting::by_name(name).ok_or_else(|| unknown_setting(name))?;
+        self.settings = match value {
+            Some(value) => self.settings.set(setting, value)?,
+            None => self.settings.reset(setting)?,
+        };
+        Ok(())
+    }
+
+    fn set_role(&mut self, role: &str, name: &str, value: Option<String>) -> Result<()> {
+        let name = name.to_ascii_lowercase();
+        if let Some(value) = &value {
+            refuse_role_setting(&self.settings, &name, value)?;
+        }
+        let role = self.role_mut(role)?;
+        match value {
+            Some(value) => role.settings.insert(name, value),
+            None => role.settings.remove(&name),
+        };
+        Ok(())
+    }
+}
+
+/// What a session may set beside the few privacy settings; the session gives these their meaning.
+const SESSION_SETTINGS: [&str; 8] = [
+    "privacy.purpose",
+    "application_name",
+    "client_encoding",
+    "datestyle",
+    "extra_float_digits",
+    "intervalstyle",
+    "search_path",
+    "timezone",
+];
+
+fn refuse_role_setting(system: &Settings, name: &str, value: &str) -> Result<()> {
+    match Setting::by_name(name) {
+        Some(setting) => system.session_setting_allowed(setting, value).map(|_| ()),
+        None if SESSION_SETTINGS.contains(&name) => Ok(()),
+        None => Err(unknown_setting(name)),
+    }
+}
+
+fn unknown_setting(name: &str) -> Error {
+    Error::new(
+        SqlState::UndefinedObject,
+        format!("unrecognized configuration parameter \"{name}\""),
+    )
+}

@@ -1,0 +1,376 @@
+//! Changes of tables: registering, protecting, classifying, bounding.
+//!
+//! In: a change whose actor is already known to be allowed to make it. Out: the changed policies, or a refusal.
+//! The options of one statement are taken together: their order does not matter.
+
+use std::collections::BTreeSet;
+
+use super::{Access, Bounds, Class, Column, DEFAULT_POLICY, Location, Policies, Table, UniqueKey};
+use crate::error::{Error, Result, SqlState};
+
+/// `None` resets.
+type Options = [(String, Option<String>)];
+
+const LARGEST_BOUND: u64 = 1_000_000;
+
+impl Policies {
+    pub(super) fn known_table(&self, name: &str) -> Result<&Table> {
+        self.tables.get(name).ok_or_else(|| unknown_table(name))
+    }
+
+    fn table_mut(&mut self, name: &str) -> Result<&mut Table> {
+        self.tables.get_mut(name).ok_or_else(|| unknown_table(name))
+    }
+
+    pub(super) fn create_table(
+        &mut self,
+        name: String,
+        location: Location,
+        columns: Vec<Column>,
+        unique_keys: Vec<UniqueKey>,
+        if_not_exists: bool,
+    ) -> Result<()> {
+        if self.tables.contains_key(&name) {
+            if if_not_exists {
+                return Ok(());
+            }
+            return Err(Error::new(
+                SqlState::DuplicateTable,
+                format!("relation \"{name}\" already exists"),
+            ));
+        }
+        let mut table = Table {
+            name: name.clone(),
+            location,
+            columns,
+            unique_keys: vec![],
+            access: Access::Unclassified,
+            max_rows_per_person: None,
+            max_groups_per_person: None,
+        };
+        table.refuse_malformed_columns()?;
+        for key in unique_keys {
+            table.add_unique_key(key)?;
+        }
+        self.tables.insert(name, table);
+        Ok(())
+    }
+
+    pub(super) fn drop_table(&mut self, name: &str, if_exists: bool) -> Result<()> {
+        if self.tables.remove(name).is_none() && !if_exists {
+            return Err(unknown_table(name));
+        }
+        self.grants.retain(|grant| grant.table != name);
+        Ok(())
+    }
+
+    pub(super) fn alter_table(&mut self, name: &str, options: &Options) -> Result<()> {
+        self.table_mut(name)?.set_options(options)
+    }
+
+    pub(super) fn alter_column(
+        &mut self,
+        table: &str,
+        column: &str,
+        options: &Options,
+    ) -> Result<()> {
+        self.table_mut(table)?.set_column_options(column, options)
+    }
+
+    pub(super) fn add_unique_key(&mut self, table: &str, key: UniqueKey) -> Result<()> {
+        self.table_mut(table)?.add_unique_key(key)
+    }
+}
+
+impl Table {
+    pub(super) fn known_column(&self, name: &str) -> Result<&Column> {
+        self.column(name).ok_or_else(|| self.unknown_column(name))
+    }
+
+    fn unknown_column(&self, name: &str) -> Error {
+        Error::new(
+            SqlState::UndefinedColumn,
+            format!(
+                "column \"{name}\" of relation \"{}\" does not exist",
+                self.name
+            ),
+        )
+    }
+
+    fn refuse_malformed_columns(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for column in &self.columns {
+            if !seen.insert(&column.name) {
+                return Err(Error::new(
+                    SqlState::DuplicateColumn,
+                    format!("column \"{}\" specified more than once", column.name),
+                ));
+            }
+            refuse_content(column.class)?;
+            refuse_bounds_of_text(column)?;
+        }
+        Ok(())
+    }
+
+    fn add_unique_key(&mut self, key: UniqueKey) -> Result<()> {
+        let distinct: BTreeSet<&String> = key.columns.iter().collect();
+        if key.columns.is_empty() || distinct.len() != key.columns.len() {
+            return Err(Error::new(
+                SqlState::InvalidTableDefinition,
+                "a unique key needs one or more different columns",
+            ));
+        }
+        for column in &key.columns {
+            self.known_column(column)?;
+        }
+        if key.primary && self.unique_keys.iter().any(|held| held.primary) {
+            return Err(Error::new(
+                SqlState::InvalidTableDefinition,
+                format!(
+                    "multiple primary keys for table \"{}\" are not allowed",
+                    self.name
+                ),
+            ));
+        }
+        if !self.unique_keys.contains(&key) {
+            self.unique_keys.push(key);
+        }
+        Ok(())
+    }
+
+    fn set_options(&mut self, options: &Options) -> Result<()> {
+        let mut person_key = self.protection().map(|(_, key)| key.to_owned());
+        let mut policy = self.protection().map(|(policy, _)| policy.to_owned());
+        let mut public = self.access == Access::Public;
+        for (name, value) in options {
+            match name.to_ascii_lowercase().as_str() {
+                "person_key" => person_key = value.clone(),
+                "privacy_policy" => policy = value.clone(),
+                "public" => public = parse_switch(name, value.as_deref())?,
+                "max_rows_per_person" => {
+                    self.max_rows_per_person = parse_count(name, value.as_deref())?;
+                }
+                "max_groups_per_person" => {
+                    self.max_groups_per_person = parse_count(name, value.as_deref())?;
+                }
+                _ => return Err(unknown_option(name)),
+            }
+        }
+        self.set_access(person_key, policy, public, options)
+    }
+
+    fn set_access(
+        &mut self,
+        person_key: Option<String>,
+        policy: Option<String>,
+        public: bool,
+        options: &Options,
+    ) -> Result<()> {
+        let named_policy = options
+            .iter()
+            .any(|(name, value)| name.eq_ignore_ascii_case("privacy_policy") && value.is_some());
+        match (person_key, public) {
+            (Some(_), true) => Err(Error::new(
+                SqlState::InvalidParameterValue,
+                format!(
+                    "table \"{}\" cannot be public and have a person key",
+                    self.name
+                ),
+            )
+            .hint("ALTER TABLE … RESET (person_key) or SET (public = false) first")),
+            (None, _) if named_policy => Err(Error::new(
+                SqlState::InvalidParameterValue,
+                "a privacy policy holds tables with a person key only",
+            )
+            .hint("set person_key in the same statement")),
+            (None, true) => self.make_public(),
+            (None, false) => {
+                self.access = Access::Unclassified;
+                Ok(())
+            }
+            (Some(person_key), false) => self.protect(person_key, policy),
+        }
+    }
+
+    fn make_public(&mut self) -> Result<()> {
+        let private = self
+            .columns
+            .iter()
+            .find(|column| !matches!(column.class, None | Some(Class::Public)));
+        if let Some(column) = private {
+            return Err(refuse_class_in_public_table(&self.name, &column.name));
+        }
+        self.access = Access::Public;
+        Ok(())
+    }
+
+    fn protect(&mut self, person_key: String, policy: Option<String>) -> Result<()> {
+        let policy = policy.unwrap_or_else(|| DEFAULT_POLICY.to_owned());
+        if policy.trim().is_empty() {
+            return Err(invalid_option("privacy_policy"));
+        }
+        let unknown = self.unknown_column(&person_key);
+        let column = self
+            .columns
+            .iter_mut()
+            .find(|column| column.name == person_key)
+            .ok_or(unknown)?;
+        match column.class {
+            None => column.class = Some(Class::Identifier),
+            Some(Class::Identifier) => {}
+            Some(
+                Class::Attribute
+                | Class::Measure
+                | Class::Sensitive
+                | Class::Hidden
+                | Class::Content
+                | Class::Public,
+            ) => return Err(refuse_person_key_class(&person_key)),
+        }
+        self.access = Access::Protected { policy, person_key };
+        Ok(())
+    }
+
+    fn set_column_options(&mut self, name: &str, options: &Options) -> Result<()> {
+        let mut column = self.known_column(name)?.clone();
+        let mut lower = column.bounds.map(Bounds::lower);
+        let mut upper = column.bounds.map(Bounds::upper);
+        for (option, value) in options {
+            match option.to_ascii_lowercase().as_str() {
+                "class" => column.class = value.as_deref().map(Class::parse).transpose()?,
+                "lower" => lower = parse_bound(option, value.as_deref())?,
+                "upper" => upper = parse_bound(option, value.as_deref())?,
+                _ => return Err(unknown_option(option)),
+            }
+        }
+        column.bounds = match (lower, upper) {
+            (Some(lower), Some(upper)) => Some(Bounds::new(lower, upper)?),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(Error::new(
+                    SqlState::InvalidParameterValue,
+                    format!("column \"{name}\" needs both bounds or none"),
+                )
+                .hint("set lower and upper in one statement"));
+            }
+        };
+        refuse_content(column.class)?;
+        refuse_bounds_of_text(&column)?;
+        self.refuse_class_against_access(&column)?;
+        if let Some(held) = self.columns.iter_mut().find(|held| held.name == name) {
+            *held = column;
+        }
+        Ok(())
+    }
+
+    fn refuse_class_against_access(&self, column: &Column) -> Result<()> {
+        match &self.access {
+            Access::Unclassified => Ok(()),
+            Access::Public => match column.class {
+                None | Some(Class::Public) => Ok(()),
+                Some(
+                    Class::Identifier
+                    | Class::Attribute
+                    | Class::Measure
+                    | Class::Sensitive
+                    | Class::Hidden
+                    | Class::Content,
+                ) => Err(refuse_class_in_public_table(&self.name, &column.name)),
+            },
+            Access::Protected { person_key, .. } => {
+                if *person_key == column.name && column.class != Some(Class::Identifier) {
+                    return Err(refuse_person_key_class(person_key));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn parse_switch(name: &str, value: Option<&str>) -> Result<bool> {
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        Some("true" | "on" | "yes" | "1") => Ok(true),
+        None | Some("false" | "off" | "no" | "0") => Ok(false),
+        Some(_) => Err(invalid_option(name).hint("valid is true or false")),
+    }
+}
+
+fn parse_count(name: &str, value: Option<&str>) -> Result<Option<u64>> {
+    let Some(text) = value else { return Ok(None) };
+    text.parse()
+        .ok()
+        .filter(|count| (1..=LARGEST_BOUND).contains(count))
+        .map(Some)
+        .ok_or_else(|| {
+            invalid_option(name).hint(format!("valid is an integer from 1 to {LARGEST_BOUND}"))
+        })
+}
+
+fn parse_bound(name: &str, value: Option<&str>) -> Result<Option<f64>> {
+    let Some(text) = value else { return Ok(None) };
+    let bound: Option<f64> = text.trim().parse().ok();
+    bound
+        .filter(|bound| bound.is_finite())
+        .map(Some)
+        .ok_or_else(|| invalid_option(name).hint("valid is a finite number"))
+}
+
+fn refuse_content(class: Option<Class>) -> Result<()> {
+    if class == Some(Class::Content) {
+        return Err(Error::new(
+            SqlState::InvalidParameterValue,
+            "columns of class \"content\" cannot be kept",
+        )
+        .detail("bodies and attachments of messages are never held here, only their header facts")
+        .hint("leave the column out of the table's files"));
+    }
+    Ok(())
+}
+
+fn refuse_bounds_of_text(column: &Column) -> Result<()> {
+    if column.bounds.is_some() && !column.is_numeric() {
+        return Err(Error::new(
+            SqlState::DatatypeMismatch,
+            format!("column \"{}\" cannot have bounds", column.name),
+        )
+        .detail("only numeric columns have lower and upper"));
+    }
+    Ok(())
+}
+
+fn refuse_class_in_public_table(table: &str, column: &str) -> Error {
+    Error::new(
+        SqlState::InvalidParameterValue,
+        format!("column \"{column}\" of public table \"{table}\" must have class public or none"),
+    )
+    .detail("a public table holds no data about persons")
+}
+
+fn refuse_person_key_class(column: &str) -> Error {
+    Error::new(
+        SqlState::InvalidParameterValue,
+        format!("person key \"{column}\" must have class identifier"),
+    )
+    .hint("set the column's class to 'identifier'")
+}
+
+fn unknown_table(name: &str) -> Error {
+    Error::new(
+        SqlState::UndefinedTable,
+        format!("relation \"{name}\" does not exist"),
+    )
+}
+
+fn unknown_option(name: &str) -> Error {
+    Error::new(
+        SqlState::InvalidParameterValue,
+        format!("unrecognized parameter \"{name}\""),
+    )
+}
+
+fn invalid_option(name: &str) -> Error {
+    Error::new(
+        SqlState::InvalidParameterValue,
+        format!("invalid value for parameter \"{name}\""),
+    )
+}

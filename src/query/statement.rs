@@ -1,0 +1,173 @@
+//! What one statement asks for, after parsing and before anything is looked up.
+
+use datafusion::sql::sqlparser::ast;
+
+use crate::policy::{Location, UniqueKey};
+
+/// One statement of a query string.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The statement's own text, without the semicolon; with passwords blanked out: this is what the log keeps.
+    pub text: String,
+    /// Characters of the query string before it: positions in errors count from the start of the string.
+    pub offset: usize,
+    pub statement: Statement,
+}
+
+/// The statement kinds there are: everything else is refused by the parser.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    /// `SELECT`, `VALUES`, `TABLE`, `WITH … SELECT`: no data-modifying part anywhere.
+    Query(Box<ast::Query>),
+    /// `EXPLAIN (PRIVACY)`: price, bounds and expected error. `EXPLAIN`: the rewritten plan. Neither runs anything.
+    Explain {
+        privacy: bool,
+        query: Box<ast::Query>,
+    },
+    /// `COPY (query) TO STDOUT`, `COPY table TO STDOUT` (as `SELECT * FROM table`).
+    CopyOut {
+        query: Box<ast::Query>,
+        csv: bool,
+        header: bool,
+        delimiter: u8,
+    },
+    Declare {
+        name: String,
+        hold: bool,
+        query: Box<ast::Query>,
+    },
+    Fetch {
+        name: String,
+        count: FetchCount,
+    },
+    /// `CLOSE name`; `None`: `CLOSE ALL`.
+    CloseCursor(Option<String>),
+    Set {
+        name: String,
+        /// `None`: `DEFAULT`.
+        value: Option<String>,
+        local: bool,
+    },
+    /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`: the variables that stand for the modes, and their values.
+    SetTransaction(Vec<(String, String)>),
+    /// `None`: `RESET ALL`.
+    Reset(Option<String>),
+    /// `None`: `SHOW ALL`.
+    Show(Option<String>),
+    Begin,
+    Commit,
+    Rollback,
+    Savepoint(String),
+    ReleaseSavepoint(String),
+    RollbackTo(String),
+    /// `DISCARD ALL`.
+    Discard,
+    /// `DEALLOCATE name`; `None`: `DEALLOCATE ALL`. Statements are prepared through the protocol only.
+    Deallocate(Option<String>),
+    /// `LISTEN`, `UNLISTEN`, `DISCARD PLANS` and its kin: accepted and without effect, as no channel is ever notified and
+    /// nothing of the kind is kept. The command tag is in the text.
+    Unlisten,
+    Admin(Admin),
+}
+
+/// Forwards only: an answer is released once, and is read once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchCount {
+    Rows(u64),
+    All,
+}
+
+/// Statements for administrators, still in terms of names and texts.
+#[derive(Debug, Clone)]
+pub enum Admin {
+    CreateRole(RoleOptions),
+    AlterRole(RoleOptions),
+    DropRole {
+        names: Vec<String>,
+        if_exists: bool,
+    },
+    GrantRole {
+        roles: Vec<String>,
+        to: Vec<String>,
+    },
+    RevokeRole {
+        roles: Vec<String>,
+        from: Vec<String>,
+    },
+    GrantSelect {
+        tables: Vec<String>,
+        columns: Option<Vec<String>>,
+        to: Vec<String>,
+    },
+    RevokeSelect {
+        tables: Vec<String>,
+        columns: Option<Vec<String>>,
+        from: Vec<String>,
+    },
+    /// `ALTER SYSTEM SET`, `ALTER SYSTEM RESET` (`value: None`).
+    AlterSystem {
+        name: String,
+        value: Option<String>,
+    },
+    /// `ALTER ROLE … SET`, `ALTER ROLE … RESET`.
+    AlterRoleSet {
+        role: String,
+        name: String,
+        value: Option<String>,
+    },
+    CreateExternalTable {
+        name: String,
+        location: Location,
+        /// As written: name, SQL type, NOT NULL. Empty: take them from the files.
+        columns: Vec<DeclaredColumn>,
+        unique_keys: Vec<UniqueKey>,
+        if_not_exists: bool,
+    },
+    DropTable {
+        names: Vec<String>,
+        if_exists: bool,
+    },
+    AlterTable {
+        name: String,
+        options: Vec<(String, Option<String>)>,
+    },
+    AlterColumn {
+        table: String,
+        column: String,
+        options: Vec<(String, Option<String>)>,
+    },
+    AddUniqueKey {
+        table: String,
+        key: UniqueKey,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeclaredColumn {
+    pub name: String,
+    pub data_type: ast::DataType,
+    pub not_null: bool,
+}
+
+/// `CREATE ROLE` and `ALTER ROLE`: what was written; `None` where nothing was.
+#[derive(Clone, Default, PartialEq)]
+pub struct RoleOptions {
+    pub name: String,
+    pub if_not_exists: bool,
+    pub login: Option<bool>,
+    pub createrole: Option<bool>,
+    /// Plain or in Postgres's stored SCRAM form. `Some(None)`: `PASSWORD NULL`.
+    pub password: Option<Option<String>>,
+    /// As written; `infinity` for none.
+    pub valid_until: Option<String>,
+    pub in_role: Vec<String>,
+}
+
+impl std::fmt::Debug for RoleOptions {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RoleOptions")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! Opening the file: who may read it, how durable it is, which version its tables have.
+//!
+//! In: a path. Out: connections that are set up. Errors name the state file's problem, never its contents.
+
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::migrations::MIGRATIONS;
+use crate::error::{Error, Result, SqlState};
+
+/// How long another server's write may hold the file.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
+    create_private(path)?;
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(PATIENCE)?;
+    Ok(connection)
+}
+
+/// The file holds verifiers and what was asked about people: its owner's alone. SQLite gives its side files the same mode.
+fn create_private(path: &Path) -> Result<()> {
+    let unusable = |_| {
+        Error::new(SqlState::UndefinedFile, "the state file cannot be opened")
+            .hint("check that its folder exists and can be written to")
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(unusable)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+        .map_err(unusable)
+}
+
+/// Each step runs once, in a transaction of its own; the file's `user_version` counts them.
+fn migrate(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version = version as usize;
+    if version > MIGRATIONS.len() {
+        return Err(Error::new(
+            SqlState::ObjectNotInPrerequisiteState,
+            "the state file was written by a newer version of this server",
+        ));
+    }
+    for step in &MIGRATIONS[version..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|_| Error::internal())?;
+    Ok(bytes)
+}

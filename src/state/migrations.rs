@@ -1,0 +1,93 @@
+//! The tables of the state file. A step that was released never changes; a new one is appended.
+
+pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+
+const FIRST: &str = "
+CREATE TABLE secret (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What administrators decided: one row a role and table, one for the settings and one for the grants.
+CREATE TABLE catalog_epoch (
+    only          INTEGER PRIMARY KEY CHECK (only = 1),
+    epoch         INTEGER NOT NULL,
+    release_epoch INTEGER NOT NULL
+) STRICT;
+CREATE TABLE catalog_object (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE catalog_change (
+    epoch  INTEGER PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    actor  TEXT NOT NULL,
+    change TEXT NOT NULL
+) STRICT;
+
+-- Declared keys that were found to hold in one snapshot of the data.
+CREATE TABLE verified_key (
+    table_name TEXT NOT NULL,
+    columns    TEXT NOT NULL,
+    snapshot   TEXT NOT NULL,
+    PRIMARY KEY (table_name, columns)
+) STRICT, WITHOUT ROWID;
+
+-- Spent per policy and principal ('' for all together) in one window.
+CREATE TABLE budget_line (
+    policy       TEXT NOT NULL,
+    principal    TEXT NOT NULL,
+    window_start INTEGER NOT NULL,
+    window_end   INTEGER NOT NULL,
+    rho          REAL NOT NULL,
+    delta        REAL NOT NULL,
+    statements   INTEGER NOT NULL,
+    PRIMARY KEY (policy, principal, window_start, window_end)
+) STRICT, WITHOUT ROWID;
+
+-- What was asked, and what became of it. Both only ever grow, ids without gaps; `chain` seals each row and all before it.
+CREATE TABLE query_log (
+    id          INTEGER PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    principal   TEXT NOT NULL,
+    roles       TEXT NOT NULL,
+    database    TEXT NOT NULL,
+    application TEXT NOT NULL,
+    purpose     TEXT,
+    protocol    TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    statement   TEXT NOT NULL,
+    tables      TEXT NOT NULL,
+    charges     TEXT NOT NULL,
+    protections TEXT NOT NULL,
+    chain       BLOB NOT NULL
+) STRICT;
+CREATE TABLE query_outcome (
+    id         INTEGER PRIMARY KEY,
+    log_id     INTEGER NOT NULL REFERENCES query_log (id),
+    at         INTEGER NOT NULL,
+    outcome    TEXT NOT NULL,
+    sqlstate   TEXT,
+    rows       INTEGER,
+    from_store INTEGER NOT NULL,
+    elapsed_us INTEGER,
+    chain      BLOB NOT NULL
+) STRICT;
+CREATE INDEX query_outcome_of ON query_outcome (log_id, id);
+CREATE TABLE chain_head (
+    name  TEXT PRIMARY KEY,
+    rows  INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    seal  BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Released rows, so that the same release again is the same rows.
+CREATE TABLE stored_answer (
+    key           BLOB PRIMARY KEY,
+    log_id        INTEGER NOT NULL REFERENCES query_log (id),
+    release_epoch INTEGER NOT NULL,
+    released      BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";

@@ -1,0 +1,161 @@
+//! The discrete Gaussian distribution: P[x] ∝ exp(−x²/2σ²) on the integers. Exact, integer arithmetic only.
+//!
+//! **Sensitivity** L2, in lattice units, over all groups that a person reaches. **Noise** σ² = Δ₂²/(2ρ), rounded up.
+//! **Cost** ρ-zCDP. **Source** Canonne, Kamath, Steinke 2020, "The Discrete Gaussian for Differential Privacy" ("CKS").
+
+use super::NoiseStream;
+use super::laplace::sample_laplace;
+use crate::accounting::{Delta, InvalidParameter, Rho};
+
+/// Discrete Gaussian noise of rational variance σ² = a/b.
+///
+/// Law: 0 < a ≤ 2⁵⁴ and b ≤ 2⁴⁰, so σ reaches 2²⁷. With t = ⌊σ⌋ + 1 the acceptance exponent is
+/// (|y|·t·b − a)² / (2·a·b·t²), and in u128
+/// * the denominator fits: t² ≤ 4·max(1, a/b), so 2·a·b·t² ≤ max(8a², 8ab) ≤ 2¹¹¹;
+/// * the numerator fits wherever |y|·t·b < 2⁶³. Beyond that the sampler rejects. There
+///   |y|/σ ≥ 2⁶³/(t·σ·b) ≥ 2⁶³/2⁵⁶ (for σ ≥ 1: t·σ·b ≤ 2a; for σ < 1: t·σ·b ≤ b), a region that the
+///   distribution itself gives less than exp(−2¹³) < 2⁻¹⁰⁰⁰⁰: the sampled law is within 2⁻¹⁰⁰⁰ of the exact one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Gaussian {
+    numerator: u64,
+    denominator: u64,
+}
+
+const NUMERATOR_BITS: u32 = 54;
+const DENOMINATOR_BITS: u32 = 40;
+
+impl Gaussian {
+    /// Noise for a squared L2 sensitivity and a price: σ² = Δ₂²/(2ρ) rounded **up** to a fraction that the
+    /// sampler takes. The rounding is integer division with ceiling of exact integers; no float decides it.
+    pub fn for_sensitivity(delta2_squared: u128, rho: Rho) -> Result<Self, InvalidParameter> {
+        let unsupported = || InvalidParameter::new("noise sigma", "at most 2^27");
+        if delta2_squared == 0 {
+            return Err(InvalidParameter::new("sensitivity", "above zero"));
+        }
+        // ρ is a normal f64: exactly mantissa · 2^exponent.
+        let bits = rho.get().to_bits();
+        let mantissa = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
+        let exponent = (bits >> 52 & 0x7ff) as i32 - 1075;
+        let estimate = delta2_squared as f64 / (2.0 * rho.get());
+        let denominator_bits =
+            (44.0 - estimate.log2()).clamp(0.0, f64::from(DENOMINATOR_BITS)) as i32;
+        // a = ⌈Δ₂² · 2^shift / mantissa⌉ with b = 2^denominator_bits.
+        let shift = denominator_bits - (exponent + 1);
+        let numerator = if shift >= 0 {
+            let shift = shift.unsigned_abs();
+            if shift >= delta2_squared.leading_zeros() {
+                return Err(unsupported());
+            }
+            (delta2_squared << shift).div_ceil(mantissa)
+        } else {
+            let shift = shift.unsigned_abs();
+            if shift >= mantissa.leading_zeros() {
+                return Err(InvalidParameter::new("rho", "small enough to need noise"));
+            }
+            delta2_squared.div_ceil(mantissa << shift)
+        };
+        Self::with_variance(numerator, 1 << denominator_bits)
+    }
+
+    /// Noise of variance parameter σ² = `numerator / denominator`.
+    pub fn with_variance(numerator: u128, denominator: u128) -> Result<Self, InvalidParameter> {
+        if numerator == 0 || denominator == 0 {
+            return Err(InvalidParameter::new("noise sigma", "above zero"));
+        }
+        let shift = numerator.trailing_zeros().min(denominator.trailing_zeros());
+        let (numerator, denominator) = (numerator >> shift, denominator >> shift);
+        if numerator > 1 << NUMERATOR_BITS || denominator > 1 << DENOMINATOR_BITS {
+            return Err(InvalidParameter::new("noise sigma", "at most 2^27"));
+        }
+        Ok(Self {
+            numerator: numerator as u64,
+            denominator: denominator as u64,
+        })
+    }
+
+    /// σ² as a fraction in lowest binary terms.
+    pub fn variance(&self) -> (u128, u128) {
+        (u128::from(self.numerator), u128::from(self.denominator))
+    }
+
+    /// σ: never below the standard deviation, and equal to it to six digits wherever σ ≥ 1 (CKS, section 3).
+    pub fn std_dev(&self) -> f64 {
+        (self.numerator as f64 / self.denominator as f64).sqrt()
+    }
+
+    /// One exact sample (CKS, Algorithm 3): discrete Laplace of scale t, accepted with probability
+    /// exp(−(|y| − σ²/t)²/2σ²).
+    pub fn sample(&self, stream: &mut NoiseStream) -> i128 {
+        if stream.is_silent() {
+            return 0;
+        }
+        let (a, b) = (u128::from(self.numerator), u128::from(self.denominator));
+        let t = u128::from((self.numerator / self.denominator).isqrt()) + 1;
+        let below_the_square = 2 * a * b * t * t;
+        loop {
+            let y = sample_laplace(stream, t as u64, 1);
+            let Some(reach) = y.unsigned_abs().checked_mul(t * b) else {
+                continue;
+            };
+            if reach >= 1 << 63 {
+                continue;
+            }
+            let distance = reach.abs_diff(a);
+            if stream.coin_exp(distance * distance, below_the_square) {
+                return y;
+            }
+        }
+    }
+
+    /// An upper bound of P[N ≥ q] for q ≥ 0, tight to about 1/σ of itself.
+    ///
+    /// P[N ≥ q] = Σ_{x≥q} exp(−x²/2σ²) / Z with Z ≥ max(1, √(2πσ²)) (Poisson summation; CKS, section 3).
+    /// Small σ: summed, the remainder bounded by a geometric series. Large σ: the sum is at most its first term plus the
+    /// integral, and the integral of the Gaussian tail is bounded by Abramowitz & Stegun 7.1.13.
+    pub fn upper_tail(&self, q: i64) -> f64 {
+        let q = q.max(0) as f64;
+        let variance = self.numerator as f64 / self.denominator as f64;
+        let sigma = variance.sqrt();
+        let mass = |x: f64| (-x * x / (2.0 * variance)).exp();
+        let total = (std::f64::consts::TAU * variance).sqrt().max(1.0);
+        let sum = if sigma < 32.0 {
+            let last = q + (12.0 * sigma).ceil() + 2.0;
+            let mut x = q;
+            let mut sum = 0.0;
+            while x < last {
+                sum += mass(x);
+                x += 1.0;
+            }
+            sum + mass(last) / (1.0 - (-(2.0 * last + 1.0) / (2.0 * variance)).exp())
+        } else {
+            let x = q / (sigma * std::f64::consts::SQRT_2);
+            let integral = sigma * std::f64::consts::SQRT_2 * (-x * x).exp()
+                / (x + (x * x + 4.0 / std::f64::consts::PI).sqrt());
+            mass(q) + integral
+        };
+        // Room for the rounding of some hundred floating-point operations.
+        (sum / total * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
+    }
+
+    /// The smallest q ≥ 0 for which [`Self::upper_tail`] is at most δ: so P[N ≥ q] ≤ δ, never optimistically.
+    pub fn tail_quantile(&self, delta: Delta) -> i64 {
+        let (mut low, mut high) = (-1_i64, 1_i64);
+        while self.upper_tail(high) > delta.get() {
+            low = high;
+            high *= 2;
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.upper_tail(middle) > delta.get() {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        high
+    }
+}
+
+#[cfg(test)]
+#[path = "gaussian_test.rs"]
+mod tests;
