@@ -11,6 +11,7 @@ mod contributions;
 mod errors_of;
 mod expression;
 mod facts;
+pub mod parse;
 mod position;
 mod private;
 mod resolve;

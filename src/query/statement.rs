@@ -48,6 +48,8 @@ pub enum Statement {
         value: Option<String>,
         local: bool,
     },
+    /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`: the variables that stand for the modes, and their values.
+    SetTransaction(Vec<(String, String)>),
     /// `None`: `RESET ALL`.
     Reset(Option<String>),
     /// `None`: `SHOW ALL`.
@@ -58,9 +60,12 @@ pub enum Statement {
     Savepoint(String),
     ReleaseSavepoint(String),
     RollbackTo(String),
-    /// `DISCARD ALL` and its kin, `DEALLOCATE ALL`.
+    /// `DISCARD ALL`.
     Discard,
-    /// `LISTEN`, `UNLISTEN`: accepted and without effect, as no channel is ever notified.
+    /// `DEALLOCATE name`; `None`: `DEALLOCATE ALL`. Statements are prepared through the protocol only.
+    Deallocate(Option<String>),
+    /// `LISTEN`, `UNLISTEN`, `DISCARD PLANS` and its kin: accepted and without effect, as no channel is ever notified and
+    /// nothing of the kind is kept. The command tag is in the text.
     Unlisten,
     Admin(Admin),
 }

@@ -55,6 +55,11 @@ impl VerifiedRelease {
     pub fn facts(&self) -> &ReleaseFacts {
         &self.facts
     }
+
+    /// The release's own numbers and words, beyond what the plan prints.
+    pub fn fingerprint(&self) -> String {
+        root(&self.plan).map(|node| format!("{:?}", node.spec())).unwrap_or_default()
+    }
 }
 
 /// Errors: XX000 where the proof fails. That is never the user's doing: the rewrite, or the optimiser, did wrong.
@@ -80,7 +85,7 @@ fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
 fn verify_release(context: &Context, release: ReleasePlan) -> Result<VerifiedRelease> {
     let plan = optimise(context, release.plan)?;
     let node = root(&plan).ok_or_else(|| unproven("no release at the root"))?;
-    if *node.spec() != release.spec {
+    if **node.spec() != release.spec {
         return Err(unproven("the release has changed"));
     }
     let states = price::verify(context, node, &release.facts)?;

@@ -1,0 +1,316 @@
+//! `CREATE EXTERNAL TABLE`, `ALTER TABLE`, `DROP TABLE`.
+//!
+//! In: a statement after the words that name its kind. Out: names, options and declared columns as written; no file is
+//! looked at and no option is judged here.
+
+use std::collections::BTreeMap;
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::kinds::refuse_missing;
+use super::reader::Reader;
+use crate::error::{Error, Result, SqlState};
+use crate::policy::{Format, Location, UniqueKey};
+use crate::query::statement::{Admin, DeclaredColumn, Statement};
+
+/// After `CREATE EXTERNAL`.
+pub(super) fn create(reader: &mut Reader<'_>) -> Result<Statement> {
+    reader.expect(&["TABLE"])?;
+    let if_not_exists = reader.take(&["IF", "NOT", "EXISTS"]);
+    let name = reader.table()?;
+    let mut declared = Declared::default();
+    if reader.peek_is(&Token::LParen) {
+        reader.parenthesized(|reader| declared.element(reader))?;
+    }
+    declared.finish();
+    let location = location(reader)?;
+    Ok(Statement::Admin(Admin::CreateExternalTable {
+        name,
+        location,
+        columns: declared.columns,
+        unique_keys: declared.keys,
+        if_not_exists,
+    }))
+}
+
+#[derive(Default)]
+struct Declared {
+    columns: Vec<DeclaredColumn>,
+    keys: Vec<UniqueKey>,
+}
+
+impl Declared {
+    /// A column, or `PRIMARY KEY (…)`, `UNIQUE (…)`.
+    fn element(&mut self, reader: &mut Reader<'_>) -> Result<()> {
+        if matches!(reader.peek(0).as_deref(), Some("CONSTRAINT"))
+            || reader.is(1, &Token::LParen) && reader.peek(0).as_deref() == Some("UNIQUE")
+            || reader.peek(0).as_deref() == Some("PRIMARY")
+                && reader.peek(1).as_deref() == Some("KEY")
+        {
+            self.keys.push(unique_key(reader)?);
+            return Ok(());
+        }
+        let name = reader.name()?;
+        let data_type = reader.data_type()?;
+        let mut not_null = false;
+        while !reader.peek_is(&Token::Comma) && !reader.peek_is(&Token::RParen) {
+            if reader.take(&["CONSTRAINT"]) {
+                reader.name()?;
+            }
+            let key = |primary| UniqueKey {
+                columns: vec![name.clone()],
+                primary,
+            };
+            if reader.take(&["NOT", "NULL"]) {
+                not_null = true;
+            } else if reader.take(&["PRIMARY", "KEY"]) {
+                self.keys.push(key(true));
+            } else if reader.take(&["UNIQUE"]) {
+                self.keys.push(key(false));
+            } else if !reader.take(&["NULL"]) {
+                return Err(refuse_constraint(reader));
+            }
+        }
+        self.columns.push(DeclaredColumn {
+            name,
+            data_type,
+            not_null,
+        });
+        Ok(())
+    }
+
+    /// A primary key's columns are not null.
+    fn finish(&mut self) {
+        for key in self.keys.iter().filter(|key| key.primary) {
+            for column in &mut self.columns {
+                column.not_null |= key.columns.contains(&column.name);
+            }
+        }
+    }
+}
+
+/// `[CONSTRAINT name] {PRIMARY KEY | UNIQUE} (columns)`
+fn unique_key(reader: &mut Reader<'_>) -> Result<UniqueKey> {
+    if reader.take(&["CONSTRAINT"]) {
+        reader.name()?;
+    }
+    let primary = reader.take(&["PRIMARY", "KEY"]);
+    if !primary && !reader.take(&["UNIQUE"]) {
+        return Err(refuse_constraint(reader));
+    }
+    let columns = reader.parenthesized(Reader::name)?;
+    Ok(UniqueKey { columns, primary })
+}
+
+fn refuse_constraint(reader: &Reader<'_>) -> Error {
+    let error = match reader.peek(0).as_deref() {
+        Some(
+            word @ ("CHECK" | "DEFAULT" | "REFERENCES" | "FOREIGN" | "GENERATED" | "COLLATE"
+            | "EXCLUDE"),
+        ) => refuse_missing(
+            word,
+            "a column has a type, NOT NULL, PRIMARY KEY and UNIQUE",
+        ),
+        _ => return reader.unexpected(),
+    };
+    error.at(reader.position())
+}
+
+/// `STORED AS format LOCATION '…' [OPTIONS (…)]` in any order.
+fn location(reader: &mut Reader<'_>) -> Result<Location> {
+    let (mut format, mut url) = (None, None);
+    let mut options = BTreeMap::new();
+    while !reader.at_end() {
+        let place = reader.position();
+        if reader.take(&["STORED", "AS"]) {
+            once(&mut format, file_format(reader)?, place)?;
+        } else if reader.take(&["LOCATION"]) {
+            if reader.peek_is(&Token::LParen) {
+                return Err(refuse_missing(
+                    "a table in several places",
+                    "write a folder: LOCATION 'folder/'",
+                )
+                .at(place));
+            }
+            once(&mut url, reader.text()?, place)?;
+        } else if reader.take(&["OPTIONS"]) {
+            for (key, value) in reader.parenthesized(file_option)? {
+                if options.insert(key, value).is_some() {
+                    return Err(redundant().at(place));
+                }
+            }
+        } else if reader.take(&["WITH", "HEADER", "ROW"]) {
+            options.insert("header".to_owned(), "true".to_owned());
+        } else if reader.take(&["DELIMITER"]) {
+            options.insert("delimiter".to_owned(), reader.text()?);
+        } else if matches!(
+            reader.peek(0).as_deref(),
+            Some("PARTITIONED" | "WITH" | "COMPRESSION")
+        ) {
+            return Err(refuse_missing(
+                "this clause of CREATE EXTERNAL TABLE",
+                "write STORED AS, LOCATION and OPTIONS",
+            )
+            .at(place));
+        } else {
+            return Err(reader.unexpected());
+        }
+    }
+    let missing = |clause: &str| {
+        Error::new(SqlState::SyntaxError, format!("{clause} is missing"))
+            .hint("write CREATE EXTERNAL TABLE name STORED AS PARQUET LOCATION '…'")
+            .at(reader.position_at_end())
+    };
+    Ok(Location {
+        format: format.ok_or_else(|| missing("STORED AS"))?,
+        url: url.ok_or_else(|| missing("LOCATION"))?,
+        options,
+    })
+}
+
+fn file_format(reader: &mut Reader<'_>) -> Result<Format> {
+    let place = reader.position();
+    match reader.name()?.as_str() {
+        "parquet" => Ok(Format::Parquet),
+        "csv" => Ok(Format::Csv),
+        other => Err(refuse_missing(
+            &format!("the format \"{other}\""),
+            "write STORED AS PARQUET or STORED AS CSV",
+        )
+        .at(place)),
+    }
+}
+
+/// `key value` or `key = value`; the engine's prefix `format.` may stand before the key.
+fn file_option(reader: &mut Reader<'_>) -> Result<(String, String)> {
+    let key = match reader.peek(0) {
+        Some(_) => reader.dotted_name()?,
+        None => reader
+            .text()
+            .or_else(|_| reader.dotted_name())?
+            .to_ascii_lowercase(),
+    };
+    reader.sign(&Token::Eq);
+    let value = reader.value()?;
+    let key = key.strip_prefix("format.").unwrap_or(&key);
+    let key = if key == "has_header" { "header" } else { key };
+    Ok((key.to_owned(), value))
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, place: Option<usize>) -> Result<()> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(redundant().at(place)),
+    }
+}
+
+fn redundant() -> Error {
+    Error::new(SqlState::SyntaxError, "conflicting or redundant options")
+}
+
+/// After `DROP TABLE`.
+pub(super) fn drop(reader: &mut Reader<'_>) -> Result<Statement> {
+    let if_exists = reader.take(&["IF", "EXISTS"]);
+    let names = reader.list(Reader::table)?;
+    // Nothing hangs on a table but its grants, which go with it.
+    reader.take_one(&["CASCADE", "RESTRICT"]);
+    Ok(Statement::Admin(Admin::DropTable { names, if_exists }))
+}
+
+/// After `ALTER TABLE`.
+pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
+    if reader.peek(0).as_deref() == Some("IF") {
+        return Err(
+            refuse_missing("ALTER TABLE IF EXISTS", "leave IF EXISTS out").at(reader.position()),
+        );
+    }
+    reader.take(&["ONLY"]);
+    let name = reader.table()?;
+    let statement = action(reader, name)?;
+    if reader.peek_is(&Token::Comma) {
+        return Err(refuse_missing(
+            "several changes in one ALTER TABLE",
+            "write one statement for each",
+        )
+        .at(reader.position()));
+    }
+    Ok(Statement::Admin(statement))
+}
+
+fn action(reader: &mut Reader<'_>, name: String) -> Result<Admin> {
+    let place = reader.position();
+    if let Some(options) = storage_options(reader)? {
+        return Ok(Admin::AlterTable { name, options });
+    }
+    if reader.take(&["ADD"]) {
+        if matches!(
+            reader.peek(0).as_deref(),
+            Some("CONSTRAINT" | "PRIMARY" | "UNIQUE" | "CHECK" | "FOREIGN" | "EXCLUDE")
+        ) {
+            let key = unique_key(reader)?;
+            return Ok(Admin::AddUniqueKey { table: name, key });
+        }
+    } else if reader.take(&["ALTER"]) {
+        reader.take(&["COLUMN"]);
+        let column = reader.name()?;
+        if let Some(options) = storage_options(reader)? {
+            return Ok(Admin::AlterColumn {
+                table: name,
+                column,
+                options,
+            });
+        }
+    } else if !matches!(
+        reader.peek(0).as_deref(),
+        Some(
+            "DROP"
+                | "RENAME"
+                | "OWNER"
+                | "SET"
+                | "ENABLE"
+                | "DISABLE"
+                | "VALIDATE"
+                | "INHERIT"
+                | "NO"
+                | "CLUSTER"
+                | "REPLICA"
+                | "ATTACH"
+                | "DETACH"
+                | "FORCE"
+        )
+    ) {
+        return Err(reader.unexpected());
+    }
+    Err(refuse_missing(
+        "this form of ALTER TABLE",
+        "write SET (…), RESET (…), ALTER COLUMN … SET (…) or ADD PRIMARY KEY (…)",
+    )
+    .at(place))
+}
+
+/// `SET (name = value, …)`; `RESET (name, …)` gives each name without a value.
+fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<(String, Option<String>)>>> {
+    if !reader.is(1, &Token::LParen) {
+        return Ok(None);
+    }
+    if reader.take(&["SET"]) {
+        return reader.parenthesized(storage_option).map(Some);
+    }
+    if reader.take(&["RESET"]) {
+        return reader
+            .parenthesized(|reader| Ok((reader.dotted_name()?, None)))
+            .map(Some);
+    }
+    Ok(None)
+}
+
+/// A name alone stands for `true`.
+fn storage_option(reader: &mut Reader<'_>) -> Result<(String, Option<String>)> {
+    let name = reader.dotted_name()?;
+    let value = if reader.sign(&Token::Eq) {
+        reader.value()?
+    } else {
+        "true".to_owned()
+    };
+    Ok((name, Some(value)))
+}
