@@ -9,6 +9,7 @@ mod check;
 mod context;
 mod contributions;
 mod errors_of;
+mod explain;
 mod expression;
 mod facts;
 pub mod parse;
@@ -21,7 +22,8 @@ mod verify;
 
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};
+pub use explain::{plan_lines, privacy_lines};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
-pub use resolve::{Resolved, Unbound, plan, resolve};
+pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};

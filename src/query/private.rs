@@ -3,7 +3,7 @@
 //! In: drafts of releases. Out: [`Private`]. The price follows from the plan and the settings alone, never from data: rho of the
 //! statement is epsilon^2 / 2, split evenly over its releases and their measurements; delta likewise over the selections.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -101,36 +101,6 @@ impl Private {
         Ok(Self { releases, shape })
     }
 
-    /// Rho and delta by policy. Every policy that a release touches pays it whole.
-    pub fn price(&self) -> BTreeMap<String, (f64, f64)> {
-        let mut price = BTreeMap::new();
-        for release in &self.releases {
-            for policy in &release.facts.policies {
-                let line: &mut (f64, f64) = price.entry(policy.clone()).or_default();
-                line.0 += release.facts.rho.get();
-                line.1 += release.facts.delta.get();
-            }
-        }
-        price
-    }
-
-    pub fn releases(&self) -> &[ReleasePlan] {
-        &self.releases
-    }
-
-    pub fn shape(&self) -> &LogicalPlan {
-        &self.shape
-    }
-}
-
-impl ReleasePlan {
-    pub fn plan(&self) -> &LogicalPlan {
-        &self.plan
-    }
-
-    pub fn facts(&self) -> &ReleaseFacts {
-        &self.facts
-    }
 }
 
 fn share<T, E>(value: f64, make: impl Fn(f64) -> std::result::Result<T, E>) -> Result<T> {

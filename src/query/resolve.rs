@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
@@ -52,6 +52,11 @@ pub fn plan(context: &Context, query: &ast::Query) -> Result<Unbound> {
 }
 
 impl Unbound {
+    /// The columns that the answer will have.
+    pub fn columns(&self) -> SchemaRef {
+        self.plan.schema().inner().clone()
+    }
+
     /// Types of `$1, $2, …` as far as the query says; `None` where it does not.
     pub fn parameters(&self) -> Result<Vec<Option<DataType>>> {
         let found = self.plan.get_parameter_types().map_err(|_| Error::internal())?;
@@ -228,4 +233,34 @@ fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or("this query cannot be planned");
     let mut characters = line.trim_end_matches('.').chars();
     characters.next().map(|first| first.to_lowercase().collect::<String>() + characters.as_str()).unwrap_or_default()
+}
+
+/// The engine's type for a type of SQL, as `CREATE EXTERNAL TABLE` declares columns. Errors: 42704.
+pub fn column_type(written: &ast::DataType) -> Result<DataType> {
+    use ast::{DataType as Sql, ExactNumberInfo, TimezoneInfo};
+    let decimal = |info: &ExactNumberInfo| match info {
+        ExactNumberInfo::None => Some(DataType::Decimal128(38, 10)),
+        ExactNumberInfo::Precision(precision) => u8::try_from(*precision).ok().map(|p| DataType::Decimal128(p, 0)),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => {
+            u8::try_from(*precision).ok().zip(i8::try_from(*scale).ok()).map(|(p, s)| DataType::Decimal128(p, s))
+        }
+    };
+    let known = match written {
+        Sql::SmallInt(_) | Sql::Int2(_) => Some(DataType::Int16),
+        Sql::Int(_) | Sql::Integer(_) | Sql::Int4(_) => Some(DataType::Int32),
+        Sql::BigInt(_) | Sql::Int8(_) => Some(DataType::Int64),
+        Sql::Real | Sql::Float4 => Some(DataType::Float32),
+        Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 | Sql::Float(_) => Some(DataType::Float64),
+        Sql::Numeric(info) | Sql::Decimal(info) | Sql::Dec(info) => decimal(info),
+        Sql::Text | Sql::Varchar(_) | Sql::CharacterVarying(_) | Sql::Char(_) | Sql::Character(_) | Sql::String(_) => Some(DataType::Utf8),
+        Sql::Bool | Sql::Boolean => Some(DataType::Boolean),
+        Sql::Date => Some(DataType::Date32),
+        Sql::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
+        Sql::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => Some(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        Error::new(SqlState::UndefinedObject, format!("type \"{written}\" is not supported for a column"))
+            .hint("there are SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, NUMERIC, TEXT, BOOLEAN, DATE and TIMESTAMP")
+    })
 }

@@ -12,13 +12,14 @@
 mod owner;
 mod price;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
-use paravent_udfs::{Release, is_unreleased};
+use paravent_udfs::{Delta, Release, Rho, is_unreleased};
 
 use super::context::{Context, Source, SourceKind};
 use super::private::{Private, ReleaseFacts, ReleasePlan};
@@ -44,6 +45,32 @@ impl Verified {
 
     pub fn shape(&self) -> &LogicalPlan {
         &self.shape
+    }
+}
+
+impl Verified {
+    /// Rho and delta by policy, of the releases whose number `counts`. Every policy that a release touches pays it whole.
+    /// The price follows from the plan and the settings, never from data.
+    pub fn price(&self, counts: impl Fn(usize) -> bool) -> Result<Vec<(String, Rho, Delta)>> {
+        let mut price: BTreeMap<&String, (f64, f64)> = BTreeMap::new();
+        for (_, release) in self.releases.iter().enumerate().filter(|(number, _)| counts(*number)) {
+            for policy in &release.facts.policies {
+                let line = price.entry(policy).or_default();
+                line.0 += release.facts.rho.get();
+                line.1 += release.facts.delta.get();
+            }
+        }
+        price.into_iter().map(|(policy, (rho, delta))| Ok((policy.clone(), Rho::new(rho)?, Delta::new(delta)?))).collect()
+    }
+
+    /// For the log: what was done to protect.
+    pub fn protections(&self) -> String {
+        let line = |release: &VerifiedRelease| {
+            let facts = &release.facts;
+            let masked = if facts.columns.iter().any(|column| column.masked) { ", masked" } else { "" };
+            format!("floor {}, threshold {}, groups per person {}{masked}", facts.floor, facts.threshold, facts.max_groups)
+        };
+        self.releases.iter().map(line).collect::<Vec<_>>().join("; ")
     }
 }
 

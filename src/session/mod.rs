@@ -2,6 +2,10 @@
 //!
 //! In: SQL text and parameters. Out: an [`Answer`] of released rows, or a refusal.
 
+pub mod cursors;
+pub mod transaction;
+pub mod utility;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
