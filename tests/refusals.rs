@@ -50,11 +50,12 @@ async fn what_would_leak_is_refused_alike_and_logged() {
             assert_eq!(refusal.sqlstate, "42501", "{sql}: {refusal}");
             says_what_to_do(sql, &refusal);
         }
+        // What does not parse is kept without its literals: one of them may be a password.
         let logged = format!(
             "SELECT count(*) FROM audit.query_log WHERE principal = 'analyst_1' AND outcome = 'refused' \
              AND sqlstate = '{}' AND statement LIKE '{}%'",
             refusal.sqlstate,
-            sql.replace('\'', "''")
+            sql.split('\'').next().unwrap()
         );
         assert!(
             number(&auditor, &logged).await >= 2.0,
