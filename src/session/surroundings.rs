@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::Utc;
-use datafusion::sql::TableReference;
+use datafusion::common::TableReference;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::parser::Statement as ParserStatement;
 use datafusion::sql::sqlparser::ast;

@@ -125,7 +125,7 @@ impl Connection {
         // The unnamed one is gone even where its successor fails.
         self.extended.statements.remove(&name);
         refuse_more(&self.extended.statements, MOST_STATEMENTS)?;
-        let statement = plan(&self.session, &parse.query, &parse.type_oids).await?;
+        let statement = plan(&mut self.session, &parse.query, &parse.type_oids).await?;
         self.extended.statements.insert(name, Arc::new(statement));
         self.socket
             .send(PgWireBackendMessage::ParseComplete(ParseComplete::new()))
