@@ -1,7 +1,9 @@
-//! The discrete Gaussian distribution: P[x] ∝ exp(−x²/2σ²) on the integers. Exact, integer arithmetic only.
+//! The discrete Gaussian distribution: P[x] ∝ exp(−x²/2σ²) on the integers. Exact, integer
+//! arithmetic only.
 //!
-//! **Sensitivity** L2, in lattice units, over all groups that a person reaches. **Noise** σ² = Δ₂²/(2ρ), rounded up.
-//! **Cost** ρ-zCDP. **Source** Canonne, Kamath, Steinke 2020, "The Discrete Gaussian for Differential Privacy" ("CKS").
+//! **Sensitivity** L2, in lattice units, over all groups that a person reaches. **Noise** σ² =
+//! Δ₂²/(2ρ), rounded up. **Cost** ρ-zCDP. **Source** Canonne, Kamath, Steinke 2020, "The Discrete
+//! Gaussian for Differential Privacy" ("CKS").
 
 use super::NoiseStream;
 use super::laplace::sample_laplace;
@@ -25,8 +27,9 @@ const NUMERATOR_BITS: u32 = 54;
 const DENOMINATOR_BITS: u32 = 40;
 
 impl Gaussian {
-    /// Noise for a squared L2 sensitivity and a price: σ² = Δ₂²/(2ρ) rounded **up** to a fraction that the
-    /// sampler takes. The rounding is integer division with ceiling of exact integers; no float decides it.
+    /// Noise for a squared L2 sensitivity and a price: σ² = Δ₂²/(2ρ) rounded **up** to a fraction
+    /// that the sampler takes. The rounding is integer division with ceiling of exact integers; no
+    /// float decides it.
     pub fn for_sensitivity(delta2_squared: u128, rho: Rho) -> Result<Self, InvalidParameter> {
         let unsupported = || InvalidParameter::new("noise sigma", "at most 2^27");
         if delta2_squared == 0 {
@@ -37,7 +40,8 @@ impl Gaussian {
         let mantissa = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
         let exponent = (bits >> 52 & 0x7ff) as i32 - 1075;
         let estimate = delta2_squared as f64 / (2.0 * rho.get());
-        let denominator_bits = (44.0 - estimate.log2()).clamp(0.0, f64::from(DENOMINATOR_BITS)) as i32;
+        let denominator_bits =
+            (44.0 - estimate.log2()).clamp(0.0, f64::from(DENOMINATOR_BITS)) as i32;
         // a = ⌈Δ₂² · 2^shift / mantissa⌉ with b = 2^denominator_bits.
         let shift = denominator_bits - (exponent + 1);
         let numerator = if shift >= 0 {
@@ -77,7 +81,8 @@ impl Gaussian {
         (u128::from(self.numerator), u128::from(self.denominator))
     }
 
-    /// σ: never below the standard deviation, and equal to it to six digits wherever σ ≥ 1 (CKS, section 3).
+    /// σ: never below the standard deviation, and equal to it to six digits wherever σ ≥ 1 (CKS,
+    /// section 3).
     pub fn std_dev(&self) -> f64 {
         (self.numerator as f64 / self.denominator as f64).sqrt()
     }
@@ -106,11 +111,12 @@ impl Gaussian {
         }
     }
 
-    /// An upper bound of P[N ≥ q] for q ≥ 0, tight to about 1/σ of itself.
+    /// An upper bound of P[N ≥ q] for q ≥ 0, for σ ≥ 32 within a few percent of it.
     ///
-    /// P[N ≥ q] = Σ_{x≥q} exp(−x²/2σ²) / Z with Z ≥ max(1, √(2πσ²)) (Poisson summation; CKS, section 3).
-    /// Small σ: summed, the remainder bounded by a geometric series. Large σ: the sum is at most its first term plus the
-    /// integral, and the integral of the Gaussian tail is bounded by Abramowitz & Stegun 7.1.13.
+    /// P[N ≥ q] = Σ_{x≥q} exp(−x²/2σ²) / Z with Z ≥ max(1, √(2πσ²)) (Poisson summation; CKS,
+    /// section 3). Small σ: summed, the remainder bounded by a geometric series. Large σ: the sum
+    /// is at most its first term plus the integral, and the integral of the Gaussian tail is
+    /// bounded by Abramowitz & Stegun 7.1.13.
     pub fn upper_tail(&self, q: i64) -> f64 {
         let q = q.max(0) as f64;
         let variance = self.numerator as f64 / self.denominator as f64;
@@ -136,7 +142,8 @@ impl Gaussian {
         (sum / total * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
     }
 
-    /// The smallest q ≥ 0 for which [`Self::upper_tail`] is at most δ: so P[N ≥ q] ≤ δ, never optimistically.
+    /// The smallest q ≥ 0 for which [`Self::upper_tail`] is at most δ: so P[N ≥ q] ≤ δ, never
+    /// optimistically.
     pub fn tail_quantile(&self, delta: Delta) -> i64 {
         let (mut low, mut high) = (-1_i64, 1_i64);
         while self.upper_tail(high) > delta.get() {
