@@ -59,7 +59,7 @@ impl Epsilon {
 impl Delta {
     pub fn new(value: f64) -> Result<Self, InvalidParameter> {
         // Below the smallest normal number the logarithms of the conversion lose their guarantee.
-        if value >= f64::MIN_POSITIVE && value < 1.0 {
+        if (f64::MIN_POSITIVE..1.0).contains(&value) {
             Ok(Self(value))
         } else {
             Err(InvalidParameter::new("delta", "above zero and below one"))

@@ -59,6 +59,15 @@ fn groups(groups: &[(Option<&str>, i128, [i128; 3])]) -> Vec<ArrayRef> {
     ]
 }
 
+/// That many groups, all alike.
+fn many(count: usize, persons: i128, average: [i128; 3]) -> Vec<ArrayRef> {
+    let names: Vec<String> = (0..count).map(|i| i.to_string()).collect();
+    let named = names
+        .iter()
+        .map(|name| (Some(name.as_str()), persons, average));
+    groups(&named.collect::<Vec<_>>())
+}
+
 fn run(spec: &ReleaseSpec, columns: &[ArrayRef]) -> RecordBatch {
     release(
         &input(),
@@ -91,26 +100,15 @@ fn ten_thousand_groups_of_nine_and_ten_thousand_of_two_hundred() {
     spec.measurements.truncate(1);
     spec.measurements[0].noise = noise;
     spec.threshold = threshold;
-    let of = |persons| {
-        let names: Vec<String> = (0..10_000).map(|i| i.to_string()).collect();
-        let all: Vec<_> = names
-            .iter()
-            .map(|name| (Some(name.as_str()), persons, [0; 3]))
-            .collect();
-        run(&spec, &groups(&all)).num_rows()
-    };
+    let of = |persons| run(&spec, &many(10_000, persons, [0; 3])).num_rows();
     assert_eq!(of(9), 0);
     assert_eq!(of(200), 10_000);
     // The mutant: without the exact floor, a threshold of what nine persons reach half the time
     // shows thousands.
     spec.floor = 1;
     spec.threshold = 9;
-    let names: Vec<String> = (0..10_000).map(|i| i.to_string()).collect();
-    let all: Vec<_> = names
-        .iter()
-        .map(|name| (Some(name.as_str()), 9, [0; 3]))
-        .collect();
-    assert!(run(&spec, &groups(&all)).num_rows() > 4_000);
+    let all = many(10_000, 9, [0; 3]);
+    assert!(run(&spec, &all).num_rows() > 4_000);
 }
 
 /// A group of exactly the floor passes with probability at most δ = 0.01: of 20,000, at most 200
@@ -123,12 +121,8 @@ fn threshold_lets_the_smallest_group_pass_with_probability_delta() {
     spec.measurements.truncate(1);
     spec.measurements[0].noise = noise;
     spec.threshold = 10 + noise.tail_quantile(Delta::new(0.01).unwrap());
-    let names: Vec<String> = (0..20_000).map(|i| i.to_string()).collect();
-    let all: Vec<_> = names
-        .iter()
-        .map(|name| (Some(name.as_str()), 10, [0; 3]))
-        .collect();
-    let shown = run(&spec, &groups(&all)).num_rows();
+    let all = many(20_000, 10, [0; 3]);
+    let shown = run(&spec, &all).num_rows();
     assert!((60..=273).contains(&shown), "{shown}");
 }
 
@@ -148,12 +142,8 @@ fn stated_standard_errors_are_true() {
     let mut spec = spec(vec![output("mean", mean, None)]);
     spec.measurements[1].noise = sigma(400);
     spec.measurements[2].noise = sigma(9);
-    let names: Vec<String> = (0..4_000).map(|i| i.to_string()).collect();
-    let all: Vec<_> = names
-        .iter()
-        .map(|name| (Some(name.as_str()), 300, [6_000, 300, 300]))
-        .collect();
-    let rows = run(&spec, &groups(&all));
+    let all = many(4_000, 300, [6_000, 300, 300]);
+    let rows = run(&spec, &all);
     let truth = 40.0 + 0.5 * 20.0;
     let values = rows.column(1).as_primitive::<Float64Type>().values();
     let spread = (values
