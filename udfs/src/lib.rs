@@ -1,17 +1,19 @@
 //! Differentially private aggregates, release, masks and pseudonyms for Apache DataFusion.
 //!
-//! One call, [`register`], adds everything to a `SessionContext`. A private query is then a plan of ordinary operators and these:
+//! One call, [`register`], adds everything to a `SessionContext`. A private query is then a plan of
+//! ordinary operators and these:
 //!
 //! ```text
-//! Release                                  noise, floor, threshold, mask: the only reader of unreleased values
-//!   Aggregate: group by g: dp_persons, dp_count, dp_sum, dp_avg, dp_share      exact integers, unreleased
-//!     BoundGroups                          at most M groups a person
-//!       Aggregate: group by person, g: count(x), sum(dp_lattice(x, …))         one row a person and group
+//! Release                     noise, floor, threshold, mask: the only reader of unreleased values
+//!   Aggregate by g            dp_persons, dp_count, dp_sum, dp_avg, dp_share: exact, unreleased
+//!     BoundGroups             at most M groups a person
+//!       Aggregate by u, g     count(x), sum(dp_lattice(x, …)): one row a person and group
 //!         person rows
 //! ```
 //!
-//! This crate knows nothing of servers, roles or policies. Sensitivities and prices are the caller's to compute; each mechanism's
-//! documentation states its Sensitivity, Noise, Cost and Source.
+//! This crate knows nothing of servers, roles or policies. Sensitivities and prices are the
+//! caller's to compute; each mechanism's documentation states its Sensitivity, Noise, Cost and
+//! Source.
 
 mod accounting;
 mod aggregate;

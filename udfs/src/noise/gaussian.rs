@@ -15,8 +15,9 @@ use crate::accounting::{Delta, InvalidParameter, Rho};
 /// (|y|·t·b − a)² / (2·a·b·t²), and in u128
 /// * the denominator fits: t² ≤ 4·max(1, a/b), so 2·a·b·t² ≤ max(8a², 8ab) ≤ 2¹¹¹;
 /// * the numerator fits wherever |y|·t·b < 2⁶³. Beyond that the sampler rejects. There
-///   |y|/σ ≥ 2⁶³/(t·σ·b) ≥ 2⁶³/2⁵⁶ (for σ ≥ 1: t·σ·b ≤ 2a; for σ < 1: t·σ·b ≤ b), a region that the
-///   distribution itself gives less than exp(−2¹³) < 2⁻¹⁰⁰⁰⁰: the sampled law is within 2⁻¹⁰⁰⁰ of the exact one.
+///   |y|/σ ≥ 2⁶³/(t·σ·b) ≥ 2⁷ (for σ ≥ 1: t·σ·b ≤ 2a; for σ < 1: t·σ·b ≤ b), a region to which
+///   the distribution itself gives less than exp(−2¹²): the sampled law is within 2⁻¹⁰⁰⁰ of the
+///   exact one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gaussian {
     numerator: u64,
