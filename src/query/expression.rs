@@ -262,7 +262,7 @@ impl<'a> Scope<'a> {
         let facts = PersonColumn { bounds, zero_one: false, ..mixed(&facts) };
         let total = match function.func.name() {
             // These cannot fail, and the engine optimises them by name.
-            "clamp" | "coalesce" | "nullif" | "greatest" | "least" | "now" | "current_date" => function.func.clone(),
+            "clamp" | "coalesce" | "nvl" | "nullif" | "greatest" | "least" | "now" | "current_date" => function.func.clone(),
             _ => Arc::new(paravent_udfs::total(function.func.clone())),
         };
         let expression = Expr::ScalarFunction(ScalarFunction::new_udf(total, arguments.into_iter().map(|d| d.expression).collect()));

@@ -1,6 +1,7 @@
 //! The aggregates whose exact results only a release may read.
 //!
-//! Each file is one aggregate: its contribution, its words, its law. `groups` holds the state that they share.
+//! Each file is one aggregate: its contribution, its words, its law. `groups` holds the state that
+//! they share.
 
 mod avg;
 mod bounds;
@@ -40,7 +41,8 @@ pub fn dp_share_udaf() -> Arc<AggregateUDF> {
     udaf::of::<share::Share>()
 }
 
-/// `share(condition Boolean) -> Float64`: the plain share, a name for queries to be written in. Not private by itself.
+/// `share(condition Boolean) -> Float64`: the plain share, a name for queries to be written in. Not
+/// private by itself.
 pub fn share_udaf() -> Arc<AggregateUDF> {
     plain_share::udaf()
 }

@@ -1,8 +1,9 @@
 //! The mask band: no released share lies outside [low, high].
 //!
-//! In: noised values only. Out: the value, or the band's edge, or nothing when the band holds no value of the type.
-//! Must never: see an exact value. **Sensitivity, Noise, Cost** none: masking is post-processing of a release.
-//! **Source** the product's promise (design, section 1): no statement that almost everyone or almost no one fits a profile.
+//! In: noised values only. Out: the value, or the band's edge, or nothing when the band holds no
+//! value of the type. Must never: see an exact value. **Sensitivity, Noise, Cost** none: masking is
+//! post-processing of a release. **Source** the product's promise (design, section 1): no statement
+//! that almost everyone or almost no one fits a profile.
 
 use std::hash::{Hash, Hasher};
 
@@ -21,7 +22,8 @@ pub enum Base {
     Itself,
     /// A measurement: the noised count of the group without the profile.
     Measurement(usize),
-    /// The noised person counts (measurement 0) of all released rows that agree in these key columns, summed.
+    /// The noised person counts (measurement 0) of all released rows that agree in these key
+    /// columns, summed.
     Partition(Vec<usize>),
 }
 
@@ -55,7 +57,8 @@ pub enum Masked {
 }
 
 impl Mask {
-    /// Holds `value` within the band around `base` (1 for a share). An integer's edge is rounded into the band.
+    /// Holds `value` within the band around `base` (1 for a share). An integer's edge is rounded
+    /// into the band.
     pub fn apply(&self, value: f64, base: f64, integer: bool) -> Masked {
         let (mut low, mut high) = (self.low * base, self.high * base);
         if integer {
@@ -80,7 +83,11 @@ mod tests {
 
     #[test]
     fn a_value_stays_within_the_band() {
-        let mask = Mask { low: 0.05, high: 0.95, base: Base::Itself };
+        let mask = Mask {
+            low: 0.05,
+            high: 0.95,
+            base: Base::Itself,
+        };
         assert_eq!(mask.apply(0.5, 1.0, false), Masked::Kept);
         assert_eq!(mask.apply(0.99, 1.0, false), Masked::Edge(0.95));
         assert_eq!(mask.apply(0.0, 1.0, false), Masked::Edge(0.05));

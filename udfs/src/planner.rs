@@ -1,7 +1,7 @@
 //! From the two logical nodes of this crate to their physical ones.
 //!
-//! In: a plan with [`Release`] and [`BoundGroups`] nodes, and the noise that they are to draw from. Out: an execution plan.
-//! Must never: plan a node that it does not know.
+//! In: a plan with [`Release`] and [`BoundGroups`] nodes, and the noise that they are to draw from.
+//! Out: an execution plan. Must never: plan a node that it does not know.
 
 use crate::bound_groups::{BoundGroups, BoundGroupsExec};
 use crate::noise::Noise;
@@ -41,7 +41,12 @@ impl ReleasePlanner {
             return Ok(Some(Arc::new(exec)));
         }
         if let Some(bound) = node.as_any().downcast_ref::<BoundGroups>() {
-            let person = planner.create_physical_expr(bound.person(), bound.input().schema(), session, context)?;
+            let person = planner.create_physical_expr(
+                bound.person(),
+                bound.input().schema(),
+                session,
+                context,
+            )?;
             let exec = BoundGroupsExec::new(input, person, bound.max_groups(), self.noise.clone());
             return Ok(Some(Arc::new(exec)));
         }
@@ -78,7 +83,9 @@ impl ExtensionPlanner for ReleasePlanner {
 
 /// A query planner that knows both nodes and nothing else beyond DataFusion's own.
 pub fn planner(noise: Noise) -> Arc<dyn QueryPlanner + Send + Sync> {
-    Arc::new(Planner { releases: ReleasePlanner { noise } })
+    Arc::new(Planner {
+        releases: ReleasePlanner { noise },
+    })
 }
 
 #[derive(Debug)]

@@ -34,8 +34,8 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     ]
 }
 
-/// Adds the functions, and a query planner for [`crate::Release`] and [`crate::BoundGroups`] that draws from `noise`.
-/// Replaces the context's own query planner.
+/// Adds the functions, and a query planner for [`crate::Release`] and [`crate::BoundGroups`] that
+/// draws from `noise`. Replaces the context's own query planner.
 pub fn register(ctx: &SessionContext, noise: Noise) {
     for aggregate in all_aggregates() {
         ctx.register_udaf(aggregate.as_ref().clone());
@@ -62,7 +62,10 @@ mod tests {
         let mut taken: HashSet<String> = state.scalar_functions().keys().cloned().collect();
         taken.extend(state.aggregate_functions().keys().cloned());
         taken.extend(state.window_functions().keys().cloned());
-        let mut names: Vec<String> = all_aggregates().iter().map(|f| f.name().to_owned()).collect();
+        let mut names: Vec<String> = all_aggregates()
+            .iter()
+            .map(|f| f.name().to_owned())
+            .collect();
         names.extend(scalar_functions().iter().map(|f| f.name().to_owned()));
         names.push("dp_pseudonym".to_owned());
         for name in names {

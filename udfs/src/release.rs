@@ -1,7 +1,8 @@
 //! The release: the one place where unreleased values are read, noised, selected and masked.
 //!
-//! [`spec`](self) says what comes out, the logical node carries it through planning, the physical node runs [`release`] once over
-//! all groups. Must never: emit a value that was not noised, or a row below the floor.
+//! [`spec`](self) says what comes out, the logical node carries it through planning, the physical
+//! node runs [`release`] once over all groups. Must never: emit a value that was not noised, or a
+//! row below the floor.
 
 mod estimate;
 mod exec;

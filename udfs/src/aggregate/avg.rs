@@ -1,8 +1,10 @@
-//! `dp_avg(sum, count, cap, bound)`: words \[Σ contribution, Σ min(count, cap), m\], numerator and denominator of a mean.
+//! `dp_avg(sum, count, cap, bound)`: words \[Σ contribution, Σ min(count, cap), m\], numerator and
+//! denominator of a mean.
 //!
-//! **Sensitivity** cap·bound a group on word 0, cap on word 1; times √M over the M groups that a person reaches. Lattice values
-//! are taken around the middle of the bounds, which halves `bound`. **Noise** the release's, on words 0 and 1 apart.
-//! **Cost** nothing here. **Source** Li, Lyu, Su, Yang 2016, "Differential Privacy: From Theory to Practice", algorithm 2.4.
+//! **Sensitivity** cap·bound a group on word 0, cap on word 1; times √M over the M groups that a
+//! person reaches. Lattice values are taken around the middle of the bounds, which halves `bound`.
+//! **Noise** the release's, on words 0 and 1 apart. **Cost** nothing here. **Source** Li, Lyu, Su,
+//! Yang 2016, "Differential Privacy: From Theory to Practice", algorithm 2.4.
 
 use super::bounds::RowBounds;
 use super::groups::{Contribution, Row};
@@ -21,7 +23,14 @@ impl Contribution for Avg {
 
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
         each_sum(values, |row, sum, count| {
-            add(row, [i128::from(self.0.sum(sum, count)), i128::from(self.0.rows(count)), 1]);
+            add(
+                row,
+                [
+                    i128::from(self.0.sum(sum, count)),
+                    i128::from(self.0.rows(count)),
+                    1,
+                ],
+            );
         })
     }
 }

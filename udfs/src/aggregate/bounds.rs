@@ -1,12 +1,15 @@
-//! Contribution bounds: the `cap` and `bound` arguments, which must be literals, and what they do to one row.
+//! Contribution bounds: the `cap` and `bound` arguments, which must be literals, and what they do
+//! to one row.
 //!
-//! Must never: let a row add more than `cap · bound` to a sum or more than `cap` to a count, whatever the data holds.
+//! Must never: let a row add more than `cap · bound` to a sum or more than `cap` to a count,
+//! whatever the data holds.
 
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::physical_expr::expressions::Literal;
 
-/// `cap` rows of one person count in one group, each with a lattice value within ±`bound`; `cap · bound` ≤ 2⁶².
+/// `cap` rows of one person count in one group, each with a lattice value within ±`bound`; `cap ·
+/// bound` ≤ 2⁶².
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowBounds {
     cap: i64,
@@ -45,7 +48,8 @@ impl RowBounds {
 
 /// Nearest integer to `numerator / denominator`, ties away from zero; `denominator` above zero.
 fn divide_nearest(numerator: i128, denominator: i128) -> i128 {
-    // Adding ⌊d/2⌋ before a truncating division: nearest for odd d, where no tie exists; ties away for even d.
+    // Adding ⌊d/2⌋ before a truncating division: nearest for odd d, where no tie exists; ties away
+    // for even d.
     let half = denominator / 2 * numerator.signum();
     (numerator + half) / denominator
 }
@@ -58,7 +62,10 @@ fn literal(args: &AccumulatorArgs, index: usize, name: &str) -> Result<i64> {
         .map(Literal::value);
     match value {
         Some(ScalarValue::Int64(Some(value))) if *value >= 1 => Ok(*value),
-        Some(_) | None => plan_err!("{}: {name} must be a literal integer of at least 1", args.name),
+        Some(_) | None => plan_err!(
+            "{}: {name} must be a literal integer of at least 1",
+            args.name
+        ),
     }
 }
 

@@ -1,7 +1,9 @@
-//! `dp_count(count, cap)`: words \[Σ min(max(count, 0), cap), m\], with m the number of persons that have a row to count.
+//! `dp_count(count, cap)`: words \[Σ min(max(count, 0), cap), m\], with m the number of persons
+//! that have a row to count.
 //!
-//! **Sensitivity** cap a group on word 0; √M·cap over the M groups that a person reaches. **Noise** the release's, on word 0;
-//! m is only ever compared with the floor. **Cost** nothing here. **Source** Wilson et al. 2020.
+//! **Sensitivity** cap a group on word 0; √M·cap over the M groups that a person reaches. **Noise**
+//! the release's, on word 0; m is only ever compared with the floor. **Cost** nothing here.
+//! **Source** Wilson et al. 2020.
 
 use super::bounds::RowBounds;
 use super::groups::{Contribution, Row};

@@ -1,7 +1,8 @@
 //! Exact sums of a group: the state that every aggregate here shares.
 //!
-//! In: rows of contributions. Out: one array of words. Laws: merging equals one pass; order and partitioning change nothing;
-//! reading the result any number of times changes nothing. Must never: hold a float or draw noise.
+//! In: rows of contributions. Out: one array of words. Laws: merging equals one pass; order and
+//! partitioning change nothing; reading the result any number of times changes nothing. Must never:
+//! hold a float or draw noise.
 
 use crate::unreleased::{Words, array_of_words};
 use arrow::array::{Array, ArrayRef, BooleanArray};
@@ -23,7 +24,8 @@ pub(super) trait Contribution: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct GroupSums<C: Contribution> {
     contribution: C,
-    /// Group after group, `WORDS` each. Each word is at most 2⁶² a row, so 2⁶⁴ rows cannot overflow it.
+    /// Group after group, `WORDS` each. Each word is at most 2⁶² a row, so 2⁶⁴ rows cannot overflow
+    /// it.
     sums: Vec<i128>,
 }
 
@@ -88,12 +90,21 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
         Ok(vec![self.emit(emit_to)?])
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+    fn merge_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        total_num_groups: usize,
+    ) -> Result<()> {
         self.sums.resize(total_num_groups * C::WORDS, 0);
         self.merge(values, |row| group_indices[row])
     }
 
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        opt_filter: Option<&BooleanArray>,
+    ) -> Result<Vec<ArrayRef>> {
         let mut states = vec![0; values[0].len() * C::WORDS];
         self.contribution.each(values, |row, words| {
             if passes(opt_filter, row) {
@@ -102,7 +113,6 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
         })?;
         Ok(vec![array_of_words(C::WORDS, &states)?])
     }
-
 
     fn size(&self) -> usize {
         size_of::<Self>() + self.sums.capacity() * size_of::<i128>()

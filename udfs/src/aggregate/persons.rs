@@ -1,7 +1,9 @@
-//! `dp_persons(profile)`: words \[n\], the number of input rows whose profile is true; one row is one person in one group.
+//! `dp_persons(profile)`: words \[n\], the number of input rows whose profile is true; one row is
+//! one person in one group.
 //!
-//! **Sensitivity** 1 a group, √M over the M groups that a person reaches. **Noise** the release's, on word 0.
-//! **Cost** nothing here. **Source** Wilson et al. 2020, "Differentially Private SQL with Bounded User Contribution".
+//! **Sensitivity** 1 a group, √M over the M groups that a person reaches. **Noise** the release's,
+//! on word 0. **Cost** nothing here. **Source** Wilson et al. 2020, "Differentially Private SQL
+//! with Bounded User Contribution".
 
 use super::groups::{Contribution, Row};
 use super::udaf::Aggregate;

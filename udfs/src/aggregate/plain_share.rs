@@ -1,7 +1,9 @@
-//! `share(condition)`: the share of rows, among those where the condition is not NULL, for which it is true.
+//! `share(condition)`: the share of rows, among those where the condition is not NULL, for which it
+//! is true.
 //!
-//! In: booleans. Out: an exact Float64, NULL without rows. A name that queries are written and type-checked with. It is
-//! **not** private; a server that protects people plans `dp_share` in its place.
+//! In: booleans. Out: an exact Float64, NULL without rows. A name that queries are written and
+//! type-checked with. It is **not** private; a server that protects people plans `dp_share` in its
+//! place.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -9,7 +11,9 @@ use datafusion::common::cast::{as_boolean_array, as_int64_array};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
+};
 use std::sync::Arc;
 
 pub(super) fn udaf() -> Arc<AggregateUDF> {
@@ -36,7 +40,13 @@ impl AggregateUDFImpl for PlainShare {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let field = |part| Arc::new(Field::new(format_state_name(args.name, part), DataType::Int64, false));
+        let field = |part| {
+            Arc::new(Field::new(
+                format_state_name(args.name, part),
+                DataType::Int64,
+                false,
+            ))
+        };
         Ok(vec![field("true"), field("all")])
     }
 

@@ -1,8 +1,9 @@
-//! `dp_share(sum, count, cap)`: words \[Σ contribution, Σ min(count, cap), m\]. A mean of zeros and ones that knows it is a share:
-//! a person's contribution lies in 0..=cap.
+//! `dp_share(sum, count, cap)`: words \[Σ contribution, Σ min(count, cap), m\]. A mean of zeros and
+//! ones that knows it is a share: a person's contribution lies in 0..=cap.
 //!
-//! **Sensitivity** cap a group on word 0 and on word 1; times √M over the M groups that a person reaches. **Noise** the
-//! release's, on words 0 and 1 apart. **Cost** nothing here. **Source** as `dp_avg`.
+//! **Sensitivity** cap a group on word 0 and on word 1; times √M over the M groups that a person
+//! reaches. **Noise** the release's, on words 0 and 1 apart. **Cost** nothing here. **Source** as
+//! `dp_avg`.
 
 use super::bounds::RowBounds;
 use super::groups::{Contribution, Row};
@@ -22,7 +23,10 @@ impl Contribution for Share {
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
         each_sum(values, |row, sum, count| {
             let contribution = self.0.sum(sum.max(0), count);
-            add(row, [i128::from(contribution), i128::from(self.0.rows(count)), 1]);
+            add(
+                row,
+                [i128::from(contribution), i128::from(self.0.rows(count)), 1],
+            );
         })
     }
 }

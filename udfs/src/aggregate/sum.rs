@@ -1,8 +1,10 @@
-//! `dp_sum(sum, count, cap, bound)`: words \[Σ contribution, m\]. A person's contribution to a group is the sum of the lattice values
-//! of their rows, scaled down to `cap` rows when they have more, within ±cap·bound.
+//! `dp_sum(sum, count, cap, bound)`: words \[Σ contribution, m\]. A person's contribution to a
+//! group is the sum of the lattice values of their rows, scaled down to `cap` rows when they have
+//! more, within ±cap·bound.
 //!
-//! **Sensitivity** cap·bound a group on word 0; √M·cap·bound over the M groups that a person reaches. **Noise** the
-//! release's, on word 0. **Cost** nothing here. **Source** Wilson et al. 2020; the clamp makes the bound hold whatever the data is.
+//! **Sensitivity** cap·bound a group on word 0; √M·cap·bound over the M groups that a person
+//! reaches. **Noise** the release's, on word 0. **Cost** nothing here. **Source** Wilson et al.
+//! 2020; the clamp makes the bound hold whatever the data is.
 
 use super::bounds::RowBounds;
 use super::groups::{Contribution, Row};
@@ -21,7 +23,11 @@ pub(super) fn each_sum(values: &[ArrayRef], mut add: impl FnMut(usize, i64, i64)
     let (sums, counts) = (as_int64_array(&values[0])?, as_int64_array(&values[1])?);
     for row in 0..counts.len() {
         if counts.is_valid(row) && counts.value(row) > 0 {
-            let sum = if sums.is_valid(row) { sums.value(row) } else { 0 };
+            let sum = if sums.is_valid(row) {
+                sums.value(row)
+            } else {
+                0
+            };
             add(row, sum, counts.value(row));
         }
     }
@@ -32,7 +38,9 @@ impl Contribution for Sum {
     const WORDS: usize = 2;
 
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
-        each_sum(values, |row, sum, count| add(row, [i128::from(self.0.sum(sum, count)), 1, 0]))
+        each_sum(values, |row, sum, count| {
+            add(row, [i128::from(self.0.sum(sum, count)), 1, 0])
+        })
     }
 }
 

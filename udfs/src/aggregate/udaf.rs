@@ -1,15 +1,16 @@
 //! One `AggregateUDFImpl` for all aggregates with unreleased results.
 //!
-//! In: an [`Aggregate`], which names its arguments and reads its bounds. Out: an `AggregateUDF` whose result and state fields
-//! carry the unreleased extension type. Must never: accept DISTINCT (its rows would no longer be one a person).
+//! In: an [`Aggregate`], which names its arguments and reads its bounds. Out: an `AggregateUDF`
+//! whose result and state fields carry the unreleased extension type. Must never: accept DISTINCT
+//! (its rows would no longer be one a person).
 
 use super::groups::{Contribution, GroupSums, OneSum};
 use crate::unreleased::{unreleased_field, unreleased_type};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility,
 };
@@ -78,7 +79,10 @@ impl<A: Aggregate> AggregateUDFImpl for Unreleased<A> {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(unreleased_field(format_state_name(args.name, "words"), A::WORDS))])
+        Ok(vec![Arc::new(unreleased_field(
+            format_state_name(args.name, "words"),
+            A::WORDS,
+        ))])
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -89,7 +93,10 @@ impl<A: Aggregate> AggregateUDFImpl for Unreleased<A> {
         true
     }
 
-    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
         Ok(Box::new(GroupSums::new(bind::<A>(&args)?)))
     }
 

@@ -1,8 +1,10 @@
-//! At most M groups a person: the physical node. Blocking a partition; all rows of a person are in one.
+//! At most M groups a person: the physical node. Blocking a partition; all rows of a person are in
+//! one.
 //!
-//! Counts rows a person first. Nobody above M: the batches go on untouched. Otherwise each person's rows are sampled as they pass, by
-//! selection sampling (Knuth, TAOCP 2, algorithm 3.4.2S): a row is kept with probability (still needed)/(still to come), which
-//! makes every M-subset equally likely whatever the order of arrival; the same choice as the M smallest of random priorities.
+//! Counts rows a person first. Nobody above M: the batches go on untouched. Otherwise each person's
+//! rows are sampled as they pass, by selection sampling (Knuth, TAOCP 2, algorithm 3.4.2S): a row
+//! is kept with probability (still needed)/(still to come), which makes every M-subset equally
+//! likely whatever the order of arrival; the same choice as the M smallest of random priorities.
 
 use crate::noise::{Noise, NoiseStream};
 use arrow::array::{BooleanArray, RecordBatch};
@@ -20,8 +22,8 @@ use datafusion::physical_plan::execution_plan::{
 };
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements,
-    PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
+    InputDistributionRequirements, PlanProperties,
 };
 use std::fmt;
 use std::future::poll_fn;
@@ -38,20 +40,35 @@ pub struct BoundGroupsExec {
 }
 
 impl BoundGroupsExec {
-    pub fn new(input: Arc<dyn ExecutionPlan>, person: Arc<dyn PhysicalExpr>, max_groups: u64, noise: Noise) -> Self {
+    pub fn new(
+        input: Arc<dyn ExecutionPlan>,
+        person: Arc<dyn PhysicalExpr>,
+        max_groups: u64,
+        noise: Noise,
+    ) -> Self {
         let properties = PlanProperties::new(
             input.equivalence_properties().clone(),
             input.output_partitioning().clone(),
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self { input, person, max_groups, noise, properties: Arc::new(properties) }
+        Self {
+            input,
+            person,
+            max_groups,
+            noise,
+            properties: Arc::new(properties),
+        }
     }
 }
 
 impl DisplayAs for BoundGroupsExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "BoundGroupsExec: person={}, max_groups={}", self.person, self.max_groups)
+        write!(
+            f,
+            "BoundGroupsExec: person={}, max_groups={}",
+            self.person, self.max_groups
+        )
     }
 }
 
@@ -65,7 +82,9 @@ impl ExecutionPlan for BoundGroupsExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(vec![Arc::clone(&self.person)])])
+        InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(vec![Arc::clone(
+            &self.person,
+        )])])
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -92,8 +111,14 @@ impl ExecutionPlan for BoundGroupsExec {
         }
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(
+            children,
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )
     }
 
     fn apply_expressions(
@@ -103,7 +128,11 @@ impl ExecutionPlan for BoundGroupsExec {
         f(&self.person)
     }
 
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
         let memory = MemoryConsumer::new("BoundGroups").register(context.memory_pool());
         let mut input = self.input.execute(partition, context)?;
         let mut counted = Counted::new(Arc::clone(&self.person), &self.input.schema(), memory)?;
@@ -137,10 +166,20 @@ struct Counted {
 }
 
 impl Counted {
-    fn new(person: Arc<dyn PhysicalExpr>, input: &Schema, memory: MemoryReservation) -> Result<Self> {
+    fn new(
+        person: Arc<dyn PhysicalExpr>,
+        input: &Schema,
+        memory: MemoryReservation,
+    ) -> Result<Self> {
         let key = Field::new("person", person.data_type(input)?, true);
         let numbers = new_group_values(Arc::new(Schema::new(vec![key])), &GroupOrdering::None)?;
-        Ok(Self { person, numbers, batches: Vec::new(), rows: Vec::new(), memory })
+        Ok(Self {
+            person,
+            numbers,
+            batches: Vec::new(),
+            rows: Vec::new(),
+            memory,
+        })
     }
 
     fn take_in(&mut self, batch: RecordBatch) -> Result<()> {
@@ -151,7 +190,8 @@ impl Counted {
         for &person in &persons {
             self.rows[person] += 1;
         }
-        self.memory.try_grow(batch.get_array_memory_size() + persons.len() * size_of::<usize>())?;
+        self.memory
+            .try_grow(batch.get_array_memory_size() + persons.len() * size_of::<usize>())?;
         self.batches.push((batch, persons));
         Ok(())
     }
@@ -172,14 +212,23 @@ impl Bound {
     fn new(rows: Vec<u64>, max_groups: u64, stream: NoiseStream) -> Self {
         let nobody_exceeds = rows.iter().all(|&rows| rows <= max_groups);
         let needed = rows.iter().map(|&rows| rows.min(max_groups)).collect();
-        Self { max_groups, to_come: rows, needed, nobody_exceeds, stream }
+        Self {
+            max_groups,
+            to_come: rows,
+            needed,
+            nobody_exceeds,
+            stream,
+        }
     }
 
     fn keep(&mut self, batch: RecordBatch, persons: &[usize]) -> Result<RecordBatch> {
         if self.nobody_exceeds {
             return Ok(batch);
         }
-        let kept: BooleanArray = persons.iter().map(|&person| Some(self.keeps(person))).collect();
+        let kept: BooleanArray = persons
+            .iter()
+            .map(|&person| Some(self.keeps(person)))
+            .collect();
         Ok(filter_record_batch(&batch, &kept)?)
     }
 

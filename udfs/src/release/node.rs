@@ -1,10 +1,12 @@
 //! The logical node of a release.
 //!
-//! In: a plan whose columns are group keys and unreleased values. Out: released rows. Keeps all its input columns, in order, since the spec
-//! names them by position. Must never: let a predicate, a projection or a limit change what lies below it.
+//! In: a plan whose columns are group keys and unreleased values. Out: released rows. Keeps all its
+//! input columns, in order, since the spec names them by position. Must never: let a predicate, a
+//! projection or a limit change what lies below it.
 //!
-//! One hole is DataFusion's: `push_down_filter` moves predicates *without column references* below any extension node (the node
-//! is not asked). Such a predicate cannot see data, but it would run on unreleased rows; a server plans and runs each release by itself, with nothing above.
+//! One hole is DataFusion's: `push_down_filter` moves predicates *without column references* below
+//! any extension node (the node is not asked). Such a predicate cannot see data, but it would run
+//! on unreleased rows; a server plans and runs each release by itself, with nothing above.
 
 use super::spec::ReleaseSpec;
 use arrow::datatypes::Schema;
@@ -31,14 +33,23 @@ impl Release {
         spec.check(input.schema().as_arrow())?;
         let keys = input.schema().iter().take(spec.keys);
         let keys = keys.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        let values = spec.output_fields().into_iter().map(|field| (None, Arc::new(field)));
+        let values = spec
+            .output_fields()
+            .into_iter()
+            .map(|field| (None, Arc::new(field)));
         let schema = DFSchema::new_with_metadata(keys.chain(values).collect(), Default::default())?;
-        Ok(Self { input, spec, schema: Arc::new(schema) })
+        Ok(Self {
+            input,
+            spec,
+            schema: Arc::new(schema),
+        })
     }
 
     /// As a node of a plan.
     pub fn into_plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(self) })
+        LogicalPlan::Extension(Extension {
+            node: Arc::new(self),
+        })
     }
 
     pub fn spec(&self) -> &Arc<ReleaseSpec> {

@@ -1,6 +1,8 @@
-//! What one release does: its keys, floor, threshold, measurements and outputs; checked once against the input's columns.
+//! What one release does: its keys, floor, threshold, measurements and outputs; checked once
+//! against the input's columns.
 //!
-//! Plain data, made by whoever plans the query. Must never: hold anything that depends on a person's data.
+//! Plain data, made by whoever plans the query. Must never: hold anything that depends on a
+//! person's data.
 
 use crate::mask::{Base, Mask};
 use crate::noise::Gaussian;
@@ -51,7 +53,8 @@ pub enum Estimate {
     SumInteger { sum: usize, step: i64 },
     /// The noised integer times `step`. Float64.
     Sum { sum: usize, step: f64 },
-    /// `mid + step·sum/count` within [lower, upper]; NULL where the noised count is below 1. Float64.
+    /// `mid + step·sum/count` within [lower, upper]; NULL where the noised count is below 1.
+    /// Float64.
     Mean {
         sum: usize,
         count: usize,
@@ -69,7 +72,8 @@ pub enum Estimate {
     },
 }
 
-/// The same two selections for the persons that have a value at all: exact m against the floor, and the noised count.
+/// The same two selections for the persons that have a value at all: exact m against the floor, and
+/// the noised count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CellFloor {
     pub column: usize,
@@ -86,10 +90,23 @@ impl Estimate {
             Self::Count { count } => (0, [*count, 0], [0; 4], None),
             Self::SumInteger { sum, step } => (1, [*sum, 0], [*step as u64, 0, 0, 0], None),
             Self::Sum { sum, step } => (2, [*sum, 0], [step.to_bits(), 0, 0, 0], None),
-            Self::Mean { sum, count, mid, step, lower, upper, cell } => (
+            Self::Mean {
+                sum,
+                count,
+                mid,
+                step,
+                lower,
+                upper,
+                cell,
+            } => (
                 3,
                 [*sum, *count],
-                [mid.to_bits(), step.to_bits(), lower.to_bits(), upper.to_bits()],
+                [
+                    mid.to_bits(),
+                    step.to_bits(),
+                    lower.to_bits(),
+                    upper.to_bits(),
+                ],
                 cell.as_ref(),
             ),
             Self::Share { sum, count, cell } => (4, [*sum, *count], [0; 4], cell.as_ref()),
@@ -132,11 +149,26 @@ impl Estimate {
             Self::Count { .. } | Self::Share { .. } => true,
             Self::SumInteger { step, .. } => *step > 0,
             Self::Sum { step, .. } => step.is_finite() && *step > 0.0,
-            Self::Mean { mid, step, lower, upper, .. } => {
-                mid.is_finite() && step.is_finite() && *step > 0.0 && lower.is_finite() && upper.is_finite() && lower <= upper
+            Self::Mean {
+                mid,
+                step,
+                lower,
+                upper,
+                ..
+            } => {
+                mid.is_finite()
+                    && step.is_finite()
+                    && *step > 0.0
+                    && lower.is_finite()
+                    && upper.is_finite()
+                    && lower <= upper
             }
         };
-        if sound { Ok(()) } else { plan_err!("release: an estimate's step and bounds must be finite and in order") }
+        if sound {
+            Ok(())
+        } else {
+            plan_err!("release: an estimate's step and bounds must be finite and in order")
+        }
     }
 }
 
@@ -155,8 +187,8 @@ impl Hash for Estimate {
 }
 
 impl ReleaseSpec {
-    /// Checks that this release can read `input`: every column beyond the keys is unreleased, no key is, every index is in range,
-    /// and the floor and threshold are in order.
+    /// Checks that this release can read `input`: every column beyond the keys is unreleased, no
+    /// key is, every index is in range, and the floor and threshold are in order.
     pub fn check(&self, input: &Schema) -> Result<()> {
         let fields = input.fields();
         if self.keys > fields.len() {
@@ -165,7 +197,10 @@ impl ReleaseSpec {
         if fields[..self.keys].iter().any(|field| is_unreleased(field)) {
             return plan_err!("release: a key is an unreleased value");
         }
-        if !fields[self.keys..].iter().all(|field| words_of(field).is_some()) {
+        if !fields[self.keys..]
+            .iter()
+            .all(|field| words_of(field).is_some())
+        {
             return plan_err!("release: every column beside the keys must be unreleased");
         }
         if self.floor < 1 || i128::from(self.threshold) <= i128::from(self.floor) {
@@ -178,7 +213,9 @@ impl ReleaseSpec {
         for measurement in &self.measurements {
             self.check_word(input, measurement.column, measurement.word)?;
         }
-        self.outputs.iter().try_for_each(|output| self.check_output(input, output))
+        self.outputs
+            .iter()
+            .try_for_each(|output| self.check_output(input, output))
     }
 
     fn check_word(&self, input: &Schema, column: usize, word: usize) -> Result<()> {
@@ -212,7 +249,11 @@ impl ReleaseSpec {
             Base::Measurement(number) => known(number),
             Base::Partition(keys) => keys.iter().all(|key| *key < self.keys),
         };
-        if base_is_known { Ok(()) } else { plan_err!("release: a mask's base is not there") }
+        if base_is_known {
+            Ok(())
+        } else {
+            plan_err!("release: a mask's base is not there")
+        }
     }
 
     /// The keys, then each output with its standard error.
@@ -236,12 +277,25 @@ impl ReleaseSpec {
 
     /// One line for EXPLAIN: names and numbers of the plan, nothing of the data.
     pub fn describe(&self, input: &Schema) -> String {
-        let name = |column: usize| input.fields().get(column).map_or("?", |field| field.name().as_str());
+        let name = |column: usize| {
+            input
+                .fields()
+                .get(column)
+                .map_or("?", |field| field.name().as_str())
+        };
         let keys: Vec<_> = (0..self.keys).map(name).collect();
-        let mut line = format!("keys=[{}], floor={}, threshold={}", keys.join(", "), self.floor, self.threshold);
+        let mut line = format!(
+            "keys=[{}], floor={}, threshold={}",
+            keys.join(", "),
+            self.floor,
+            self.threshold
+        );
         for measurement in &self.measurements {
             let (column, sigma) = (name(measurement.column), measurement.noise.std_dev());
-            line.push_str(&format!(", dp_release({column}[{}]) sigma={sigma:.4}", measurement.word));
+            line.push_str(&format!(
+                ", dp_release({column}[{}]) sigma={sigma:.4}",
+                measurement.word
+            ));
         }
         line
     }

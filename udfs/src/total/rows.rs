@@ -1,6 +1,7 @@
 //! Finding the rows that a computation fails on.
 //!
-//! In: a computation over a range of rows. Out: its results, NULL for the rows it fails on. A range that does not fail is computed once; one that fails is halved.
+//! In: a computation over a range of rows. Out: its results, NULL for the rows it fails on. A range
+//! that does not fail is computed once; one that fails is halved.
 
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::concat;
