@@ -8,6 +8,7 @@
 mod clauses;
 mod complexity;
 mod cursors;
+mod dialect;
 mod expressions;
 mod kinds;
 mod reader;
@@ -25,6 +26,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::statement::{Parsed, Statement};
 use crate::error::Result;
+use dialect::BoundedPostgres;
 use reader::Reader;
 use tokens::Slice;
 
@@ -34,11 +36,12 @@ pub use tokens::redact;
 /// their positions count from the start of the string.
 pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
     let pieces = tokens::tokenize(sql)?;
+    let dialect = BoundedPostgres::new();
     tokens::statements(sql, &pieces)
         .iter()
         .map(|slice| {
             Ok(Parsed {
-                statement: parse_one(slice)?,
+                statement: parse_one(slice, &dialect)?,
                 text: tokens::without_secrets(slice),
                 offset: slice.offset,
             })
@@ -53,9 +56,9 @@ impl Parsed {
     }
 }
 
-fn parse_one(slice: &Slice<'_>) -> Result<Statement> {
+fn parse_one(slice: &Slice<'_>, dialect: &BoundedPostgres) -> Result<Statement> {
     complexity::refuse_too_complex(slice)?;
-    let mut reader = Reader::new(slice);
+    let mut reader = Reader::new(slice, dialect);
     let start = reader.position();
     let statement = statement(&mut reader).map_err(|error| error.at(start))?;
     reader.end()?;

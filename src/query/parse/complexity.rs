@@ -11,9 +11,9 @@ use crate::error::{Error, Result, SqlState};
 /// How deep a statement may nest, in the parser's own count.
 pub(super) const DEPTH: usize = 50;
 /// How many tokens may each put another level on an expression.
-pub(super) const OPERATORS: usize = 1_000;
+pub(super) const OPERATORS: usize = 500;
 /// How many `UNION`, `INTERSECT`, `EXCEPT`: their levels are large.
-pub(super) const SET_OPERATIONS: usize = 40;
+pub(super) const SET_OPERATIONS: usize = 30;
 
 pub(super) fn too_deep() -> Error {
     Error::new(

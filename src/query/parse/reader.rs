@@ -4,30 +4,32 @@
 //! its position in the query string. Names are folded as Postgres folds them: lower-case unless quoted.
 
 use datafusion::sql::sqlparser::ast::{DataType, Query};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::clauses;
 use super::complexity::{self, DEPTH};
+use super::dialect::BoundedPostgres;
 use super::tokens::{self, Slice, position_in};
 use crate::error::{Error, Result, SqlState};
 
 pub(super) struct Reader<'a> {
     parser: Parser<'a>,
     slice: &'a Slice<'a>,
+    dialect: &'a BoundedPostgres,
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(slice: &'a Slice<'a>) -> Self {
+    pub fn new(slice: &'a Slice<'a>, dialect: &'a BoundedPostgres) -> Self {
         let tokens = slice
             .pieces
             .iter()
             .map(|piece| piece.token.clone())
             .collect();
         Self {
-            parser: parser(tokens),
+            parser: parser(dialect, tokens),
             slice,
+            dialect,
         }
     }
 
@@ -245,7 +247,7 @@ impl<'a> Reader<'a> {
         }
         tokens.push(keyword("FROM"));
         tokens.extend(table);
-        let parsed = parser(tokens).parse_query();
+        let parsed = parser(self.dialect, tokens).parse_query();
         let query = self.understood(parsed)?;
         clauses::check(&query, self.slice)?;
         Ok(query)
@@ -296,8 +298,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn parser<'a>(tokens: Vec<TokenWithSpan>) -> Parser<'a> {
-    Parser::new(&PostgreSqlDialect {})
+fn parser(dialect: &BoundedPostgres, tokens: Vec<TokenWithSpan>) -> Parser<'_> {
+    Parser::new(dialect)
         .with_recursion_limit(DEPTH)
         .with_tokens_with_locations(tokens)
 }

@@ -217,7 +217,8 @@ pub(super) fn suspects(pieces: &[Piece]) -> Vec<bool> {
             .collect::<Vec<_>>()
             .join(" "),
     );
-    let (mut seen, mut bare) = (false, false);
+    // A secret was spoken of; a bare word would be it; a role's name comes.
+    let (mut seen, mut bare, mut named) = (false, false, false);
     pieces
         .iter()
         .map(|piece| match &piece.token.token {
@@ -225,13 +226,24 @@ pub(super) fn suspects(pieces: &[Piece]) -> Vec<bool> {
                 let comment = comment(token);
                 !comment.is_empty() && (seen || roles || may_hold_secret(comment))
             }
-            token if is_text(token) => seen || roles || may_hold_secret(&token.to_string()),
+            token if is_text(token) => {
+                let speaks = may_hold_secret(&token.to_string());
+                let secret = seen || roles || speaks;
+                seen |= speaks;
+                secret
+            }
             Token::Word(word) => {
-                let secret = seen && (word.quote_style.is_some() || bare);
-                let names = may_hold_secret(&word.value);
-                bare = names || (bare && is_filler(&word.value));
-                seen |= names;
-                secret && !names && !is_filler(&word.value)
+                let quoted = word.quote_style.is_some();
+                let secret = !is_filler(&word.value)
+                    && !named
+                    && (seen && (quoted || bare) || roles && quoted);
+                let speaks = may_hold_secret(&word.value);
+                bare = speaks || (bare && is_filler(&word.value));
+                seen |= speaks;
+                named = ["ROLE", "USER", "GROUP"]
+                    .iter()
+                    .any(|kind| word.value.eq_ignore_ascii_case(kind));
+                secret
             }
             Token::Number(..) | Token::Placeholder(_) | Token::Char(_) => seen,
             _ => false,
