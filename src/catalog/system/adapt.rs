@@ -347,7 +347,8 @@ fn aggregate(query: &mut Query, name: &str) {
         return;
     };
     let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
-    if grouped || select.having.is_some() || select.distinct.is_some() || select.from.is_empty() {
+    let constant = select.from.is_empty() && name != "array_agg";
+    if grouped || select.having.is_some() || select.distinct.is_some() || constant {
         return;
     }
     let [item] = select.projection.as_mut_slice() else {
