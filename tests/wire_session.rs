@@ -43,7 +43,6 @@ const FIVE_ROWS: &str = "SELECT * FROM (VALUES (1), (2), (3), (4), (5)) AS t (n)
 
 /// pgwire by default tells every client that it is a superuser.
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn a_login_is_told_what_the_session_reports() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
@@ -65,7 +64,6 @@ async fn a_login_is_told_what_the_session_reports() {
 }
 
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn a_query_string_ends_at_its_first_error() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
@@ -79,7 +77,6 @@ async fn a_query_string_ends_at_its_first_error() {
 }
 
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn a_portal_is_fetched_in_parts() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
@@ -103,7 +100,6 @@ async fn a_portal_is_fetched_in_parts() {
 }
 
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn after_an_error_everything_is_skipped_until_sync() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
@@ -140,7 +136,6 @@ async fn after_an_error_everything_is_skipped_until_sync() {
 }
 
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn a_message_that_lies_ends_only_its_connection() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
@@ -154,7 +149,6 @@ async fn a_message_that_lies_ends_only_its_connection() {
 
 /// A million rows that nobody reads: pgwire looks at a cancellation only until the first row is there.
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn a_cancellation_reaches_the_sending_of_rows() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
@@ -190,7 +184,6 @@ async fn a_cancellation_reaches_the_sending_of_rows() {
 }
 
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn a_stopped_server_says_goodbye() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
@@ -223,7 +216,6 @@ fn shown(output: &Output) -> String {
 }
 
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn psql_reads_and_copies() {
     let running = start(ListenerOptions::default()).await;
     let port = running.port;
@@ -237,7 +229,6 @@ async fn psql_reads_and_copies() {
 
 /// Certificate, encryption and password are checked by libpq, which takes no login without a channel binding here.
 #[tokio::test]
-#[ignore = "needs a session that answers"]
 async fn psql_binds_the_login_to_the_channel() {
     let certificate = Certificate::new();
     let options = ListenerOptions {

@@ -19,6 +19,8 @@ use crate::error::SqlState;
 
 /// Rows are written out whenever this much has gathered; a client that reads slowly holds no more than this.
 pub(super) const OUTPUT_BYTES: usize = 64 * 1024;
+/// Read at once where a message needs no more.
+const INPUT_BYTES: usize = 8 * 1024;
 /// What a client may send ahead while its statement runs.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// As Postgres (`MAX_STARTUP_PACKET_LENGTH`).
@@ -180,7 +182,8 @@ impl Socket {
     /// `false`: the client has gone before that much came.
     async fn fill(&mut self, bytes: usize) -> Flow<bool> {
         while self.input.len() < bytes {
-            self.input.reserve(bytes - self.input.len());
+            self.input
+                .reserve((bytes - self.input.len()).max(INPUT_BYTES));
             if self.io.read_buf(&mut self.input).await? == 0 {
                 return Ok(false);
             }

@@ -1,5 +1,7 @@
 //! A certificate of its own for a test server, and clients that trust it.
 
+#![allow(dead_code)]
+
 use std::sync::Arc;
 
 use paravent::wire::TlsFiles;

@@ -2,33 +2,42 @@
 
 #![allow(dead_code)]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use paravent::session::Server;
+use paravent::session::{Config, Server};
 use paravent::wire::{Listener, ListenerOptions};
+use paravent_udfs::Noise;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub const LOGIN: &str = "analyst_1";
+/// The bootstrap account: it reads nobody, but it may log in and ask for what is nobody's.
+pub const LOGIN: &str = "admin";
 pub const PASSWORD: &str = "secret";
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Running {
     pub port: u16,
+    folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     listening: JoinHandle<()>,
 }
 
 pub async fn start(options: ListenerOptions) -> Running {
-    let server = Arc::new(Server {});
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        data_dir: folder.path().to_owned(),
+        admin_password: Some(PASSWORD.to_owned()),
+        noise: Noise::from_os(),
+    };
+    let (server, _) = Server::open(config).await.unwrap();
     let listener = Listener::bind("127.0.0.1:0", options).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (stop, stopped) = oneshot::channel();
@@ -37,6 +46,7 @@ pub async fn start(options: ListenerOptions) -> Running {
     }));
     Running {
         port,
+        folder,
         stop: Some(stop),
         listening,
     }
