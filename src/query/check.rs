@@ -3,6 +3,7 @@
 //! In: [`Resolved`]. Out: [`Checked`], the same plan, or a refusal. Matches name every variant, so that an engine upgrade
 //! breaks the build and not the privacy. Whose rows are whose is not decided here but in `rewrite`.
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, ScalarUDF, Volatility};
 
@@ -15,12 +16,13 @@ use crate::error::{Error, Result, SqlState};
 #[derive(Debug)]
 pub struct Checked {
     pub(super) plan: LogicalPlan,
+    pub(super) columns: SchemaRef,
 }
 
 /// Errors: 0A000 for what is not on the list.
 pub fn check(context: &Context, resolved: Resolved) -> Result<Checked> {
     check_plan(context, &resolved.plan)?;
-    Ok(Checked { plan: resolved.plan })
+    Ok(Checked { plan: resolved.plan, columns: resolved.columns })
 }
 
 fn check_plan(context: &Context, plan: &LogicalPlan) -> Result<()> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
 use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho};
 
@@ -90,15 +90,17 @@ pub struct Private {
     pub(super) releases: Vec<ReleasePlan>,
     /// The plan above the releases; reads released and public rows only.
     pub(super) shape: LogicalPlan,
+    /// The names that the client will see.
+    pub(super) columns: SchemaRef,
 }
 
 impl Private {
-    pub(super) fn assemble(context: &Context, drafts: Vec<Draft>, shape: LogicalPlan) -> Result<Self> {
+    pub(super) fn assemble(context: &Context, drafts: Vec<Draft>, shape: LogicalPlan, columns: SchemaRef) -> Result<Self> {
         let parts = drafts.len().max(1) as f64;
         let rho = share(Rho::of_epsilon(context.epsilon).get() / parts, Rho::new)?;
         let delta = share(context.delta.get() / parts, Delta::new)?;
         let releases = drafts.into_iter().map(|draft| draft.priced(context, rho, delta)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { releases, shape })
+        Ok(Self { releases, shape, columns })
     }
 
 }

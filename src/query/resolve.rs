@@ -15,7 +15,7 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
 use super::context::{Context, Source, SourceKind};
-use super::position;
+use super::{names, position};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability};
 
@@ -23,20 +23,24 @@ use crate::policy::{Access, Capability};
 #[derive(Debug)]
 pub struct Resolved {
     pub(super) plan: LogicalPlan,
+    /// The answer's columns by the names that the client will see.
+    pub(super) columns: SchemaRef,
 }
 
 /// What a query's parameters and columns are, found without values.
 #[derive(Debug)]
 pub struct Unbound {
     plan: LogicalPlan,
+    columns: SchemaRef,
 }
 
 /// Errors: 42P01, 42703, 42702, 42883, 42803, 42804, 42501, 0A000.
 pub fn resolve(context: &Context, query: &ast::Query, parameters: &[ScalarValue]) -> Result<Resolved> {
     let unbound = plan(context, query)?;
+    let columns = unbound.columns();
     let values = ParamValues::from(parameters.to_vec());
     let bound = unbound.plan.with_param_values(values).map_err(|error| refuse_plan(context, &error))?;
-    analyze(context, bound).map(|plan| Resolved { plan })
+    analyze(context, bound).map(|plan| Resolved { plan, columns })
 }
 
 /// The plan before its parameters have values.
@@ -46,15 +50,15 @@ pub fn plan(context: &Context, query: &ast::Query) -> Result<Unbound> {
     options.collect_spans = true;
     let planner = SqlToRel::new_with_options(&names, options);
     planner
-        .sql_statement_to_plan(ast::Statement::Query(Box::new(query.clone())))
-        .map(|plan| Unbound { plan })
+        .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(query))))
+        .map(|plan| Unbound { columns: names::output_schema(query, plan.schema().inner()), plan })
         .map_err(|error| refuse_plan(context, &error))
 }
 
 impl Unbound {
     /// The columns that the answer will have.
     pub fn columns(&self) -> SchemaRef {
-        self.plan.schema().inner().clone()
+        self.columns.clone()
     }
 
     /// Types of `$1, $2, …` as far as the query says; `None` where it does not.

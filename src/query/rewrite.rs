@@ -38,7 +38,7 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
         return Err(refuse_rows(&node));
     };
     let shape = rewriter.visible_only(node)?;
-    Private::assemble(context, rewriter.drafts, shape)
+    Private::assemble(context, rewriter.drafts, shape, checked.columns)
 }
 
 pub(super) struct Rewriter<'a> {

@@ -15,6 +15,7 @@ mod price;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 pub struct Verified {
     releases: Vec<VerifiedRelease>,
     shape: LogicalPlan,
+    columns: SchemaRef,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,11 @@ impl Verified {
 
     pub fn shape(&self) -> &LogicalPlan {
         &self.shape
+    }
+
+    /// The answer's columns by the names that the client sees.
+    pub fn columns(&self) -> &SchemaRef {
+        &self.columns
     }
 }
 
@@ -94,7 +101,7 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
     let shape = optimise(context, private.shape)?;
     let releases = private.releases.into_iter().map(|release| verify_release(context, release)).collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
-    Ok(Verified { releases, shape })
+    Ok(Verified { releases, shape, columns: private.columns })
 }
 
 /// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.

@@ -55,9 +55,9 @@ impl Engine {
         concat_batches(&schema, &batches).map(Released::new).map_err(|_| Error::internal())
     }
 
-    pub(super) async fn shape(&self, plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<Shaped> {
+    pub(super) async fn shape(&self, plan: &LogicalPlan, names: &SchemaRef, sources: &Sources, released: &[Released]) -> Result<Shaped> {
         let (schema, batches) = self.run(plan, sources, released).await?;
-        Ok(Shaped::new(schema, batches))
+        Shaped::named(names, &schema, batches)
     }
 
     /// Errors: XX000, whatever went wrong. Neither the text nor the log may say more: it may quote a cell.

@@ -59,5 +59,5 @@ pub async fn execute(
 
 /// Runs the plan above the releases: any SQL over released and public rows.
 pub async fn shape(engine: &Engine, verified: &Verified, released: &[Released], sources: &Sources) -> Result<Shaped> {
-    engine.shape(verified.shape(), sources, released).await
+    engine.shape(verified.shape(), verified.columns(), sources, released).await
 }
