@@ -3,6 +3,7 @@
 //! Rooms import from lower floors only (`tests/house.rs` holds them to it):
 //!
 //! ```text
+//! F7  demo/      the command line and the made-up company behind it
 //! F6  wire/      bytes in and out; the only room that names pgwire
 //! F5  session/   answer(): the path of a statement; settings, prepared statements, cursors
 //! F4  release/   execute, release, shape: the only room that sees raw rows
@@ -15,6 +16,7 @@
 //! ```
 
 pub mod catalog;
+pub mod demo;
 pub mod error;
 pub mod ledger;
 pub mod policy;

@@ -1,2 +1,136 @@
 //! The command line.
-fn main() {}
+//!
+//! In: arguments and `PARAVENT_ADMIN_PASSWORD`. Out: a running server. The noise source is made here and handed down; what
+//! goes to standard error holds no client addresses, names or statements.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use paravent::demo::{self, Demo, Size};
+use paravent::session::{Config, Server};
+use paravent::wire::{Listener, ListenerOptions, TlsFiles};
+use paravent_udfs::Noise;
+use tracing_subscriber::EnvFilter;
+
+/// A privacy gateway for SQL: Postgres on the wire, differential privacy in the plan.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a company of 20,000 people who do not exist, serve it, and ask one question.
+    Demo {
+        /// Folder for the data and the server's state; made where it is missing.
+        #[arg(long, default_value = "paravent-data")]
+        data: PathBuf,
+        /// A loopback address.
+        #[arg(long, default_value = "127.0.0.1:5433")]
+        listen: SocketAddr,
+    },
+    /// Serve a data folder.
+    Serve(Serve),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Folder for the server's state; relative locations of tables lie under it.
+    #[arg(long)]
+    data: PathBuf,
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Certificate chain, PEM. With it, clients must use TLS.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key, PEM.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,paravent=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match start(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("paravent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: Command) -> Result<(), demo::Error> {
+    let admin_password = std::env::var("PARAVENT_ADMIN_PASSWORD")
+        .ok()
+        .filter(|password| !password.is_empty());
+    let noise = Noise::from_os();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Demo { data, listen } => {
+                let demo = Demo {
+                    data_dir: data,
+                    listen,
+                    admin_password,
+                    noise,
+                    size: Size::DEMO,
+                };
+                demo.run(interrupted(), |text| println!("{text}")).await
+            }
+            Command::Serve(options) => serve(options, admin_password, noise).await,
+        }
+    })
+}
+
+async fn serve(
+    options: Serve,
+    admin_password: Option<String>,
+    noise: Noise,
+) -> Result<(), demo::Error> {
+    let tls = options
+        .tls_cert
+        .zip(options.tls_key)
+        .map(|(certificate, key)| TlsFiles { certificate, key });
+    let wire = ListenerOptions {
+        tls,
+        ..ListenerOptions::default()
+    };
+    let config = Config {
+        data_dir: options.data,
+        admin_password,
+        noise,
+    };
+    let (server, generated) = Server::open(config).await?;
+    let listener = Listener::bind(options.listen, wire).await?;
+    if let Some(password) = generated {
+        println!("bootstrap account: admin, password: {password} (shown once)");
+    }
+    println!("listening on {}", listener.local_addr()?);
+    listener.run(server, interrupted()).await;
+    Ok(())
+}
+
+/// Ctrl-C, or what a service manager sends.
+async fn interrupted() {
+    let mut terminate =
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(signal) => signal,
+            Err(_) => return std::future::pending().await,
+        };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

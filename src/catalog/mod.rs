@@ -5,8 +5,10 @@
 //!
 //! The lock around the snapshot is only ever held to copy a pointer, never across an await.
 
+pub mod files;
 mod keys;
 mod store;
+pub mod system;
 #[cfg(test)]
 mod tests;
 

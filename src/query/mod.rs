@@ -1,3 +1,29 @@
-//! (query)
+//! From text to a private plan: parse, resolve, check, rewrite, verify, price. Pure, synchronous, no I/O.
+//!
+//! In: SQL text and a [`Context`]. Out: [`Private`], a plan whose every output column comes from a release or from public data.
+//! This room never sees a row: its sources have schemas and nothing to read.
+
+mod allow;
+mod bounds;
+mod check;
+mod context;
+mod contributions;
+mod errors_of;
+mod explain;
+mod expression;
+mod facts;
 pub mod parse;
+mod position;
+mod private;
+mod resolve;
+mod rewrite;
 pub mod statement;
+mod verify;
+
+pub use check::{Checked, check};
+pub use context::{Context, Functions, KnownTable, Source, SourceKind};
+pub use explain::{plan_lines, privacy_lines};
+pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
+pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
+pub use rewrite::rewrite;
+pub use verify::{Verified, VerifiedRelease, verify};

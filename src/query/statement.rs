@@ -171,3 +171,45 @@ impl std::fmt::Debug for RoleOptions {
             .finish_non_exhaustive()
     }
 }
+
+impl Statement {
+    /// What the log calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Query(_) => "SELECT",
+            Self::Explain { .. } => "EXPLAIN",
+            Self::CopyOut { .. } => "COPY",
+            Self::Declare { .. } => "DECLARE",
+            Self::Fetch { .. } => "FETCH",
+            Self::CloseCursor(_) => "CLOSE",
+            Self::Set { .. } | Self::SetTransaction(_) => "SET",
+            Self::Reset(_) => "RESET",
+            Self::Show(_) => "SHOW",
+            Self::Begin => "BEGIN",
+            Self::Commit => "COMMIT",
+            Self::Rollback | Self::RollbackTo(_) => "ROLLBACK",
+            Self::Savepoint(_) => "SAVEPOINT",
+            Self::ReleaseSavepoint(_) => "RELEASE",
+            Self::Discard => "DISCARD",
+            Self::Deallocate(_) => "DEALLOCATE",
+            Self::Unlisten => "LISTEN",
+            Self::Admin(admin) => admin.kind(),
+        }
+    }
+}
+
+impl Admin {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::CreateRole(_) => "CREATE ROLE",
+            Self::AlterRole(_) | Self::AlterRoleSet { .. } => "ALTER ROLE",
+            Self::DropRole { .. } => "DROP ROLE",
+            Self::GrantRole { .. } | Self::GrantSelect { .. } => "GRANT",
+            Self::RevokeRole { .. } | Self::RevokeSelect { .. } => "REVOKE",
+            Self::AlterSystem { .. } => "ALTER SYSTEM",
+            Self::CreateExternalTable { .. } => "CREATE EXTERNAL TABLE",
+            Self::DropTable { .. } => "DROP TABLE",
+            Self::AlterTable { .. } | Self::AlterColumn { .. } | Self::AddUniqueKey { .. } => "ALTER TABLE",
+        }
+    }
+}

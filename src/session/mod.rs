@@ -1,44 +1,43 @@
 //! One client's session and the path of a statement.
 //!
-//! In: SQL text and parameters. Out: an [`Answer`] of released rows, or a refusal.
+//! In: SQL text and parameters. Out: an [`Answer`] of released rows, or a refusal; and a line in the log for either. The path of
+//! a query is `path::query`; what is not a query is answered here, and touches nobody's rows.
 
-pub mod cursors;
-pub mod transaction;
-pub mod utility;
+mod admin;
+mod answer;
+mod cursors;
+mod describe;
+mod path;
+mod server;
+mod surroundings;
+mod transaction;
+mod utility;
+mod views;
 
+pub use answer::{Answer, CopyFormat, Notice, Rows};
+pub use server::{Config, DATABASE, Server};
+pub use transaction::TransactionState;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
-use crate::policy::Verifier;
-
-/// Everything one server holds. A value: several live side by side in one process.
-pub struct Server {}
-
-impl Server {
-    /// The SCRAM verifier of a login, or one that no password fits where there is no such login.
-    pub async fn verifier(&self, _user: &str) -> Verifier {
-        Verifier {
-            salt: vec![0; 16],
-            iterations: 4096,
-            stored_key: [0; 32],
-            server_key: [0; 32],
-        }
-    }
-
-    /// A session for a login that has proved itself. Errors: no such database (3D000), may not log in (28000).
-    pub async fn open_session(self: &Arc<Self>, _client: Client) -> Result<Session> {
-        Ok(Session {
-            _server: self.clone(),
-        })
-    }
-}
+use crate::catalog::system::is_system_query;
+use crate::error::{Error, Result, SqlState};
+use crate::ledger::{LogId, Outcome};
+use crate::policy::{Principal, Settings};
+use crate::query::parse;
+use crate::query::statement::{Parsed, Statement};
+use cursors::Cursors;
+use path::{Asked, Failure};
+use transaction::{End, Transaction};
+use utility::Variables;
 
 /// What a client said of itself when it connected.
 #[derive(Debug, Clone)]
@@ -48,11 +47,8 @@ pub struct Client {
     pub application_name: String,
     pub address: SocketAddr,
     pub encrypted: bool,
-}
-
-/// One authenticated connection.
-pub struct Session {
-    _server: Arc<Server>,
+    /// What `pg_backend_pid()` says and a CancelRequest names.
+    pub backend_pid: i32,
 }
 
 /// Which of the protocol's ways a statement came by; for the log.
@@ -62,10 +58,19 @@ pub enum Protocol {
     Extended,
 }
 
+impl Protocol {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Extended => "extended",
+        }
+    }
+}
+
 /// One parsed statement.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    sql: String,
+    parsed: Parsed,
 }
 
 /// What a statement wants and gives, found without running it.
@@ -76,124 +81,299 @@ pub struct Description {
     pub columns: Option<SchemaRef>,
 }
 
-/// The only thing the encoder takes.
-pub struct Answer {
-    tag: String,
-    rows: Option<Rows>,
-    notices: Vec<Notice>,
-}
-
-/// Released or public rows.
-pub struct Rows {
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
-    copy: Option<CopyFormat>,
-}
-
-/// How `COPY … TO STDOUT` wants its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyFormat {
-    pub csv: bool,
-    pub header: bool,
-    pub delimiter: u8,
-}
-
-#[derive(Debug, Clone)]
-pub struct Notice {
-    pub severity: &'static str,
-    pub message: String,
-    pub hint: Option<String>,
-}
-
-/// For ReadyForQuery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransactionState {
-    Idle,
-    InTransaction,
-    Failed,
-}
-
-impl Answer {
-    /// The command tag, complete (`SELECT 8`, `CREATE ROLE`).
-    pub fn tag(&self) -> &str {
-        &self.tag
-    }
-
-    pub fn rows(&self) -> Option<&Rows> {
-        self.rows.as_ref()
-    }
-
-    pub fn notices(&self) -> &[Notice] {
-        &self.notices
-    }
-}
-
-impl Rows {
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    pub fn batches(&self) -> &[RecordBatch] {
-        &self.batches
-    }
-
-    pub fn copy(&self) -> Option<CopyFormat> {
-        self.copy
-    }
+/// One authenticated connection.
+pub struct Session {
+    server: Arc<Server>,
+    client: Client,
+    variables: Variables,
+    transaction: Transaction,
+    cursors: Cursors,
+    /// A statement that is paid for and whose end is not in the log yet.
+    unfinished: Option<LogId>,
 }
 
 impl Session {
-    /// Splits a query string into statements; an empty string gives none. Errors: 42601.
-    pub fn prepare(&self, sql: &str) -> Result<Vec<Prepared>> {
-        Ok(vec![Prepared {
-            sql: sql.to_owned(),
-        }])
+    fn new(server: Arc<Server>, client: Client) -> Result<Self> {
+        let policies = server.catalog.policies();
+        let mut variables = Variables::new(policies.settings.clone(), client.user.clone());
+        let role = policies.roles.get(&client.user);
+        for (name, value) in role.into_iter().flat_map(|role| &role.settings) {
+            variables.start_with(name, value)?;
+        }
+        variables.start_with("application_name", &client.application_name)?;
+        Ok(Self { server, client, variables, transaction: Transaction::default(), cursors: Cursors::default(), unfinished: None })
     }
 
-    /// What `statement` wants and gives. `declared` are the types a client gave for its parameters. Runs nothing, costs nothing.
-    pub async fn describe(
-        &self,
-        _statement: &Prepared,
-        _declared: &[Option<DataType>],
-    ) -> Result<Description> {
-        Ok(Description {
-            parameters: vec![],
-            columns: None,
-        })
+    /// Splits a query string into statements; an empty string gives none. Errors: 42601, 0A000, 42501; they are logged.
+    pub async fn prepare(&mut self, sql: &str, protocol: Protocol) -> Result<Vec<Prepared>> {
+        match parse::parse(sql) {
+            Ok(parsed) => Ok(parsed.into_iter().map(|parsed| Prepared { parsed }).collect()),
+            Err(error) => {
+                self.transaction.fail();
+                let text = parse::redact(sql);
+                let asked = Asked { text: &text, kind: "UNPARSED", parameters: &[], protocol, began: Instant::now() };
+                self.log_refusal(&asked, &error).await?;
+                Err(error)
+            }
+        }
     }
 
     /// The path. Ends early with 57014 when `cancel` fires or `statement_timeout` is over.
-    pub async fn answer(
-        &mut self,
-        statement: &Prepared,
-        _parameters: &[ScalarValue],
-        _protocol: Protocol,
-        _cancel: &CancellationToken,
-    ) -> Result<Answer> {
-        if statement.sql.contains("boom") {
-            return Err(Error::internal());
+    pub async fn answer(&mut self, statement: &Prepared, parameters: &[ScalarValue], protocol: Protocol, cancel: &CancellationToken) -> Result<Answer> {
+        let parsed = &statement.parsed;
+        let asked = Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters, protocol, began: Instant::now() };
+        let answered = match self.follow_policies().await {
+            Ok(()) => self.limited(&asked, &parsed.statement, cancel).await,
+            Err(error) => Err(error.into()),
+        };
+        match answered {
+            Ok(answer) => Ok(answer),
+            Err(failure) => {
+                self.transaction.fail();
+                if !failure.logged {
+                    self.log_refusal(&asked, &failure.error).await?;
+                }
+                let offset = parsed.offset;
+                Err(Error { position: failure.error.position.map(|position| position + offset), ..failure.error })
+            }
         }
-        Ok(Answer {
-            tag: "SELECT 0".to_owned(),
-            rows: None,
-            notices: vec![],
-        })
     }
 
     pub fn transaction(&self) -> TransactionState {
-        TransactionState::Idle
+        self.transaction.state()
     }
 
     /// Parameters a client wants to be told of (`ParameterStatus`): server_version, client_encoding, TimeZone, …
     pub fn reported_parameters(&self) -> Vec<(String, String)> {
-        vec![(
-            "server_version".to_owned(),
-            "16.4 (Paravent 0.1.0)".to_owned(),
-        )]
+        self.variables.reported()
     }
 
     /// How long a client may hold a connection without a statement; `None`: as long as it likes.
     pub fn idle_timeout(&self) -> Option<Duration> {
         None
+    }
+
+    async fn follow_policies(&mut self) -> Result<()> {
+        self.server.catalog.refresh().await?;
+        self.variables.follow(self.server.catalog.policies().settings.clone());
+        Ok(())
+    }
+
+    /// Cancel and timeout end what can wait; a change of the policies is never left half-way.
+    async fn limited(&mut self, asked: &Asked<'_>, statement: &Statement, cancel: &CancellationToken) -> Result<Answer, Failure> {
+        if let Statement::Admin(_) = statement {
+            return self.dispatch(asked, statement).await;
+        }
+        let limit = self.variables.settings().statement_timeout_ms;
+        let expired = async {
+            match limit {
+                0 => std::future::pending().await,
+                milliseconds => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
+            }
+        };
+        let message = tokio::select! {
+            biased;
+            () = cancel.cancelled() => "canceling statement due to user request",
+            () = expired => "canceling statement due to statement timeout",
+            answer = self.dispatch(asked, statement) => return answer,
+        };
+        let error = Error::new(SqlState::QueryCanceled, message);
+        match self.unfinished.take() {
+            Some(log) => {
+                self.server.ledger.finish(log, Outcome::Cancelled, asked.began.elapsed()).await?;
+                Err(Failure { error, logged: true })
+            }
+            None => Err(error.into()),
+        }
+    }
+
+    async fn dispatch(&mut self, asked: &Asked<'_>, statement: &Statement) -> Result<Answer, Failure> {
+        self.transaction.check(statement)?;
+        let answer = match statement {
+            Statement::Query(query) => {
+                let rows = self.rows(asked, query).await?;
+                return Ok(Answer::of_rows(format!("SELECT {}", rows.count()), rows));
+            }
+            Statement::CopyOut { query, csv, header, delimiter } => {
+                let rows = self.rows(asked, query).await?;
+                let format = CopyFormat { csv: *csv, header: *header, delimiter: *delimiter };
+                return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.as_copy(format)));
+            }
+            Statement::Declare { name, hold, query } => return self.declare(asked, name, *hold, query).await,
+            Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
+            Statement::Admin(admin) => self.administer(admin, asked.text).await?,
+            Statement::Fetch { .. }
+            | Statement::CloseCursor(_)
+            | Statement::Set { .. }
+            | Statement::SetTransaction(_)
+            | Statement::Reset(_)
+            | Statement::Show(_)
+            | Statement::Begin
+            | Statement::Commit
+            | Statement::Rollback
+            | Statement::Savepoint(_)
+            | Statement::ReleaseSavepoint(_)
+            | Statement::RollbackTo(_)
+            | Statement::Discard
+            | Statement::Deallocate(_)
+            | Statement::Unlisten => self.control(statement, asked.text)?,
+        };
+        self.server.ledger.record(self.entry(asked)?).await?;
+        Ok(answer)
+    }
+
+    /// Rows of a query: about the system, or released.
+    async fn rows(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Rows, Failure> {
+        if self.is_system(query) {
+            let system = self.system_session(query).await?;
+            let statement = ast::Statement::Query(Box::new(query.clone()));
+            let (schema, batches) = self.server.system.run(&system, &statement, asked.parameters).await?;
+            self.server.ledger.record(self.entry(asked)?).await?;
+            return Ok(Rows::about_the_system(schema, batches));
+        }
+        self.query(asked, query).await.map(|shaped| Rows::released(&shaped))
+    }
+
+    fn is_system(&self, query: &ast::Query) -> bool {
+        let policies = self.server.catalog.policies();
+        is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| policies.tables.contains_key(name))
+    }
+
+    /// What is wrong with the query is said first, as without a cursor; then whether there may be a cursor; then it is paid for.
+    async fn declare(&mut self, asked: &Asked<'_>, name: &str, hold: bool, query: &ast::Query) -> Result<Answer, Failure> {
+        if !self.is_system(query) {
+            let around = self.surroundings(query, asked.text).await?;
+            path::compile(&around, query, asked.parameters)?;
+        }
+        self.cursors.check(name, hold, &self.transaction)?;
+        let rows = self.rows(asked, query).await?;
+        self.cursors.declare(name, rows.schema().clone(), rows.batches().to_vec(), hold, &self.transaction)?;
+        Ok(Answer::done("DECLARE CURSOR"))
+    }
+
+    /// Statements about the session itself.
+    fn control(&mut self, statement: &Statement, text: &str) -> Result<Answer> {
+        let noticed = |tag: &str, notice: Option<Notice>| Answer::done(tag).with_notices(notice.into_iter().collect());
+        Ok(match statement {
+            Statement::Fetch { name, count } => {
+                let (schema, batches) = self.cursors.fetch(name, *count)?;
+                let rows = Rows::about_the_system(schema, batches);
+                Answer::of_rows(format!("FETCH {}", rows.count()), rows)
+            }
+            Statement::CloseCursor(Some(name)) => {
+                self.cursors.close(name)?;
+                Answer::done("CLOSE CURSOR")
+            }
+            Statement::CloseCursor(None) => {
+                self.cursors.close_all();
+                Answer::done("CLOSE CURSOR ALL")
+            }
+            Statement::Set { name, value, local } => noticed("SET", self.variables.set(name, value.as_deref(), *local)?),
+            Statement::SetTransaction(modes) => noticed("SET", self.variables.set_modes(modes)?),
+            Statement::Reset(Some(name)) => {
+                self.variables.reset(name)?;
+                Answer::done("RESET")
+            }
+            Statement::Reset(None) => {
+                self.variables.reset_all();
+                Answer::done("RESET")
+            }
+            Statement::Show(Some(name)) => Answer::of_rows("SHOW", Rows::text(name, vec![self.variables.show(name)?])?),
+            Statement::Show(None) => {
+                let (names, values) = self.variables.all().into_iter().unzip();
+                Answer::of_rows("SHOW", Rows::texts(&["name", "setting"], vec![names, values])?)
+            }
+            Statement::Discard => {
+                if self.transaction.in_block() {
+                    return Err(Error::new(SqlState::ActiveSqlTransaction, "DISCARD ALL cannot run inside a transaction block"));
+                }
+                self.cursors.close_all();
+                self.variables.reset_all();
+                Answer::done("DISCARD ALL")
+            }
+            Statement::Deallocate(None) => Answer::done("DEALLOCATE ALL"),
+            Statement::Deallocate(Some(name)) => {
+                return Err(Error::new(SqlState::InvalidStatementName, format!("prepared statement \"{name}\" does not exist")));
+            }
+            Statement::Unlisten => Answer::done(text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()),
+            Statement::Begin | Statement::Commit | Statement::Rollback | Statement::Savepoint(_) | Statement::ReleaseSavepoint(_) | Statement::RollbackTo(_) => {
+                self.block(statement)?
+            }
+            Statement::Query(_) | Statement::Explain { .. } | Statement::CopyOut { .. } | Statement::Declare { .. } | Statement::Admin(_) => {
+                return Err(Error::internal());
+            }
+        })
+    }
+
+    /// Transaction blocks bracket the session's variables and cursors. Answers stay paid for, whatever becomes of a block.
+    fn block(&mut self, statement: &Statement) -> Result<Answer> {
+        let (tag, notice) = match statement {
+            Statement::Begin => {
+                let notice = self.transaction.begin();
+                if notice.is_none() {
+                    self.variables.begin();
+                }
+                ("BEGIN", notice)
+            }
+            Statement::Commit => {
+                let (end, notice) = self.transaction.commit();
+                let committed = end == End::Committed;
+                if committed { self.variables.commit() } else { self.variables.rollback() }
+                self.cursors.end_of_transaction(committed);
+                (if committed { "COMMIT" } else { "ROLLBACK" }, notice)
+            }
+            Statement::Rollback => {
+                let notice = self.transaction.rollback();
+                self.variables.rollback();
+                self.cursors.end_of_transaction(false);
+                ("ROLLBACK", notice)
+            }
+            Statement::Savepoint(name) => {
+                self.transaction.savepoint(name)?;
+                self.variables.savepoint();
+                ("SAVEPOINT", None)
+            }
+            Statement::ReleaseSavepoint(name) => {
+                let before = self.transaction.release(name)?;
+                self.variables.release(before);
+                self.cursors.release(before);
+                ("RELEASE", None)
+            }
+            Statement::RollbackTo(name) => {
+                let before = self.transaction.rollback_to(name)?;
+                self.variables.rollback_to(before);
+                self.cursors.rollback_to(before);
+                ("ROLLBACK", None)
+            }
+            _ => return Err(Error::internal()),
+        };
+        Ok(Answer::done(tag).with_notices(notice.into_iter().collect()))
+    }
+
+    async fn log_refusal(&self, asked: &Asked<'_>, error: &Error) -> Result<()> {
+        self.server.ledger.refuse(self.entry(asked)?, error).await
+    }
+
+    /// Who this session acts as now: a role that was dropped or lost its memberships acts so at once.
+    fn principal(&self) -> Result<Principal> {
+        self.server.catalog.policies().principal(&self.client.user).ok_or_else(|| {
+            Error::new(SqlState::InvalidAuthorizationSpecification, format!("role \"{}\" does not exist", self.client.user))
+        })
+    }
+
+    fn settings_in_force(&self) -> Settings {
+        self.variables.settings()
+    }
+
+    fn application_name(&self) -> String {
+        self.variables.show("application_name").unwrap_or_default()
+    }
+
+    fn purpose(&self) -> Option<String> {
+        self.variables.show("privacy.purpose").ok().filter(|purpose| !purpose.is_empty())
+    }
+
+    fn all_settings(&self) -> BTreeMap<String, String> {
+        self.variables.all().into_iter().collect()
     }
 }

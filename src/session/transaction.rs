@@ -3,9 +3,17 @@
 //! In: statements in the order they come. Out: refusals and warnings, and the state that ReadyForQuery tells. Nothing is
 //! undone here: answers that left stay paid for and logged, whatever becomes of the block.
 
-use super::{Notice, TransactionState};
+use super::Notice;
 use crate::error::{Error, Result, SqlState};
 use crate::query::statement::Statement;
+
+/// For ReadyForQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionState {
+    Idle,
+    InTransaction,
+    Failed,
+}
 
 #[derive(Debug, Clone)]
 pub struct Transaction {

@@ -1,5 +1,47 @@
 //! Differentially private aggregates, release, masks and pseudonyms for Apache DataFusion.
+//!
+//! One call, [`register`], adds everything to a `SessionContext`. A private query is then a plan of
+//! ordinary operators and these:
+//!
+//! ```text
+//! Release                     noise, floor, threshold, mask: the only reader of unreleased values
+//!   Aggregate by g            dp_persons, dp_count, dp_sum, dp_avg, dp_share: exact, unreleased
+//!     BoundGroups             at most M groups a person
+//!       Aggregate by u, g     count(x), sum(dp_lattice(x, …)): one row a person and group
+//!         person rows
+//! ```
+//!
+//! This crate knows nothing of servers, roles or policies. Sensitivities and prices are the
+//! caller's to compute; each mechanism's documentation states its Sensitivity, Noise, Cost and
+//! Source.
+
 mod accounting;
+mod aggregate;
+mod bound_groups;
+mod lattice;
+mod mask;
 mod noise;
+mod planner;
+mod pseudonym;
+mod register;
+mod release;
+mod total;
+mod unreleased;
+
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
+pub use aggregate::{
+    dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_persons, dp_persons_udaf, dp_share,
+    dp_share_udaf, dp_sum, dp_sum_udaf, share, share_udaf,
+};
+pub use bound_groups::{BoundGroups, BoundGroupsExec};
+pub use lattice::{dp_lattice, dp_lattice_udf};
+pub use mask::{Base, Mask, Masked};
 pub use noise::{DiscreteLaplace, Gaussian, NoEntropy, Noise, NoiseStream};
+pub use planner::{ReleasePlanner, planner};
+pub use pseudonym::{PseudonymKey, pseudonym, pseudonym_udf};
+pub use register::{all_aggregates, register, scalar_functions};
+pub use release::{
+    CellFloor, Estimate, Measurement, Output, Release, ReleaseExec, ReleaseSpec, release,
+};
+pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub};
+pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};

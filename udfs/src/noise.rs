@@ -1,7 +1,8 @@
 //! Noise: where randomness comes from, and the two distributions that releases draw from.
 //!
-//! In: a [`Noise`] handed in by `main`; a sensitivity and a price. Out: exact integer samples.
-//! Must never: derive randomness from a query, a user or data; use a float in a sampler; round a scale down.
+//! In: a [`Noise`] handed in by `main`; a sensitivity and a price. Out: exact integer samples. Must
+//! never: derive randomness from a query, a user or data; use a float in a sampler; round a scale
+//! down.
 
 mod gaussian;
 mod laplace;
@@ -64,7 +65,8 @@ impl Noise {
         }
     }
 
-    /// Samples that are all zero (choices remain random), for tests. Does not exist in a release build.
+    /// Samples that are all zero (choices remain random), for tests. Does not exist in a release
+    /// build.
     #[cfg(debug_assertions)]
     pub fn zero() -> Self {
         Self {

@@ -1,7 +1,9 @@
-//! The discrete Gaussian distribution: P[x] ∝ exp(−x²/2σ²) on the integers. Exact, integer arithmetic only.
+//! The discrete Gaussian distribution: P[x] ∝ exp(−x²/2σ²) on the integers. Exact, integer
+//! arithmetic only.
 //!
-//! **Sensitivity** L2, in lattice units, over all groups that a person reaches. **Noise** σ² = Δ₂²/(2ρ), rounded up.
-//! **Cost** ρ-zCDP. **Source** Canonne, Kamath, Steinke 2020, "The Discrete Gaussian for Differential Privacy" ("CKS").
+//! **Sensitivity** L2, in lattice units, over all groups that a person reaches. **Noise** σ² =
+//! Δ₂²/(2ρ), rounded up. **Cost** ρ-zCDP. **Source** Canonne, Kamath, Steinke 2020, "The Discrete
+//! Gaussian for Differential Privacy" ("CKS").
 
 use super::NoiseStream;
 use super::laplace::sample_laplace;
@@ -13,8 +15,9 @@ use crate::accounting::{Delta, InvalidParameter, Rho};
 /// (|y|·t·b − a)² / (2·a·b·t²), and in u128
 /// * the denominator fits: t² ≤ 4·max(1, a/b), so 2·a·b·t² ≤ max(8a², 8ab) ≤ 2¹¹¹;
 /// * the numerator fits wherever |y|·t·b < 2⁶³. Beyond that the sampler rejects. There
-///   |y|/σ ≥ 2⁶³/(t·σ·b) ≥ 2⁶³/2⁵⁶ (for σ ≥ 1: t·σ·b ≤ 2a; for σ < 1: t·σ·b ≤ b), a region that the
-///   distribution itself gives less than exp(−2¹³) < 2⁻¹⁰⁰⁰⁰: the sampled law is within 2⁻¹⁰⁰⁰ of the exact one.
+///   |y|/σ ≥ 2⁶³/(t·σ·b) ≥ 2⁷ (for σ ≥ 1: t·σ·b ≤ 2a; for σ < 1: t·σ·b ≤ b), a region to which
+///   the distribution itself gives less than exp(−2¹²): the sampled law is within 2⁻¹⁰⁰⁰ of the
+///   exact one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gaussian {
     numerator: u64,
@@ -25,8 +28,9 @@ const NUMERATOR_BITS: u32 = 54;
 const DENOMINATOR_BITS: u32 = 40;
 
 impl Gaussian {
-    /// Noise for a squared L2 sensitivity and a price: σ² = Δ₂²/(2ρ) rounded **up** to a fraction that the
-    /// sampler takes. The rounding is integer division with ceiling of exact integers; no float decides it.
+    /// Noise for a squared L2 sensitivity and a price: σ² = Δ₂²/(2ρ) rounded **up** to a fraction
+    /// that the sampler takes. The rounding is integer division with ceiling of exact integers; no
+    /// float decides it.
     pub fn for_sensitivity(delta2_squared: u128, rho: Rho) -> Result<Self, InvalidParameter> {
         let unsupported = || InvalidParameter::new("noise sigma", "at most 2^27");
         if delta2_squared == 0 {
@@ -78,7 +82,8 @@ impl Gaussian {
         (u128::from(self.numerator), u128::from(self.denominator))
     }
 
-    /// σ: never below the standard deviation, and equal to it to six digits wherever σ ≥ 1 (CKS, section 3).
+    /// σ: never below the standard deviation, and equal to it to six digits wherever σ ≥ 1 (CKS,
+    /// section 3).
     pub fn std_dev(&self) -> f64 {
         (self.numerator as f64 / self.denominator as f64).sqrt()
     }
@@ -107,11 +112,12 @@ impl Gaussian {
         }
     }
 
-    /// An upper bound of P[N ≥ q] for q ≥ 0, tight to about 1/σ of itself.
+    /// An upper bound of P[N ≥ q] for q ≥ 0, for σ ≥ 32 within a few percent of it.
     ///
-    /// P[N ≥ q] = Σ_{x≥q} exp(−x²/2σ²) / Z with Z ≥ max(1, √(2πσ²)) (Poisson summation; CKS, section 3).
-    /// Small σ: summed, the remainder bounded by a geometric series. Large σ: the sum is at most its first term plus the
-    /// integral, and the integral of the Gaussian tail is bounded by Abramowitz & Stegun 7.1.13.
+    /// P[N ≥ q] = Σ_{x≥q} exp(−x²/2σ²) / Z with Z ≥ max(1, √(2πσ²)) (Poisson summation; CKS,
+    /// section 3). Small σ: summed, the remainder bounded by a geometric series. Large σ: the sum
+    /// is at most its first term plus the integral, and the integral of the Gaussian tail is
+    /// bounded by Abramowitz & Stegun 7.1.13.
     pub fn upper_tail(&self, q: i64) -> f64 {
         let q = q.max(0) as f64;
         let variance = self.numerator as f64 / self.denominator as f64;
@@ -137,7 +143,8 @@ impl Gaussian {
         (sum / total * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
     }
 
-    /// The smallest q ≥ 0 for which [`Self::upper_tail`] is at most δ: so P[N ≥ q] ≤ δ, never optimistically.
+    /// The smallest q ≥ 0 for which [`Self::upper_tail`] is at most δ: so P[N ≥ q] ≤ δ, never
+    /// optimistically.
     pub fn tail_quantile(&self, delta: Delta) -> i64 {
         let (mut low, mut high) = (-1_i64, 1_i64);
         while self.upper_tail(high) > delta.get() {

@@ -1,4 +1,5 @@
-//! The discrete Laplace distribution: P[x] ∝ exp(−|x|/scale) on the integers. Exact, integer arithmetic only.
+//! The discrete Laplace distribution: P[x] ∝ exp(−|x|/scale) on the integers. Exact, integer
+//! arithmetic only.
 //!
 //! **Sensitivity** L1, in lattice units. **Noise** scale = Δ₁/ε. **Cost** pure ε (ε²/2-zCDP).
 //! **Source** Canonne, Kamath, Steinke 2020, Algorithm 2; Ghosh, Roughgarden, Sundararajan 2009.
@@ -16,11 +17,12 @@ pub struct DiscreteLaplace {
 const SCALE_BITS: u32 = 60;
 
 impl DiscreteLaplace {
-    /// Noise for an L1 sensitivity, scale Δ₁/ε rounded up to a multiple of 2⁻²⁰: never less than was paid for.
+    /// Noise for an L1 sensitivity, scale Δ₁/ε rounded up to a multiple of 2⁻²⁰: never less than
+    /// was paid for.
     pub fn for_sensitivity(delta1: u64, epsilon: Epsilon) -> Result<Self, InvalidParameter> {
         let unsupported = || InvalidParameter::new("noise scale", "above zero and at most 2^40");
-        // f64 division and the product with a power of two err by at most one part in 2^52; the last
-        // factor more than makes up for both and for the conversion of a large sensitivity.
+        // f64 division and the product with a power of two err by at most one part in 2^52; the
+        // last factor more than makes up for both and for the conversion of a large sensitivity.
         let exact = delta1 as f64 / epsilon.get() * f64::from(1 << 20);
         let scaled = (exact * (1.0 + 4.0 * f64::EPSILON)).ceil();
         if !(1.0..=(1_u64 << SCALE_BITS) as f64).contains(&scaled) {
@@ -57,8 +59,9 @@ impl DiscreteLaplace {
     }
 }
 
-/// Algorithm 2 with scale t/s. `u + t·v` is geometric with ratio exp(−1/t); its quotient by s is geometric with
-/// ratio exp(−s/t). v is geometric with ratio 1/e, so that t·v leaves 127 bits with probability below exp(−2⁶⁶).
+/// Algorithm 2 with scale t/s. `u + t·v` is geometric with ratio exp(−1/t); its quotient by s is
+/// geometric with ratio exp(−s/t). v is geometric with ratio 1/e, so that t·v leaves 127 bits with
+/// probability below exp(−2⁶⁶).
 pub(super) fn sample_laplace(stream: &mut NoiseStream, t: u64, s: u64) -> i128 {
     loop {
         let u = stream.below(t);

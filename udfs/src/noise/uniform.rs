@@ -1,13 +1,14 @@
 //! Exact coins from random bits: uniform integers, Bernoulli(n/d), Bernoulli(exp(−n/d)).
 //!
-//! Integers only. Source of the exponential coin: Canonne, Kamath, Steinke 2020, Algorithm 1.
-//! Must never: approximate a probability. Every loop ends with probability one, after a constant expected number of turns.
+//! Integers only. Source of the exponential coin: Canonne, Kamath, Steinke 2020, Algorithm 1. Must
+//! never: approximate a probability. Every loop ends with probability one, after a constant
+//! expected number of turns.
 
 use super::NoiseStream;
 
 impl NoiseStream {
-    /// Uniform on `0..bound`, `bound` above zero: the top bits of a wide product, rejecting its uneven end
-    /// (Lemire 2019, "Fast random integer generation in an interval").
+    /// Uniform on `0..bound`, `bound` above zero: the top bits of a wide product, rejecting its
+    /// uneven end (Lemire 2019, "Fast random integer generation in an interval").
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let mut product = u128::from(self.next_u64()) * u128::from(bound);
         if (product as u64) < bound {
@@ -19,7 +20,8 @@ impl NoiseStream {
         (product >> 64) as u64
     }
 
-    /// Uniform on `0..bound` for a bound above 64 bits: as many bits as the bound has, until they fit.
+    /// Uniform on `0..bound` for a bound above 64 bits: as many bits as the bound has, until they
+    /// fit.
     fn below_wide(&mut self, bound: u128) -> u128 {
         let mask = u128::MAX >> bound.leading_zeros();
         loop {
@@ -47,7 +49,8 @@ impl NoiseStream {
             return self.coin_exp_small(numerator, denominator);
         }
         let (whole, rest) = (numerator / denominator, numerator % denominator);
-        // A run of `whole` ones ends, with probability one, within a few turns: no need to bound `whole`.
+        // A run of `whole` ones ends, with probability one, within a few turns: no need to bound
+        // `whole`.
         let mut done = 0;
         while done < whole {
             if !self.coin_exp_small(1, 1) {
@@ -58,9 +61,9 @@ impl NoiseStream {
         self.coin_exp_small(rest, denominator)
     }
 
-    /// For a ratio γ in [0, 1]: toss Bernoulli(γ/k) for k = 1, 2, …; the first zero comes at an odd k with
-    /// probability exp(−γ). Bernoulli(γ/k) is the product of Bernoulli(γ) and Bernoulli(1/k), which keeps
-    /// k·denominator from overflowing.
+    /// For a ratio γ in [0, 1]: toss Bernoulli(γ/k) for k = 1, 2, …; the first zero comes at an odd
+    /// k with probability exp(−γ). Bernoulli(γ/k) is the product of Bernoulli(γ) and
+    /// Bernoulli(1/k), which keeps k·denominator from overflowing.
     fn coin_exp_small(&mut self, numerator: u128, denominator: u128) -> bool {
         let mut k = 1;
         while self.coin(numerator, denominator) && (k == 1 || self.below(k) == 0) {

@@ -1,0 +1,72 @@
+//! Are columns unique, are they never null? Asked of the data itself, by ordinary plans without any release.
+//!
+//! In: rows whose schema claims nothing. Out: yes or no, or a refusal that names a column; never a row.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::{DataFrame, SessionContext};
+
+use crate::error::{Error, Result, SqlState};
+
+pub(super) async fn holds(
+    context: SessionContext,
+    provider: Arc<dyn TableProvider>,
+    columns: &[String],
+) -> Result<bool> {
+    let rows = read(&context, provider)?;
+    for name in columns {
+        if !none(rows.clone().filter(column(name).is_null())).await? {
+            return Ok(false);
+        }
+    }
+    let keys = columns.iter().map(|name| column(name)).collect();
+    let groups = rows.aggregate(keys, vec![count(lit(1)).alias("rows of a key")]);
+    let repeated = groups.and_then(|groups| groups.filter(column("rows of a key").gt(lit(1))));
+    none(repeated).await
+}
+
+pub(super) async fn refuse_nulls(
+    context: SessionContext,
+    provider: Arc<dyn TableProvider>,
+    columns: &[&str],
+) -> Result<()> {
+    let rows = read(&context, provider)?;
+    for name in columns {
+        if !none(rows.clone().filter(column(name).is_null())).await? {
+            return Err(Error::new(
+                SqlState::NotNullViolation,
+                format!("column \"{name}\" of the files contains null values"),
+            )
+            .hint("leave out NOT NULL, or take the rows without a value out of the files"));
+        }
+    }
+    Ok(())
+}
+
+fn read(context: &SessionContext, provider: Arc<dyn TableProvider>) -> Result<DataFrame> {
+    context.read_table(provider).map_err(|_| Error::internal())
+}
+
+/// A name as it is written, without folding its case.
+fn column(name: &str) -> Expr {
+    Expr::Column(Column::new_unqualified(name))
+}
+
+async fn none(rows: datafusion::error::Result<DataFrame>) -> Result<bool> {
+    let batches = match rows.and_then(|rows| rows.limit(0, Some(1))) {
+        Ok(rows) => rows.collect().await,
+        Err(error) => Err(error),
+    };
+    let batches = batches.map_err(|_| {
+        Error::new(
+            SqlState::DataException,
+            "the files do not fit the table's columns",
+        )
+        .hint("the files changed since the table was made: put them right, or drop the table and create it again")
+    })?;
+    Ok(batches.iter().all(|batch| batch.num_rows() == 0))
+}

@@ -1,0 +1,323 @@
+//! pg_catalog, information_schema and the product's own views: what clients ask to find their way around.
+//!
+//! In: a parsed statement that [`is_system_query`] let through, and what the session may see. Out: its rows.
+//! No row of a person can be reached from here: user tables are names and columns, files and other sources do not exist,
+//! nothing can be written. What a role may not see is not there at all.
+
+mod adapt;
+mod correlated;
+mod empty;
+mod functions;
+mod information_schema;
+mod names;
+mod objects;
+mod privileges;
+mod relations;
+mod rows;
+mod schemas;
+mod statics;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement as EngineStatement;
+use datafusion::sql::sqlparser::ast::Statement;
+
+use crate::error::{Error, Result, SqlState};
+use crate::policy::{Policies, Principal};
+use adapt::Correlated;
+use objects::Objects;
+pub use relations::is_system_query;
+use schemas::{StaticTables, SystemRows};
+pub use types::type_name;
+
+/// What `server_version` says: the Postgres whose catalog is imitated, then the product.
+pub const SERVER_VERSION: &str = concat!("16.4 (Paravent ", env!("CARGO_PKG_VERSION"), ")");
+
+/// A view of the product with the rows that the principal may see.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// `privacy` or `audit`.
+    pub schema: &'static str,
+    pub name: &'static str,
+    pub batch: RecordBatch,
+}
+
+/// Who asks, and what there is for them.
+#[derive(Debug, Clone)]
+pub struct SystemSession {
+    pub database: String,
+    pub user: String,
+    pub policies: Arc<Policies>,
+    pub principal: Principal,
+    pub views: Vec<View>,
+    /// For `current_setting` and pg_settings.
+    pub settings: BTreeMap<String, String>,
+    pub backend_pid: i32,
+}
+
+/// What is the same in every session: Postgres's own tables of types and functions, and the engine's functions. The
+/// server holds one.
+#[derive(Clone)]
+pub struct SystemCatalog {
+    template: SessionState,
+    statics: Arc<StaticTables>,
+    /// Names of tables in `statics` without a row.
+    empty: Arc<HashSet<String>>,
+    system_relations: Arc<Vec<objects::Relation>>,
+    system_rows: Arc<SystemRows>,
+}
+
+/// A statement ready to run.
+struct Planned {
+    context: SessionContext,
+    plan: LogicalPlan,
+    schema: SchemaRef,
+}
+
+impl SystemCatalog {
+    pub fn new() -> Result<Self> {
+        let loaded = statics::load().map_err(|_| Error::internal())?;
+        Ok(Self {
+            template: statics::template(&loaded.keywords),
+            statics: Arc::new(loaded.tables),
+            empty: Arc::new(loaded.empty),
+            system_relations: Arc::new(loaded.relations),
+            system_rows: Arc::new(loaded.rows),
+        })
+    }
+
+    /// The engine's plan. Not optimised; parameters are still placeholders.
+    pub async fn plan(
+        &self,
+        session: &SystemSession,
+        statement: &Statement,
+    ) -> Result<(SessionContext, LogicalPlan)> {
+        let planned = self.prepare(session, statement).await?;
+        Ok((planned.context, planned.plan))
+    }
+
+    /// The types of the statement's parameters, `$1` first, and its columns. Runs nothing.
+    pub async fn describe(
+        &self,
+        session: &SystemSession,
+        statement: &Statement,
+    ) -> Result<(Vec<DataType>, SchemaRef)> {
+        let planned = self.prepare(session, statement).await?;
+        let types = planned
+            .plan
+            .get_parameter_types()
+            .map_err(|error| refusal(&error))?;
+        let parameters = (1..=types.len())
+            .map(|number| {
+                let found = types.get(&format!("${number}")).cloned().flatten();
+                found.unwrap_or(DataType::Utf8)
+            })
+            .collect();
+        Ok((parameters, planned.schema))
+    }
+
+    pub async fn run(
+        &self,
+        session: &SystemSession,
+        statement: &Statement,
+        parameters: &[ScalarValue],
+    ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let planned = self.prepare(session, statement).await?;
+        let plan = if parameters.is_empty() {
+            planned.plan
+        } else {
+            let values = ParamValues::from(parameters.to_vec());
+            planned
+                .plan
+                .with_param_values(values)
+                .map_err(|error| refusal(&error))?
+        };
+        let batches = DataFrame::new(planned.context.state(), plan)
+            .collect()
+            .await
+            .map_err(|error| failure(&error))?;
+        let schema = planned.schema;
+        let batches = batches
+            .into_iter()
+            .map(|batch| named(&schema, batch))
+            .collect::<Result<Vec<RecordBatch>>>()?;
+        // The rows know best what came of parameters and nulls.
+        let schema = batches.first().map_or(schema, RecordBatch::schema);
+        Ok((schema, batches))
+    }
+
+    async fn prepare(&self, session: &SystemSession, statement: &Statement) -> Result<Planned> {
+        let context = self.context(session)?;
+        let mut first_error = None;
+        for correlated in [Correlated::Keep, Correlated::Null] {
+            let adapted = adapt::adapt(statement, &self.empty, correlated);
+            match plan_adapted(&context, adapted).await {
+                Ok(plan) => {
+                    let schema = output_schema(statement, &plan);
+                    return Ok(Planned {
+                        context,
+                        plan,
+                        schema,
+                    });
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        let adapted = adapt::adapt(statement, &self.empty, Correlated::Keep);
+        refuse_missing_relation(&context, adapted).await?;
+        Err(first_error.map_or_else(Error::internal, |error| refusal(&error)))
+    }
+
+    fn context(&self, session: &SystemSession) -> Result<SessionContext> {
+        let objects = Objects::new(session)?;
+        let mut known = objects.clone();
+        known
+            .relations
+            .extend(self.system_relations.iter().cloned());
+        let list = schemas::catalog_list(
+            session,
+            &Arc::new(objects),
+            &self.statics,
+            &self.system_rows,
+        )
+        .map_err(|_| Error::internal())?;
+        let config = SessionConfig::from(self.template.config_options().as_ref().clone())
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(&session.database, "public");
+        let state = SessionStateBuilder::new_from_existing(self.template.clone())
+            .with_config(config)
+            .with_catalog_list(list)
+            .build();
+        let context = SessionContext::new_with_state(state);
+        for function in functions::all(session, &Arc::new(known)) {
+            context.register_udf(function);
+        }
+        Ok(context)
+    }
+}
+
+async fn plan_adapted(
+    context: &SessionContext,
+    statement: Statement,
+) -> datafusion::error::Result<LogicalPlan> {
+    let state = context.state();
+    let statement = EngineStatement::Statement(Box::new(statement));
+    let plan = state.statement_to_plan(statement).await?;
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)?;
+    // Whether a correlated subquery can be had shows only when it is planned to the end.
+    if plan.get_parameter_types()?.is_empty() {
+        state.create_physical_plan(&plan).await?;
+    }
+    Ok(plan)
+}
+
+fn output_schema(statement: &Statement, plan: &LogicalPlan) -> SchemaRef {
+    let fields = plan.schema().fields();
+    let names = names::output_names(statement).filter(|names| names.len() == fields.len());
+    let fields: Vec<Field> = fields
+        .iter()
+        .enumerate()
+        .map(|(at, field)| {
+            let name = match &names {
+                Some(names) => names[at].clone(),
+                None => field.name().trim_start_matches("__alias_").to_owned(),
+            };
+            Field::new(name, field.data_type().clone(), field.is_nullable())
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn named(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
+        .collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())
+        .map_err(|_| Error::internal())
+}
+
+async fn refuse_missing_relation(context: &SessionContext, statement: Statement) -> Result<()> {
+    let state = context.state();
+    let statement = EngineStatement::Statement(Box::new(statement));
+    let Ok(references) = state.resolve_table_references(&statement) else {
+        return Ok(());
+    };
+    for reference in references {
+        let known = match state.schema_for_ref(reference.clone()) {
+            Ok(schema) => schema.table_exist(reference.table()),
+            Err(_) => false,
+        };
+        let set_function = state.table_functions().contains_key(reference.table());
+        if !known && !set_function {
+            return Err(Error::new(
+                SqlState::UndefinedTable,
+                format!("relation \"{reference}\" does not exist"),
+            )
+            .hint("\\d lists the relations you may see"));
+        }
+    }
+    Ok(())
+}
+
+/// Why a catalog statement cannot be planned. The engine's text stays here: only names that the statement itself holds
+/// are taken from it.
+fn refusal(error: &DataFusionError) -> Error {
+    let root = error.find_root();
+    if let DataFusionError::External(inner) = root
+        && let Some(own) = inner.downcast_ref::<Error>()
+    {
+        return own.clone();
+    }
+    if let DataFusionError::SchemaError(schema_error, _) = root
+        && let datafusion::common::SchemaError::FieldNotFound { field, .. } = schema_error.as_ref()
+    {
+        return Error::new(
+            SqlState::UndefinedColumn,
+            format!("column \"{}\" does not exist", field.name),
+        );
+    }
+    if let DataFusionError::Plan(text) = root
+        && let Some(rest) = text.strip_prefix("Invalid function '")
+        && let Some((name, _)) = rest.split_once('\'')
+    {
+        return Error::new(
+            SqlState::UndefinedFunction,
+            format!("function {name} does not exist"),
+        );
+    }
+    Error::new(
+        SqlState::FeatureNotSupported,
+        "this query of the system catalog is not supported",
+    )
+    .hint("\\d, information_schema and simple selects from pg_catalog work")
+}
+
+fn failure(error: &DataFusionError) -> Error {
+    match error.find_root() {
+        DataFusionError::External(inner) => inner
+            .downcast_ref::<Error>()
+            .cloned()
+            .unwrap_or_else(Error::internal),
+        _ => Error::internal(),
+    }
+}

@@ -1,0 +1,147 @@
+//! What is loaded once: Postgres's own catalog tables, and the engine's state without anything that reads or writes.
+//!
+//! In: nothing. Out: tables by name, which of them are empty, and the rows that pg_class and pg_attribute have about them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider};
+use datafusion::error::Result;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::pg_catalog::format_type::create_format_type_udf;
+use datafusion_pg_catalog::pg_catalog::generate_series_arg_coercion::CoerceIntArgsToBigInt;
+use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
+use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
+    create_parse_ident_udf, create_quote_ident_udf,
+};
+use datafusion_pg_catalog::pg_catalog::{
+    ArrowTable, PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables, PgCatalogTable,
+    array_bounds_udf,
+};
+
+use super::objects::{Objects, Relation, oid};
+use super::schemas::{StaticTables, SystemRows};
+use super::{information_schema, tables};
+
+/// Tables whose contents came from another server, or that Postgres itself shows to superusers only.
+const WITHHELD: [&str; 12] = [
+    "pg_authid",
+    "pg_depend",
+    "pg_init_privs",
+    "pg_largeobject",
+    "pg_rewrite",
+    "pg_shdepend",
+    "pg_stat_gssapi",
+    "pg_statistic",
+    "pg_statistic_ext_data",
+    "pg_subscription",
+    "pg_user_mapping",
+    "pg_shdescription",
+];
+
+pub(super) struct Loaded {
+    pub tables: StaticTables,
+    pub empty: HashSet<String>,
+    pub relations: Vec<Relation>,
+    pub rows: SystemRows,
+    pub keywords: Arc<ArrowTable>,
+}
+
+pub(super) fn load() -> Result<Loaded> {
+    let statics = Arc::new(PgCatalogStaticTables::try_new()?);
+    let keywords = statics.pg_get_keywords.clone();
+    let nothing: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
+    let source = PgCatalogSchemaProvider::try_new(nothing, statics, EmptyContextProvider)?;
+    let mut found = StaticTables::new();
+    let mut empty = HashSet::new();
+    for name in PG_CATALOG_TABLES {
+        if tables::NAMES.contains(name) || WITHHELD.contains(name) {
+            continue;
+        }
+        let Some(table) = source.build_table_by_name(name)? else {
+            continue;
+        };
+        let rows = match &table {
+            PgCatalogTable::Static(table) => table.data().iter().map(|b| b.num_rows()).sum(),
+            PgCatalogTable::Empty(_) => 0,
+            // Made for each query from a catalog list: this room makes those itself.
+            PgCatalogTable::Dynamic(_) => continue,
+        };
+        if rows == 0 {
+            empty.insert((*name).to_owned());
+        }
+        found.insert((*name).to_owned(), table.try_into_table_provider()?);
+    }
+    let relations = relations(&found)?;
+    let rows = SystemRows {
+        classes: tables::classes(&Objects::of_nobody(), &relations)?,
+        attributes: tables::attributes(&relations)?,
+    };
+    Ok(Loaded {
+        tables: found,
+        empty,
+        relations,
+        rows,
+        keywords,
+    })
+}
+
+/// The system's own relations, as pg_class lists them.
+fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
+    let relation = |schema: &str, name: &str, kind, fields| Relation {
+        oid: oid("relation", &format!("{schema}.{name}")),
+        schema: schema.to_owned(),
+        name: name.to_owned(),
+        kind,
+        fields,
+        comment: None,
+        column_comments: vec![],
+        selectable: true,
+    };
+    let sorted: BTreeMap<&String, &Arc<dyn TableProvider>> = found.iter().collect();
+    let mut relations: Vec<Relation> = sorted
+        .iter()
+        .map(|(name, table)| relation("pg_catalog", name, "r", table.schema()))
+        .collect();
+    let objects = Objects::of_nobody();
+    for name in tables::NAMES {
+        if let Some(batch) = tables::build(name, &objects, &BTreeMap::new())? {
+            relations.push(relation("pg_catalog", name, "r", batch.schema()));
+        }
+    }
+    for name in information_schema::NAMES {
+        if let Some(batch) = information_schema::build(name, &objects)? {
+            relations.push(relation("information_schema", name, "v", batch.schema()));
+        }
+    }
+    Ok(relations)
+}
+
+/// The engine with its functions, without files, formats and table factories.
+pub(super) fn template(keywords: &Arc<ArrowTable>) -> SessionState {
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_file_formats(vec![])
+        .with_table_factories(Default::default())
+        .with_type_planner(Arc::new(PgOidTypePlanner))
+        .build();
+    let context = SessionContext::new_with_state(state);
+    for function in [
+        create_format_type_udf(),
+        create_quote_ident_udf(),
+        create_parse_ident_udf(),
+        array_bounds_udf::create_array_upper_udf(),
+        array_bounds_udf::create_array_lower_udf(),
+    ] {
+        context.register_udf(function);
+    }
+    context.register_udtf("pg_get_keywords", keywords.clone());
+    CoerceIntArgsToBigInt::widen(&context);
+    context.state()
+}

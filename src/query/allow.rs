@@ -1,0 +1,44 @@
+//! The allow-lists of functions. What is not named here does not exist.
+
+/// Scalar functions. Over rows of persons each runs as its total version; see `expression`.
+pub(super) fn scalar(name: &str) -> bool {
+    matches!(
+        name,
+        "abs" | "ceil" | "floor" | "round" | "trunc" | "sign" | "signum" | "sqrt" | "cbrt" | "exp" | "ln" | "log" | "log10" | "log2"
+            | "power" | "pow" | "pi" | "degrees" | "radians" | "sin" | "cos" | "tan" | "asin" | "acos" | "atan" | "atan2"
+            | "coalesce" | "nullif" | "nvl" | "greatest" | "least"
+            | "lower" | "upper" | "initcap" | "length" | "char_length" | "character_length" | "octet_length"
+            | "btrim" | "trim" | "ltrim" | "rtrim" | "left" | "right" | "substr" | "substring" | "strpos" | "position"
+            | "starts_with" | "ends_with" | "contains" | "concat" | "concat_ws" | "replace" | "split_part" | "reverse" | "regexp_like" | "to_char"
+            | "date_part" | "datepart" | "date_trunc" | "datetrunc" | "date_bin" | "extract" | "make_date" | "to_date" | "to_timestamp"
+            | "now" | "current_timestamp" | "current_date" | "today"
+            | "clamp" | "dp_stddev" | "dp_interval_low" | "dp_interval_high"
+    )
+}
+
+/// Aggregates of one person's own rows, below a release: any exact, order-free one.
+pub(super) fn per_person_aggregate(name: &str) -> bool {
+    matches!(
+        name,
+        "count" | "sum" | "avg" | "mean" | "min" | "max" | "stddev" | "stddev_samp" | "stddev_pop" | "var" | "var_samp" | "var_sample"
+            | "var_pop" | "var_population" | "median" | "bool_and" | "bool_or" | "share"
+    )
+}
+
+/// Aggregates that a release answers.
+pub(super) fn released_aggregate(name: &str) -> bool {
+    matches!(name, "count" | "sum" | "avg" | "mean" | "share")
+}
+
+/// What to write instead of an aggregate that has no private form here.
+pub(super) fn aggregate_hint(name: &str) -> &'static str {
+    match name {
+        "min" | "max" | "median" | "approx_median" | "approx_percentile_cont" | "percentile_cont" | "quantile_cont" => {
+            "use avg(…), or share(column >= value) for a point of the distribution"
+        }
+        "string_agg" | "array_agg" | "first_value" | "last_value" | "nth_value" | "any_value" | "mode" => {
+            "single values belong to single persons; group by the column and use count(*)"
+        }
+        _ => "use count, sum, avg or share",
+    }
+}

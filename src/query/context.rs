@@ -1,0 +1,120 @@
+//! What a query is compiled against: the principal's tables, the settings in force, the functions there are.
+//!
+//! Everything here is data that other rooms fetched beforehand; nothing here does I/O.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF};
+use paravent_udfs::{Delta, Epsilon};
+
+use super::allow;
+use super::errors_of::ErrorOf;
+use crate::policy::{Policies, Principal, Table, UniqueKey};
+
+/// One statement's surroundings.
+pub struct Context {
+    pub policies: Arc<Policies>,
+    pub principal: Principal,
+    /// The tables that the statement names, as far as the principal may see them.
+    pub tables: BTreeMap<String, KnownTable>,
+    pub functions: Arc<Functions>,
+    /// What the statement may spend: rho = epsilon^2 / 2, delta on selection.
+    pub epsilon: Epsilon,
+    pub delta: Delta,
+    /// When the statement began: what `now()` says.
+    pub now: DateTime<Utc>,
+    /// The statement's own text, for positions.
+    pub text: String,
+}
+
+/// A registered table at one moment.
+#[derive(Debug, Clone)]
+pub struct KnownTable {
+    pub table: Table,
+    pub schema: SchemaRef,
+    /// Declared keys that were found to hold on `snapshot`.
+    pub proven_keys: Vec<UniqueKey>,
+    /// Identity of the data.
+    pub snapshot: String,
+}
+
+/// What a scan in a plan stands for. It has a schema and nothing to read: the release room puts the real source in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Source {
+    pub kind: SourceKind,
+    schema: SchemaRef,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    Protected(String),
+    Public(String),
+    /// The rows of the statement's n-th release.
+    Released(usize),
+}
+
+impl Source {
+    pub(super) fn new(kind: SourceKind, schema: SchemaRef) -> Self {
+        Self { kind, schema }
+    }
+}
+
+impl TableSource for Source {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Files skip what they can; the filter itself stays above the scan.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+}
+
+/// The functions that exist for people who query persons: an allow-list, made once per server.
+pub struct Functions {
+    pub(super) scalar: HashMap<String, Arc<ScalarUDF>>,
+    pub(super) aggregate: HashMap<String, Arc<AggregateUDF>>,
+    pub(super) window: HashMap<String, Arc<WindowUDF>>,
+    pub(super) planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+impl Functions {
+    pub fn new() -> Self {
+        let mut scalar = HashMap::new();
+        for function in SessionStateDefaults::default_scalar_functions() {
+            for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+                if allow::scalar(name) {
+                    scalar.insert(name.to_owned(), function.clone());
+                }
+            }
+        }
+        scalar.insert("clamp".to_owned(), paravent_udfs::clamp());
+        for function in ErrorOf::all() {
+            scalar.insert(function.name().to_owned(), Arc::new(function));
+        }
+        let mut aggregate: HashMap<_, _> = SessionStateDefaults::default_aggregate_functions()
+            .into_iter()
+            .flat_map(|function| {
+                let names: Vec<_> = std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned()).collect();
+                names.into_iter().map(move |name| (name, function.clone()))
+            })
+            .collect();
+        aggregate.insert("share".to_owned(), paravent_udfs::share_udaf());
+        let window = SessionStateDefaults::default_window_functions()
+            .into_iter()
+            .map(|function| (function.name().to_owned(), function))
+            .collect();
+        Self { scalar, aggregate, window, planners: SessionStateDefaults::default_expr_planners() }
+    }
+}
+
+impl Default for Functions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,196 @@
+//! The second, independent pass: proves of the final, optimised plan that nothing leaves but releases and public data.
+//!
+//! In: [`Private`]. Out: [`Verified`], the optimised plans, or a refusal. It shares no logic with the rewrite: it follows columns
+//! down to the tables' person keys and recomputes the price from the literals that the plan really holds. What it proves:
+//!
+//! 1. a release stands at the root of its plan, over an aggregate of `dp_…` states and nothing else;
+//! 2. every row below belongs to one person: persons meet persons on their keys, and aggregates below keep the key;
+//! 3. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
+//! 4. floor and threshold are no lower than the settings ask;
+//! 5. the plan above reads released and public rows only.
+
+mod owner;
+mod price;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
+use paravent_udfs::{Delta, Release, Rho, is_unreleased};
+
+use super::context::{Context, Source, SourceKind};
+use super::private::{Private, ReleaseFacts, ReleasePlan};
+use crate::error::{Error, Result};
+
+/// Optimised plans of which the guarantee was proven. Only this stage makes them.
+#[derive(Debug)]
+pub struct Verified {
+    releases: Vec<VerifiedRelease>,
+    shape: LogicalPlan,
+}
+
+#[derive(Debug)]
+pub struct VerifiedRelease {
+    plan: LogicalPlan,
+    facts: ReleaseFacts,
+}
+
+impl Verified {
+    pub fn releases(&self) -> &[VerifiedRelease] {
+        &self.releases
+    }
+
+    pub fn shape(&self) -> &LogicalPlan {
+        &self.shape
+    }
+}
+
+impl Verified {
+    /// Rho and delta by policy, of the releases whose number `counts`. Every policy that a release touches pays it whole.
+    /// The price follows from the plan and the settings, never from data.
+    pub fn price(&self, counts: impl Fn(usize) -> bool) -> Result<Vec<(String, Rho, Delta)>> {
+        let mut price: BTreeMap<&String, (f64, f64)> = BTreeMap::new();
+        for (_, release) in self.releases.iter().enumerate().filter(|(number, _)| counts(*number)) {
+            for policy in &release.facts.policies {
+                let line = price.entry(policy).or_default();
+                line.0 += release.facts.rho.get();
+                line.1 += release.facts.delta.get();
+            }
+        }
+        price.into_iter().map(|(policy, (rho, delta))| Ok((policy.clone(), Rho::new(rho)?, Delta::new(delta)?))).collect()
+    }
+
+    /// For the log: what was done to protect.
+    pub fn protections(&self) -> String {
+        let line = |release: &VerifiedRelease| {
+            let facts = &release.facts;
+            let masked = if facts.columns.iter().any(|column| column.masked) { ", masked" } else { "" };
+            format!("floor {}, threshold {}, groups per person {}{masked}", facts.floor, facts.threshold, facts.max_groups)
+        };
+        self.releases.iter().map(line).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl VerifiedRelease {
+    pub fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    pub fn facts(&self) -> &ReleaseFacts {
+        &self.facts
+    }
+
+    /// The release's own numbers and words, beyond what the plan prints.
+    pub fn fingerprint(&self) -> String {
+        root(&self.plan).map(|node| format!("{:?}", node.spec())).unwrap_or_default()
+    }
+}
+
+/// Errors: XX000 where the proof fails. That is never the user's doing: the rewrite, or the optimiser, did wrong.
+pub fn verify(context: &Context, private: Private) -> Result<Verified> {
+    let shape = optimise(context, private.shape)?;
+    let releases = private.releases.into_iter().map(|release| verify_release(context, release)).collect::<Result<Vec<_>>>()?;
+    verify_shape(&shape, releases.len())?;
+    Ok(Verified { releases, shape })
+}
+
+/// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.
+fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let options = Arc::new(ConfigOptions::default());
+    let analysed = Analyzer::new().execute_and_check(plan, &options, |_, _| {});
+    let config = OptimizerContext::new_with_config_options(options).with_query_execution_start_time(context.now);
+    let optimised = analysed.and_then(|plan| Optimizer::new().optimize(plan, &config, |_, _| {}));
+    optimised.map_err(|error| {
+        tracing::debug!(%error, "the engine cannot optimise a private plan");
+        Error::internal()
+    })
+}
+
+fn verify_release(context: &Context, release: ReleasePlan) -> Result<VerifiedRelease> {
+    let plan = optimise(context, release.plan)?;
+    let node = root(&plan).ok_or_else(|| unproven("no release at the root"))?;
+    if **node.spec() != release.spec {
+        return Err(unproven("the release has changed"));
+    }
+    let states = price::verify(context, node, &release.facts)?;
+    owner::verify(context, states)?;
+    Ok(VerifiedRelease { plan, facts: release.facts })
+}
+
+pub(super) fn root(plan: &LogicalPlan) -> Option<&Release> {
+    match plan {
+        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<Release>(),
+        _ => None,
+    }
+}
+
+/// Above the releases: no protected table, no operator of ours, no unreleased value.
+fn verify_shape(plan: &LogicalPlan, releases: usize) -> Result<()> {
+    let mut outcome = Ok(());
+    let walked = plan.apply_with_subqueries(|node| {
+        outcome = verify_shape_node(node, releases);
+        Ok(if outcome.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    walked.map_err(|_| Error::internal())?;
+    outcome
+}
+
+fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
+    if node.schema().fields().iter().any(|field| is_unreleased(field)) {
+        return Err(unproven("an unreleased value above a release"));
+    }
+    if node.expressions().iter().any(names_private_function) {
+        return Err(unproven("a function of the release above it"));
+    }
+    match node {
+        LogicalPlan::TableScan(scan) => match scan.source.downcast_ref::<Source>().map(|source| &source.kind) {
+            Some(SourceKind::Public(_)) => Ok(()),
+            Some(SourceKind::Released(number)) if *number < releases => Ok(()),
+            Some(SourceKind::Released(_) | SourceKind::Protected(_)) | None => Err(unproven("a protected table above the releases")),
+        },
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Aggregate(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Values(_)
+        | LogicalPlan::Distinct(_) => Ok(()),
+        LogicalPlan::Repartition(_)
+        | LogicalPlan::Statement(_)
+        | LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_)
+        | LogicalPlan::Extension(_)
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Ddl(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::DescribeTable(_)
+        | LogicalPlan::Unnest(_)
+        | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed above a release")),
+    }
+}
+
+fn names_private_function(expression: &Expr) -> bool {
+    let mut found = false;
+    let _ = expression.apply(|part| {
+        if let Expr::AggregateFunction(call) = part {
+            found |= call.func.name().starts_with("dp_");
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}
+
+/// The reason goes to the operator's log (it names parts of a plan, never data); the client gets the constant message.
+pub(super) fn unproven(reason: &str) -> Error {
+    tracing::error!(reason, "a plan was refused by the verifier");
+    Error::internal()
+}

@@ -1,0 +1,200 @@
+//! Proves that every row under a release belongs to one person, by following the person keys up from the tables.
+
+use std::collections::BTreeSet;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, JoinType};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, Operator, TableScan};
+use paravent_udfs::BoundGroups;
+
+use super::unproven;
+use crate::error::{Error, Result};
+use crate::policy::Access;
+use crate::query::context::{Context, Source, SourceKind};
+
+/// Whose rows a plan gives.
+enum Owner {
+    Nobody,
+    /// One person a row; the columns that hold that person's key, as far as they are still there.
+    Person(BTreeSet<Column>),
+}
+
+/// The states' own input must be rows of one person each.
+pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
+    let unreleased = states.aggr_expr.iter().all(|call| call.to_string().starts_with("dp_"));
+    if !unreleased || states.group_expr.iter().any(has_subquery) {
+        return Err(unproven("a released aggregate that is not one of ours"));
+    }
+    match owner(context, &states.input)? {
+        Owner::Person(_) => Ok(()),
+        Owner::Nobody => Err(unproven("a release of public rows")),
+    }
+}
+
+fn owner(context: &Context, plan: &LogicalPlan) -> Result<Owner> {
+    if plan.expressions().iter().any(has_subquery) {
+        return Err(unproven("a subquery below a release"));
+    }
+    let only_nobody = |what: &str| -> Result<Owner> {
+        for input in plan.inputs() {
+            if let Owner::Person(_) = owner(context, input)? {
+                return Err(unproven(what));
+            }
+        }
+        Ok(Owner::Nobody)
+    };
+    match plan {
+        LogicalPlan::TableScan(scan) => scan_owner(context, scan),
+        LogicalPlan::Filter(filter) => owner(context, &filter.input),
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => owner(context, &sort.input),
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => only_nobody("a limit over rows of persons"),
+        LogicalPlan::Projection(projection) => {
+            let below = owner(context, &projection.input)?;
+            Ok(renamed(below, plan, &projection.expr))
+        }
+        LogicalPlan::SubqueryAlias(alias) => match owner(context, &alias.input)? {
+            Owner::Nobody => Ok(Owner::Nobody),
+            Owner::Person(keys) => {
+                let place = |key: &Column| alias.input.schema().maybe_index_of_column(key).map(|i| Column::from(plan.schema().qualified_field(i)));
+                Ok(Owner::Person(keys.iter().filter_map(place).collect()))
+            }
+        },
+        LogicalPlan::Aggregate(aggregate) => aggregate_owner(context, plan, aggregate),
+        LogicalPlan::Join(join) => join_owner(context, join),
+        LogicalPlan::Extension(extension) => {
+            let bound = extension.node.as_any().downcast_ref::<BoundGroups>().ok_or_else(|| unproven("an unknown operator below a release"))?;
+            match owner(context, bound.input())? {
+                Owner::Person(keys) if matches!(bound.person(), Expr::Column(c) if keys.contains(c)) => Ok(Owner::Person(keys)),
+                Owner::Person(_) | Owner::Nobody => Err(unproven("groups bounded by something other than the person key")),
+            }
+        }
+        LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => only_nobody("DISTINCT over rows of persons"),
+        LogicalPlan::Window(_) => only_nobody("a window over rows of persons"),
+        LogicalPlan::Union(_) => only_nobody("a union of rows of persons"),
+        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(Owner::Nobody),
+        LogicalPlan::Subquery(_)
+        | LogicalPlan::Repartition(_)
+        | LogicalPlan::Statement(_)
+        | LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_)
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Ddl(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::DescribeTable(_)
+        | LogicalPlan::Unnest(_)
+        | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed below a release")),
+    }
+}
+
+fn scan_owner(context: &Context, scan: &TableScan) -> Result<Owner> {
+    let source = scan.source.downcast_ref::<Source>().ok_or_else(|| unproven("an unknown source"))?;
+    let SourceKind::Protected(name) = &source.kind else {
+        return Ok(Owner::Nobody);
+    };
+    if scan.fetch.is_some() {
+        return Err(unproven("a limit over rows of persons"));
+    }
+    let known = context.tables.get(name).ok_or_else(Error::internal)?;
+    let Access::Protected { person_key, .. } = &known.table.access else {
+        return Err(unproven("a protected table without a person key"));
+    };
+    let key = Column::new(Some(scan.table_name.clone()), person_key);
+    Ok(Owner::Person(BTreeSet::from([key]).into_iter().filter(|key| scan.projected_schema.has_column(key)).collect()))
+}
+
+/// An aggregate below a release keeps its rows apart by person, or has no rows of persons.
+fn aggregate_owner(context: &Context, plan: &LogicalPlan, aggregate: &Aggregate) -> Result<Owner> {
+    let Owner::Person(keys) = owner(context, &aggregate.input)? else {
+        return Ok(Owner::Nobody);
+    };
+    let kept: BTreeSet<Column> = aggregate
+        .group_expr
+        .iter()
+        .enumerate()
+        .filter(|(_, group)| is_one_of(group, &keys))
+        .map(|(index, _)| Column::from(plan.schema().qualified_field(index)))
+        .collect();
+    if kept.is_empty() { Err(unproven("an aggregate below a release mixes persons")) } else { Ok(Owner::Person(kept)) }
+}
+
+fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
+    let (left, right) = (owner(context, &join.left)?, owner(context, &join.right)?);
+    match (left, right) {
+        (Owner::Nobody, Owner::Nobody) => Ok(Owner::Nobody),
+        (Owner::Person(keys), Owner::Nobody) => match join.join_type {
+            JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => Ok(Owner::Person(keys)),
+            JoinType::Right | JoinType::Full | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                Err(unproven("a join adds rows without a person"))
+            }
+        },
+        (Owner::Nobody, Owner::Person(keys)) => match join.join_type {
+            JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => Ok(Owner::Person(keys)),
+            JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                Err(unproven("a join adds rows without a person"))
+            }
+        },
+        (Owner::Person(l), Owner::Person(r)) => {
+            let on_key = join.on.iter().any(|(a, b)| is_one_of(a, &l) && is_one_of(b, &r));
+            let in_filter = join.filter.iter().flat_map(split_conjunction).any(|part| equates(part, &l, &r));
+            if !(on_key || in_filter) {
+                return Err(unproven("a join of two persons"));
+            }
+            Ok(Owner::Person(match join.join_type {
+                JoinType::Inner | JoinType::Full => l.into_iter().chain(r).collect(),
+                JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => l,
+                JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => r,
+            }))
+        }
+    }
+}
+
+fn equates(part: &Expr, left: &BTreeSet<Column>, right: &BTreeSet<Column>) -> bool {
+    match part {
+        Expr::BinaryExpr(binary) if binary.op == Operator::Eq => {
+            (is_one_of(&binary.left, left) && is_one_of(&binary.right, right)) || (is_one_of(&binary.left, right) && is_one_of(&binary.right, left))
+        }
+        _ => false,
+    }
+}
+
+/// A key column, possibly widened or renamed; of a full join, whichever side is there.
+fn is_one_of(expression: &Expr, keys: &BTreeSet<Column>) -> bool {
+    match expression {
+        Expr::Column(column) => keys.contains(column),
+        Expr::Alias(alias) => is_one_of(&alias.expr, keys),
+        Expr::Cast(cast) => widens(&cast.expr, keys, cast.field.data_type()),
+        Expr::TryCast(cast) => widens(&cast.expr, keys, cast.field.data_type()),
+        Expr::ScalarFunction(call) => call.func.name() == "coalesce" && call.args.iter().all(|argument| is_one_of(argument, keys)),
+        Expr::Case(case) => {
+            // The optimiser's form of coalesce.
+            case.expr.is_none()
+                && case.when_then_expr.iter().all(|(_, then)| is_one_of(then, keys))
+                && case.else_expr.as_ref().is_some_and(|otherwise| is_one_of(otherwise, keys))
+        }
+        _ => false,
+    }
+}
+
+/// Only casts to the widest integer and between text types keep two persons apart whatever their type was.
+fn widens(inner: &Expr, keys: &BTreeSet<Column>, to: &arrow::datatypes::DataType) -> bool {
+    use arrow::datatypes::DataType::{Int64, LargeUtf8, Utf8, Utf8View};
+    is_one_of(inner, keys) && matches!(to, Int64 | Utf8 | LargeUtf8 | Utf8View)
+}
+
+fn renamed(below: Owner, plan: &LogicalPlan, expressions: &[Expr]) -> Owner {
+    let Owner::Person(keys) = below else {
+        return Owner::Nobody;
+    };
+    let kept = expressions.iter().enumerate().filter(|(_, e)| is_one_of(e, &keys));
+    Owner::Person(kept.map(|(index, _)| Column::from(plan.schema().qualified_field(index))).collect())
+}
+
+fn has_subquery(expression: &Expr) -> bool {
+    let mut found = false;
+    let _ = expression.apply(|part| {
+        found |= matches!(part, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_));
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}

@@ -1,0 +1,108 @@
+//! Proves that the noise in a release costs no more than is charged, from the literals in the plan.
+
+use datafusion::common::Column;
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use paravent_udfs::{BoundGroups, Release};
+
+use super::unproven;
+use crate::error::Result;
+use crate::query::bounds::number;
+use crate::query::context::Context;
+use crate::query::private::ReleaseFacts;
+
+/// Checks floor, threshold and price; gives back the aggregate of states, for the proof of ownership.
+pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &ReleaseFacts) -> Result<&'a Aggregate> {
+    let spec = release.spec();
+    if spec.floor < context.policies.settings.min_group_size || spec.floor < 10 {
+        return Err(unproven("the floor is too low"));
+    }
+    if spec.threshold <= i64::try_from(spec.floor).unwrap_or(i64::MAX) {
+        return Err(unproven("the threshold is not above the floor"));
+    }
+    let (states, columns) = states_below(release.input())?;
+    let groups = max_groups(states, facts)?;
+    let mut rho = 0.0;
+    for measurement in &spec.measurements {
+        let position = columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
+        let reach = reach(states, position, measurement.word)?;
+        let sigma = measurement.noise.std_dev();
+        rho += groups as f64 * reach * reach / (2.0 * sigma * sigma);
+    }
+    // Rounding in this sum only; the samplers' own rounding is towards more noise.
+    if rho.is_nan() || rho > facts.rho.get() * (1.0 + 1e-9) {
+        return Err(unproven("the noise is smaller than the price"));
+    }
+    Ok(states)
+}
+
+/// The aggregate under a release, and where each of the release's input columns comes from in it.
+fn states_below(plan: &LogicalPlan) -> Result<(&Aggregate, Vec<Option<usize>>)> {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => Ok((aggregate, (0..aggregate.schema.fields().len()).map(Some).collect())),
+        LogicalPlan::Projection(projection) => {
+            let (aggregate, below) = states_below(&projection.input)?;
+            let from = |e: &Expr| plain(e).and_then(|c| projection.input.schema().maybe_index_of_column(c)).and_then(|i| below[i]);
+            Ok((aggregate, projection.expr.iter().map(from).collect()))
+        }
+        _ => Err(unproven("a release over something other than an aggregate")),
+    }
+}
+
+fn plain(expression: &Expr) -> Option<&Column> {
+    match expression {
+        Expr::Column(column) => Some(column),
+        Expr::Alias(alias) => plain(&alias.expr),
+        _ => None,
+    }
+}
+
+/// Groups one person reaches: what the plan enforces, or 1 where the rewrite has a proof.
+fn max_groups(states: &Aggregate, facts: &ReleaseFacts) -> Result<u64> {
+    let mut below = states.input.as_ref();
+    loop {
+        match below {
+            LogicalPlan::Extension(extension) => {
+                let bound = extension.node.as_any().downcast_ref::<BoundGroups>();
+                return bound.map(BoundGroups::max_groups).ok_or_else(|| unproven("an unknown operator under a release"));
+            }
+            LogicalPlan::Projection(projection) => below = projection.input.as_ref(),
+            _ if facts.max_groups == 1 => return Ok(1),
+            _ => return Err(unproven("nothing bounds the groups of a person")),
+        }
+    }
+}
+
+/// How far one person moves a word of a state in one group, by the state's own definition.
+fn reach(states: &Aggregate, position: usize, word: usize) -> Result<f64> {
+    let call = position
+        .checked_sub(states.group_expr.len())
+        .and_then(|index| states.aggr_expr.get(index))
+        .and_then(function)
+        .ok_or_else(|| unproven("a measurement of a group key"))?;
+    if call.params.distinct || call.params.filter.is_some() || !call.params.order_by.is_empty() {
+        return Err(unproven("a state with a modifier"));
+    }
+    let literal = |index: usize| -> Result<f64> {
+        match call.params.args.get(index) {
+            Some(Expr::Literal(value, _)) => number(value).filter(|n| *n >= 1.0).ok_or_else(|| unproven("a bound below 1")),
+            Some(_) | None => Err(unproven("a bound that is not a literal")),
+        }
+    };
+    match (call.func.name(), word) {
+        ("dp_persons", 0) => Ok(1.0),
+        ("dp_count", 0) => literal(1),
+        ("dp_sum" | "dp_avg", 0) => Ok(literal(2)? * literal(3)?),
+        ("dp_avg" | "dp_share", 1) => literal(2),
+        ("dp_share", 0) => literal(2),
+        _ => Err(unproven("a measurement of a word that has no price")),
+    }
+}
+
+fn function(expression: &Expr) -> Option<&AggregateFunction> {
+    match expression {
+        Expr::AggregateFunction(call) => Some(call),
+        Expr::Alias(alias) => function(&alias.expr),
+        _ => None,
+    }
+}

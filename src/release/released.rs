@@ -1,0 +1,65 @@
+//! Rows that may leave: made here, by a release or by the plan above it.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+
+use crate::error::{Error, Result};
+
+/// The rows of one release, as they were drawn.
+#[derive(Debug, Clone)]
+pub struct Released {
+    batch: RecordBatch,
+}
+
+impl Released {
+    pub(super) fn new(batch: RecordBatch) -> Self {
+        Self { batch }
+    }
+
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+
+    /// For the answer store: an Arrow stream.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let written = StreamWriter::try_new(&mut bytes, self.batch.schema_ref())
+            .and_then(|mut writer| writer.write(&self.batch).and_then(|()| writer.finish()));
+        written.map_err(|_| Error::internal())?;
+        Ok(bytes)
+    }
+
+    /// Only for bytes out of the answer store, which holds nothing but what [`Released::to_bytes`] gave it.
+    pub fn from_store(bytes: &[u8]) -> Result<Self> {
+        let mut reader = StreamReader::try_new(bytes, None).map_err(|_| Error::internal())?;
+        let batch = reader.next().transpose().map_err(|_| Error::internal())?;
+        batch.map(Self::new).ok_or_else(Error::internal)
+    }
+}
+
+/// The rows of an answer.
+#[derive(Debug, Clone)]
+pub struct Shaped {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl Shaped {
+    pub(super) fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { schema, batches }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
+    }
+}

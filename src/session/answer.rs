@@ -1,0 +1,121 @@
+//! What a statement comes to: the only thing the encoder takes.
+//!
+//! Rows get in through two doors: released and shaped rows, and the catalog's rows about what the session may see.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use crate::error::{Error, Result};
+use crate::release::Shaped;
+
+/// The only thing the encoder takes.
+#[derive(Debug)]
+pub struct Answer {
+    tag: String,
+    rows: Option<Rows>,
+    notices: Vec<Notice>,
+}
+
+/// Released or public rows.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    copy: Option<CopyFormat>,
+}
+
+/// How `COPY … TO STDOUT` wants its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyFormat {
+    pub csv: bool,
+    pub header: bool,
+    pub delimiter: u8,
+}
+
+#[derive(Debug, Clone)]
+pub struct Notice {
+    pub severity: &'static str,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Answer {
+    /// The command tag, complete (`SELECT 8`, `CREATE ROLE`).
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    pub fn rows(&self) -> Option<&Rows> {
+        self.rows.as_ref()
+    }
+
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+}
+
+impl Rows {
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    pub fn copy(&self) -> Option<CopyFormat> {
+        self.copy
+    }
+}
+
+
+impl Answer {
+    /// A statement without rows.
+    pub(super) fn done(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into(), rows: None, notices: Vec::new() }
+    }
+
+    pub(super) fn of_rows(tag: impl Into<String>, rows: Rows) -> Self {
+        Self { tag: tag.into(), rows: Some(rows), notices: Vec::new() }
+    }
+
+    pub(super) fn with_notices(mut self, notices: Vec<Notice>) -> Self {
+        self.notices.extend(notices);
+        self
+    }
+}
+
+impl Rows {
+    pub(super) fn released(shaped: &Shaped) -> Self {
+        Self { schema: shaped.schema().clone(), batches: shaped.batches().to_vec(), copy: None }
+    }
+
+    /// Rows about the catalog, the settings, the budget or the log: never about persons.
+    pub(super) fn about_the_system(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { schema, batches, copy: None }
+    }
+
+    /// One text column, as EXPLAIN and SHOW give.
+    pub(super) fn text(column: &str, lines: Vec<String>) -> Result<Self> {
+        Self::texts(&[column], vec![lines])
+    }
+
+    pub(super) fn texts(names: &[&str], columns: Vec<Vec<String>>) -> Result<Self> {
+        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let arrays: Vec<ArrayRef> = columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
+        let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|_| Error::internal())?;
+        Ok(Self { schema, batches: vec![batch], copy: None })
+    }
+
+    pub(super) fn as_copy(mut self, format: CopyFormat) -> Self {
+        self.copy = Some(format);
+        self
+    }
+
+    pub fn count(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
+    }
+}

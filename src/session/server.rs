@@ -1,0 +1,84 @@
+//! Everything one server holds, as one value; several live side by side in one process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use paravent_udfs::Noise;
+
+use super::{Client, Session};
+use crate::catalog::Catalog;
+use crate::catalog::files::Files;
+use crate::catalog::system::SystemCatalog;
+use crate::error::{Error, Result, SqlState};
+use crate::ledger::Ledger;
+use crate::policy::Verifier;
+use crate::query::Functions;
+use crate::release::Engine;
+use crate::state::State;
+
+/// The one database there is.
+pub const DATABASE: &str = "paravent";
+
+/// What `main` decides.
+pub struct Config {
+    /// Holds `paravent.db` (roles, policies, ledger, log) and the files of tables with relative locations.
+    pub data_dir: PathBuf,
+    /// Of the bootstrap account, at the first start; `None`: one is made up.
+    pub admin_password: Option<String>,
+    pub noise: Noise,
+}
+
+pub struct Server {
+    pub(super) catalog: Catalog,
+    pub(super) ledger: Ledger,
+    pub(super) files: Files,
+    pub(super) engine: Engine,
+    pub(super) functions: Arc<Functions>,
+    pub(super) system: SystemCatalog,
+}
+
+impl Server {
+    /// Opens the state file, makes it at the first start. Gives the bootstrap account's password if it was made up just now.
+    pub async fn open(config: Config) -> Result<(Arc<Self>, Option<String>)> {
+        std::fs::create_dir_all(&config.data_dir).map_err(|error| {
+            Error::new(SqlState::UndefinedFile, format!("could not make the data folder: {}", error.kind()))
+        })?;
+        let state = State::open(&config.data_dir.join("paravent.db"))?;
+        let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
+        let files = Files::new(config.data_dir);
+        let engine = Engine::new(config.noise, files.runtime().clone());
+        let server = Self {
+            catalog,
+            ledger: Ledger::open(state).await?,
+            files,
+            engine,
+            functions: Arc::new(Functions::new()),
+            system: SystemCatalog::new()?,
+        };
+        Ok((Arc::new(server), generated))
+    }
+
+    /// The SCRAM verifier of a login, or one that no password fits where there is no such login.
+    pub async fn verifier(&self, user: &str) -> Verifier {
+        let _ = self.catalog.refresh().await;
+        let policies = self.catalog.policies();
+        let now = chrono::Utc::now().timestamp();
+        match policies.login_verifier(user, now) {
+            Some(verifier) => verifier.clone(),
+            None => Verifier::mock(self.catalog.mock_secret(), user),
+        }
+    }
+
+    /// A session for a login that has proved itself. Errors: no such database (3D000), may not log in (28000).
+    pub async fn open_session(self: &Arc<Self>, client: Client) -> Result<Session> {
+        if client.database != DATABASE {
+            return Err(Error::new(SqlState::InvalidCatalogName, format!("database \"{}\" does not exist", client.database))
+                .hint(format!("there is one database: {DATABASE}")));
+        }
+        let policies = self.catalog.policies();
+        if policies.principal(&client.user).is_none() {
+            return Err(Error::new(SqlState::InvalidAuthorizationSpecification, "this role may not log in"));
+        }
+        Session::new(self.clone(), client)
+    }
+}

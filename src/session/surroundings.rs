@@ -1,0 +1,91 @@
+//! Gathers what a query is compiled against and run on: the tables it names, their data's identity, their proven keys.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use datafusion::common::TableReference;
+use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::parser::Statement as ParserStatement;
+use datafusion::sql::sqlparser::ast;
+use paravent_udfs::{Delta, Epsilon};
+
+use super::Session;
+use crate::catalog::files::arrow_schema;
+use crate::error::{Error, Result};
+use crate::policy::{Access, Capability, Table, UniqueKey};
+use crate::query::{Context, KnownTable};
+use crate::release::Sources;
+
+/// The context of one query and the sources behind its tables.
+pub(super) struct Surroundings {
+    pub context: Context,
+    /// Identity of the data, by table.
+    pub snapshots: BTreeMap<String, String>,
+    pub tables: Vec<Table>,
+}
+
+impl Session {
+    pub(super) async fn surroundings(&self, query: &ast::Query, text: &str) -> Result<Surroundings> {
+        let policies = self.server.catalog.policies();
+        let principal = self.principal()?;
+        let settings = self.settings_in_force();
+        let readable = principal.can(Capability::Analyse);
+        let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        for name in relations(query)? {
+            let in_reach = name.schema().is_none_or(|schema| schema == "public");
+            let Some(table) = policies.tables.get(name.table()).filter(|_| in_reach) else {
+                continue;
+            };
+            let classified = table.access != Access::Unclassified;
+            let (snapshot, proven_keys) = if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
+            let schema = arrow_schema(table)?;
+            known.insert(table.name.clone(), KnownTable { table: table.clone(), schema, proven_keys, snapshot: snapshot.clone() });
+            snapshots.insert(table.name.clone(), snapshot);
+            tables.push(table.clone());
+        }
+        let context = Context {
+            policies: policies.clone(),
+            principal,
+            tables: known,
+            functions: self.server.functions.clone(),
+            epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
+            delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
+            now: Utc::now(),
+            text: text.to_owned(),
+        };
+        Ok(Surroundings { context, snapshots, tables })
+    }
+
+    /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.
+    async fn data_of(&self, table: &Table) -> Result<(String, Vec<UniqueKey>)> {
+        let server = &self.server;
+        let snapshot = server.files.snapshot(&table.location).await?;
+        let mut proven = Vec::new();
+        for key in &table.unique_keys {
+            let known = server.catalog.key_is_verified(&table.name, key, snapshot.as_str()).await?;
+            if known {
+                proven.push(key.clone());
+            } else if server.files.key_holds(table, key).await? {
+                server.catalog.record_verified_key(&table.name, key, snapshot.as_str()).await?;
+                proven.push(key.clone());
+            }
+        }
+        Ok((snapshot.as_str().to_owned(), proven))
+    }
+
+    pub(super) async fn sources(&self, tables: &[Table]) -> Result<Sources> {
+        let mut sources = Sources::default();
+        for table in tables {
+            let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
+            sources.add(table.name.clone(), provider);
+        }
+        Ok(sources)
+    }
+}
+
+/// The relations a query names; names of its own WITH queries are not among them.
+pub(super) fn relations(query: &ast::Query) -> Result<Vec<TableReference>> {
+    let statement = ParserStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
+    let (relations, _) = resolve_table_references(&statement, true).map_err(|_| Error::internal())?;
+    Ok(relations)
+}

@@ -1,0 +1,101 @@
+//! The product's own views: `privacy.budget`, `privacy.settings`, `audit.query_log`. Made when a statement names them.
+
+use std::collections::BTreeSet;
+
+use arrow::array::RecordBatch;
+use datafusion::sql::sqlparser::ast;
+
+use super::Session;
+use super::answer::Rows;
+use super::surroundings::relations;
+use crate::catalog::system::{SystemSession, View};
+use crate::error::{Error, Result, SqlState};
+use crate::ledger::{Limits, budget_batch};
+use crate::policy::{Capability, Principal, Setting};
+use crate::query::Verified;
+
+/// The views that the server fills, and who may read each.
+const VIEWS: [(&str, &str); 3] = [("privacy", "budget"), ("privacy", "settings"), ("audit", "query_log")];
+
+impl Session {
+    /// What the catalog's queries see of this session.
+    pub(super) async fn system_session(&self, query: &ast::Query) -> Result<SystemSession> {
+        let principal = self.principal()?;
+        let named: BTreeSet<(String, String)> = relations(query)?
+            .iter()
+            .filter_map(|name| Some((name.schema()?.to_owned(), name.table().to_owned())))
+            .collect();
+        let mut views = Vec::new();
+        for (schema, name) in VIEWS {
+            let asked = named.contains(&(schema.to_owned(), name.to_owned()));
+            if asked {
+                refuse_view(&principal, schema, name)?;
+                views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
+            }
+        }
+        if let Some((schema, name)) = named.iter().find(|(schema, _)| schema == "audit" || schema == "privacy").filter(|_| views.is_empty()) {
+            return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
+                .hint("there are privacy.budget, privacy.settings and audit.query_log"));
+        }
+        Ok(SystemSession {
+            database: self.client.database.clone(),
+            user: self.client.user.clone(),
+            policies: self.server.catalog.policies(),
+            principal,
+            views,
+            settings: self.all_settings(),
+            backend_pid: self.client.backend_pid,
+        })
+    }
+
+    async fn view(&self, principal: &Principal, schema: &str, name: &str) -> Result<RecordBatch> {
+        let policies = self.server.catalog.policies();
+        match (schema, name) {
+            ("privacy", "budget") => {
+                let limits = Limits::new(&policies.settings)?;
+                let mut lines = self.server.ledger.budget(&limits, &policies.policy_names()).await?;
+                let sees_all = principal.can(Capability::Audit) || principal.can(Capability::Administer);
+                lines.retain(|line| sees_all || line.principal.as_deref().is_none_or(|who| who == principal.name()));
+                budget_batch(&lines)
+            }
+            ("privacy", "settings") => {
+                let names: Vec<String> = Setting::ALL.iter().map(|setting| setting.name().to_owned()).collect();
+                let values = Setting::ALL.iter().map(|setting| policies.settings.show(*setting)).collect();
+                let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
+                rows.batches().first().cloned().ok_or_else(Error::internal)
+            }
+            ("audit", "query_log") => self.server.ledger.query_log().await,
+            _ => Err(Error::internal()),
+        }
+    }
+}
+
+impl Session {
+    /// What is left of the budgets that a statement would be charged to, for EXPLAIN (PRIVACY).
+    pub(super) async fn budget_lines(&self, verified: &Verified) -> Result<Vec<String>> {
+        let policies = self.server.catalog.policies();
+        let limits = Limits::new(&policies.settings)?;
+        let touched: BTreeSet<String> = verified.price(|_| true)?.into_iter().map(|(policy, ..)| policy).collect();
+        let lines = self.server.ledger.budget(&limits, &touched).await?;
+        let mine = lines.iter().filter(|line| touched.contains(&line.policy)).filter(|line| line.principal.as_deref().is_none_or(|who| who == self.client.user));
+        Ok(mine
+            .map(|line| {
+                let whose = if line.principal.is_some() { "you" } else { "all principals" };
+                format!("budget left of policy {}, {whose}: epsilon {:.3} of {}", line.policy, line.epsilon_left, line.epsilon_budget)
+            })
+            .collect())
+    }
+}
+
+fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
+    let allowed = match schema {
+        "audit" => principal.can(Capability::Audit),
+        _ => true,
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
+        .detail("the log holds what everybody asked")
+        .hint("auditors read it: GRANT auditor TO another login"))
+}

@@ -1,0 +1,120 @@
+//! Differentially private aggregates in an ordinary DataFusion context, without the server.
+//!
+//! Run with `cargo run -p paravent-udfs --example release`. Prices are the caller's: here ε = 1
+//! buys ρ = 1/2, half of it for the number of persons and half for the mean.
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::datasource::MemTable;
+use datafusion::error::Result;
+use datafusion::prelude::{DataFrame, SessionContext};
+use paravent_udfs::{
+    Delta, Epsilon, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, Rho,
+    register,
+};
+use std::sync::Arc;
+
+/// One row a person: 400 engineers, 80 in sales, 5 in legal. Five is under the floor of ten.
+fn persons() -> Result<RecordBatch> {
+    let functions = (0..485).map(|i| {
+        if i < 400 {
+            "engineering"
+        } else if i < 480 {
+            "sales"
+        } else {
+            "legal"
+        }
+    });
+    let functions: ArrayRef = Arc::new(functions.map(Some).collect::<StringArray>());
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..485));
+    let hours: ArrayRef = Arc::new(Float64Array::from_iter_values(
+        (0..485).map(|i| f64::from(i % 40)),
+    ));
+    let profile: ArrayRef = Arc::new(BooleanArray::from(vec![true; 485]));
+    let columns = [
+        ("person_id", ids),
+        ("function", functions),
+        ("hours", hours),
+        ("profile", profile),
+    ];
+    Ok(RecordBatch::try_from_iter(columns)?)
+}
+
+fn spec() -> Result<ReleaseSpec> {
+    let rho = Rho::of_epsilon(Epsilon::new(1.0)?).get();
+    // A person is in one group (M = 1). Hours lie within 0..=80, in steps of a half hour around 40:
+    // at most 80 steps.
+    let persons = Gaussian::for_sensitivity(1, Rho::new(rho / 2.0)?)?;
+    let hours = Gaussian::for_sensitivity(80 * 80, Rho::new(rho / 2.0)?)?;
+    let floor = 10;
+    let mean = Estimate::Mean {
+        sum: 1,
+        count: 0,
+        mid: 40.0,
+        step: 0.5,
+        lower: 0.0,
+        upper: 80.0,
+        cell: None,
+    };
+    Ok(ReleaseSpec {
+        keys: 1,
+        floor,
+        threshold: 10 + persons.tail_quantile(Delta::new(1e-9)?),
+        persons: 1,
+        measurements: vec![
+            Measurement {
+                column: 1,
+                word: 0,
+                noise: persons,
+            },
+            Measurement {
+                column: 2,
+                word: 0,
+                noise: hours,
+            },
+        ],
+        outputs: vec![
+            Output {
+                name: "persons".to_owned(),
+                estimate: Estimate::Count { count: 0 },
+                mask: None,
+            },
+            Output {
+                name: "hours".to_owned(),
+                estimate: mean,
+                mask: None,
+            },
+        ],
+    })
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let ctx = SessionContext::new();
+    register(&ctx, Noise::from_os());
+    let persons = persons()?;
+    let table = MemTable::try_new(persons.schema(), vec![vec![persons]])?;
+    ctx.register_table("person", Arc::new(table))?;
+
+    let groups = ctx
+        .sql(
+            "SELECT function, dp_persons(profile), dp_avg(s, c, 1, 80) FROM ( \
+               SELECT person_id, function, bool_or(profile) AS profile, count(hours) AS c, \
+                      sum(dp_lattice(hours, 40.0, 0.0, 80.0, 0.5)) AS s \
+               FROM person GROUP BY person_id, function) GROUP BY function",
+        )
+        .await?
+        .into_unoptimized_plan();
+    let release = Release::try_new(groups, spec()?)?.into_plan();
+    let query = DataFrame::new(ctx.state(), release);
+
+    for batches in [
+        query.clone().explain(false, false)?.collect().await?,
+        query.collect().await?,
+    ] {
+        println!("{}", pretty_format_batches(&batches)?);
+    }
+    Ok(())
+}

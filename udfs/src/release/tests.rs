@@ -1,0 +1,245 @@
+//! Laws of the release function, and its selection over many groups.
+
+use super::*;
+use crate::unreleased::{array_of_words, unreleased_field};
+use crate::{Base, Delta, Gaussian, Mask, Noise, Rho};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use std::sync::Arc;
+
+#[cfg(debug_assertions)]
+mod silent;
+
+fn sigma(variance: u128) -> Gaussian {
+    Gaussian::with_variance(variance, 1).unwrap()
+}
+
+fn output(name: &str, estimate: Estimate, mask: Option<Mask>) -> Output {
+    Output {
+        name: name.to_owned(),
+        estimate,
+        mask,
+    }
+}
+
+fn count_of(number: usize, mask: Option<Mask>) -> Output {
+    output("n", Estimate::Count { count: number }, mask)
+}
+
+/// Key g, then dp_persons and dp_avg columns.
+fn input() -> Schema {
+    Schema::new(vec![
+        Field::new("g", DataType::Utf8, true),
+        unreleased_field("persons", 1),
+        unreleased_field("avg", 3),
+    ])
+}
+
+fn spec(outputs: Vec<Output>) -> ReleaseSpec {
+    let measurement = |column, word| Measurement {
+        column,
+        word,
+        noise: sigma(1),
+    };
+    ReleaseSpec {
+        keys: 1,
+        floor: 10,
+        threshold: 18,
+        persons: 1,
+        measurements: vec![measurement(1, 0), measurement(2, 0), measurement(2, 1)],
+        outputs,
+    }
+}
+
+/// Groups of (key, persons, [sum, count, m]).
+fn groups(groups: &[(Option<&str>, i128, [i128; 3])]) -> Vec<ArrayRef> {
+    let persons: Vec<i128> = groups.iter().map(|group| group.1).collect();
+    let averages: Vec<i128> = groups.iter().flat_map(|group| group.2).collect();
+    vec![
+        Arc::new(groups.iter().map(|group| group.0).collect::<StringArray>()),
+        array_of_words(1, &persons).unwrap(),
+        array_of_words(3, &averages).unwrap(),
+    ]
+}
+
+/// That many groups, all alike.
+fn many(count: usize, persons: i128, average: [i128; 3]) -> Vec<ArrayRef> {
+    let names: Vec<String> = (0..count).map(|i| i.to_string()).collect();
+    let named = names
+        .iter()
+        .map(|name| (Some(name.as_str()), persons, average));
+    groups(&named.collect::<Vec<_>>())
+}
+
+fn run(spec: &ReleaseSpec, columns: &[ArrayRef]) -> RecordBatch {
+    release(
+        &input(),
+        columns,
+        spec,
+        &mut Noise::from_os().stream().unwrap(),
+    )
+    .unwrap()
+}
+
+/// ε = 1, δ = 10⁻⁹, as a query would be planned: a group of 9 is never shown (the floor is exact);
+/// a group of 200 always (it stands (200 − τ)/σ ≈ 180 standard deviations above the threshold).
+#[test]
+fn ten_thousand_groups_of_nine_and_ten_thousand_of_two_hundred() {
+    let noise =
+        Gaussian::for_sensitivity(1, Rho::of_epsilon(crate::Epsilon::new(1.0).unwrap())).unwrap();
+    let threshold = 10 + noise.tail_quantile(Delta::new(1e-9).unwrap());
+    let mut spec = spec(vec![count_of(0, None)]);
+    spec.measurements.truncate(1);
+    spec.measurements[0].noise = noise;
+    spec.threshold = threshold;
+    let of = |persons| run(&spec, &many(10_000, persons, [0; 3])).num_rows();
+    assert_eq!(of(9), 0);
+    assert_eq!(of(200), 10_000);
+    // The mutant: without the exact floor, a threshold of what nine persons reach half the time
+    // shows thousands.
+    spec.floor = 1;
+    spec.threshold = 9;
+    let all = many(10_000, 9, [0; 3]);
+    assert!(run(&spec, &all).num_rows() > 4_000);
+}
+
+/// A group of exactly the floor passes with probability at most δ = 0.01: of 20,000, at most 200
+/// are expected; 5.2 standard deviations more (273) come once in 10⁷ runs. At least 60 must pass,
+/// so that the threshold is not needlessly high.
+#[test]
+fn threshold_lets_the_smallest_group_pass_with_probability_delta() {
+    let noise = sigma(25);
+    let mut spec = spec(vec![count_of(0, None)]);
+    spec.measurements.truncate(1);
+    spec.measurements[0].noise = noise;
+    spec.threshold = 10 + noise.tail_quantile(Delta::new(0.01).unwrap());
+    let all = many(20_000, 10, [0; 3]);
+    let shown = run(&spec, &all).num_rows();
+    assert!((60..=273).contains(&shown), "{shown}");
+}
+
+/// The standard error that is stated is the one that is there: 4,000 groups each, within 10 % (six
+/// standard deviations of a sample's standard deviation are 6.7 %).
+#[test]
+fn stated_standard_errors_are_true() {
+    let mean = Estimate::Mean {
+        sum: 1,
+        count: 2,
+        mid: 40.0,
+        step: 0.5,
+        lower: 0.0,
+        upper: 80.0,
+        cell: None,
+    };
+    let mut spec = spec(vec![output("mean", mean, None)]);
+    spec.measurements[1].noise = sigma(400);
+    spec.measurements[2].noise = sigma(9);
+    let all = many(4_000, 300, [6_000, 300, 300]);
+    let rows = run(&spec, &all);
+    let truth = 40.0 + 0.5 * 20.0;
+    let values = rows.column(1).as_primitive::<Float64Type>().values();
+    let spread = (values
+        .iter()
+        .map(|value| (value - truth).powi(2))
+        .sum::<f64>()
+        / 4_000.0)
+        .sqrt();
+    let stated = rows
+        .column(2)
+        .as_primitive::<Float64Type>()
+        .values()
+        .iter()
+        .sum::<f64>()
+        / 4_000.0;
+    assert!((spread / stated - 1.0).abs() < 0.1, "{spread} {stated}");
+}
+
+#[test]
+fn without_keys_one_row_always_comes_out() {
+    let mut spec = spec(vec![count_of(0, None)]);
+    spec.keys = 0;
+    spec.persons = 0;
+    spec.measurements = vec![Measurement {
+        column: 0,
+        word: 0,
+        noise: sigma(1),
+    }];
+    let schema = Schema::new(vec![unreleased_field("persons", 1)]);
+    let mut stream = Noise::from_os().stream().unwrap();
+    for (states, shown) in [(vec![], false), (vec![9], false), (vec![500], true)] {
+        let rows = release(
+            &schema,
+            &[array_of_words(1, &states).unwrap()],
+            &spec,
+            &mut stream,
+        )
+        .unwrap();
+        assert_eq!(rows.num_rows(), 1);
+        assert_eq!(
+            (rows.column(0).is_valid(0), rows.column(1).is_valid(0)),
+            (shown, shown)
+        );
+    }
+    let two = array_of_words(1, &[500, 500]).unwrap();
+    assert!(release(&schema, &[two], &spec, &mut stream).is_err());
+}
+
+#[test]
+fn a_spec_that_does_not_fit_its_input_is_refused() {
+    let sound = spec(vec![count_of(0, None)]);
+    assert!(sound.check(&input()).is_ok());
+    let refuse = |change: &dyn Fn(&mut ReleaseSpec)| {
+        let mut changed = sound.clone();
+        change(&mut changed);
+        assert!(changed.check(&input()).is_err());
+        assert_ne!(changed, sound);
+    };
+    refuse(&|spec| spec.keys = 0);
+    refuse(&|spec| spec.keys = 2);
+    refuse(&|spec| spec.keys = 4);
+    refuse(&|spec| spec.floor = 0);
+    refuse(&|spec| spec.threshold = 10);
+    refuse(&|spec| spec.persons = 2);
+    refuse(&|spec| spec.measurements.clear());
+    refuse(&|spec| spec.measurements[1].word = 3);
+    refuse(&|spec| spec.measurements[1].column = 0);
+    refuse(&|spec| spec.measurements[1].column = 9);
+    refuse(&|spec| spec.outputs[0].estimate = Estimate::Count { count: 3 });
+    refuse(&|spec| {
+        spec.outputs[0].estimate = Estimate::Sum {
+            sum: 0,
+            step: f64::NAN,
+        }
+    });
+    refuse(&|spec| {
+        let cell = Some(CellFloor {
+            column: 2,
+            word: 2,
+            threshold: 10,
+        });
+        spec.outputs[0].estimate = Estimate::Share {
+            sum: 1,
+            count: 2,
+            cell,
+        };
+    });
+    refuse(&|spec| {
+        spec.outputs[0].mask = Some(Mask {
+            low: 0.9,
+            high: 0.1,
+            base: Base::Itself,
+        })
+    });
+    refuse(&|spec| {
+        spec.outputs[0].mask = Some(Mask {
+            low: 0.1,
+            high: 0.9,
+            base: Base::Partition(vec![1]),
+        })
+    });
+    let plain = Schema::new(vec![
+        Field::new("g", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, true),
+    ]);
+    assert!(sound.check(&plain).is_err());
+}
