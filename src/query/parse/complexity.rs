@@ -24,25 +24,24 @@ pub(super) fn too_deep() -> Error {
 }
 
 pub(super) fn refuse_too_complex(slice: &Slice<'_>) -> Result<()> {
-    let count = |counts: fn(&Token) -> bool| {
-        slice
-            .pieces
-            .iter()
-            .filter(|piece| counts(&piece.token.token))
-            .count()
-    };
-    let limits: [(fn(&Token) -> bool, usize, &str); 2] = [
-        (is_operator, OPERATORS, "operators"),
-        (
-            is_set_operator,
-            SET_OPERATIONS,
-            "UNION, INTERSECT and EXCEPT",
-        ),
-    ];
-    for (counts, limit, what) in limits {
-        if count(counts) > limit {
-            return Err(too_deep().detail(format!("it has more than {limit} {what}")));
-        }
+    refuse_more_than(OPERATORS, "operators", is_operator, slice)?;
+    refuse_more_than(
+        SET_OPERATIONS,
+        "UNION, INTERSECT and EXCEPT",
+        is_set_operator,
+        slice,
+    )
+}
+
+fn refuse_more_than(
+    limit: usize,
+    what: &str,
+    counts: fn(&Token) -> bool,
+    slice: &Slice<'_>,
+) -> Result<()> {
+    let tokens = slice.pieces.iter().map(|piece| &piece.token.token);
+    if tokens.filter(|token| counts(token)).count() > limit {
+        return Err(too_deep().detail(format!("it has more than {limit} {what}")));
     }
     Ok(())
 }

@@ -288,8 +288,10 @@ fn action(reader: &mut Reader<'_>, name: String) -> Result<Admin> {
     .at(place))
 }
 
+type StorageOption = (String, Option<String>);
+
 /// `SET (name = value, …)`; `RESET (name, …)` gives each name without a value.
-fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<(String, Option<String>)>>> {
+fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<StorageOption>>> {
     if !reader.is(1, &Token::LParen) {
         return Ok(None);
     }
@@ -305,7 +307,7 @@ fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<(String, Option
 }
 
 /// A name alone stands for `true`.
-fn storage_option(reader: &mut Reader<'_>) -> Result<(String, Option<String>)> {
+fn storage_option(reader: &mut Reader<'_>) -> Result<StorageOption> {
     let name = reader.dotted_name()?;
     let value = if reader.sign(&Token::Eq) {
         reader.value()?

@@ -177,31 +177,33 @@ fn blank(text: &str, pieces: &[Piece], secret: &[bool]) -> String {
         .collect()
 }
 
-/// Understood: the text right after `PASSWORD` and the values of options whose name speaks of a secret, and comments
-/// that speak of one.
+/// Understood: the text right after `PASSWORD`, the values of options whose name speaks of a secret, and comments that do.
 fn secrets(pieces: &[Piece]) -> Vec<bool> {
-    let mut expected = false;
-    let mut options = false;
+    // The value of a secret comes; names and values of options come; a name goes on.
+    let (mut expected, mut options, mut dotted) = (false, false, false);
     pieces
         .iter()
-        .map(|piece| match &piece.token.token {
-            Token::Whitespace(_) => may_hold_secret(comment(&piece.token.token)),
-            Token::Eq => false,
-            token if is_text(token) => {
-                let secret = expected;
-                expected = options && !secret && may_hold_secret(&token.to_string());
-                secret
+        .map(|piece| {
+            let token = &piece.token.token;
+            let continues = std::mem::replace(&mut dotted, *token == Token::Period);
+            match token {
+                Token::Whitespace(_) => return may_hold_secret(comment(token)),
+                Token::Eq | Token::Period => return false,
+                _ => {}
             }
-            token => {
-                let name = word(token);
-                options |= name.as_deref() == Some("OPTIONS");
-                expected = match &name {
-                    Some(name) if name == "TO" => expected,
-                    Some(name) => name == "PASSWORD" || options && may_hold_secret(name),
-                    None => false,
-                };
-                false
+            let name = word(token);
+            let is_value = is_text(token) || options && !continues;
+            if name.as_deref() == Some("TO") && !options {
+                return false;
             }
+            if expected && is_value {
+                expected = false;
+                return true;
+            }
+            options |= name.as_deref() == Some("OPTIONS");
+            expected = name.as_deref() == Some("PASSWORD")
+                || options && (expected && continues || may_hold_secret(&token.to_string()));
+            false
         })
         .collect()
 }
