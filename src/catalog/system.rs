@@ -21,7 +21,7 @@ mod tables;
 mod tests;
 mod types;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -77,6 +77,7 @@ pub struct SystemCatalog {
     /// Names of tables in `statics` without a row.
     empty: Arc<HashSet<String>>,
     system_relations: Arc<Vec<objects::Relation>>,
+    types: Arc<HashMap<String, i32>>,
     system_rows: Arc<SystemRows>,
 }
 
@@ -95,6 +96,7 @@ impl SystemCatalog {
             statics: Arc::new(loaded.tables),
             empty: Arc::new(loaded.empty),
             system_relations: Arc::new(loaded.relations),
+            types: Arc::new(loaded.types),
             system_rows: Arc::new(loaded.rows),
         })
     }

@@ -229,16 +229,40 @@ async fn all_that_psql_15_sends_is_answered() {
 async fn probe() {
     let server = Server::new();
     for user in ["ana", "bob", "adm"] {
-        for command in ["\\d", "\\d person", "\\d+ person", "\\du", "\\l", "\\dn", "\\di", "\\dp", "\\dt+"] {
-            if user == "bob" && command.contains("person") { continue; }
-            eprintln!("### {user} {command} {:#?}", server.psql(user, command, if user == "bob" {"pg_class"} else {"person"}).await);
+        for command in [
+            "\\d",
+            "\\d person",
+            "\\d+ person",
+            "\\du",
+            "\\l",
+            "\\dn",
+            "\\di",
+            "\\dp",
+            "\\dt+",
+        ] {
+            if user == "bob" && command.contains("person") {
+                continue;
+            }
+            eprintln!(
+                "### {user} {command} {:#?}",
+                server
+                    .psql(
+                        user,
+                        command,
+                        if user == "bob" { "pg_class" } else { "person" }
+                    )
+                    .await
+            );
         }
     }
     for sql in [
-        "SELECT 1", "SELECT version()", "SELECT current_user, session_user, user, current_schema, current_schema(), current_database(), current_catalog",
+        "SELECT 1",
+        "SELECT version()",
+        "SELECT current_user, session_user, user, current_schema, current_schema(), current_database(), current_catalog",
         "SELECT now(), current_date, current_timestamp",
         "SELECT current_setting('search_path'), current_setting('nope', true), pg_is_in_recovery(), pg_backend_pid()",
-        "SELECT * FROM privacy.budget", "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog')",
+        "SELECT * FROM privacy.budget",
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog')",
         "SELECT column_name, data_type, is_nullable, ordinal_position FROM information_schema.columns WHERE table_name = 'person'",
         "SELECT 'person'::regclass, 'person'::regclass::oid, 'pg_class'::regclass::int",
         "SELECT has_table_privilege('person', 'SELECT'), has_table_privilege('payroll', 'SELECT'), has_table_privilege('person', 'INSERT'), has_table_privilege('ana', 'person', 'SELECT')",
@@ -266,8 +290,25 @@ async fn probe() {
         "SELECT * FROM information_schema.df_settings",
         "SELECT * FROM pg_authid",
         "SELECT * FROM '/etc/passwd'",
+        "SELECT a.attname FROM pg_attribute a WHERE a.attrelid = 'person'::regclass AND attnum = ANY (SELECT unnest(i.indkey) FROM pg_index i WHERE i.indrelid = 'person'::regclass)",
+        "SELECT c.relname FROM pg_class c WHERE c.oid = ANY (SELECT a.attrelid FROM pg_attribute a WHERE a.attname IN ('week', 'function')) ORDER BY 1",
+        "SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_catalog.pg_namespace.oid = pg_catalog.pg_class.relnamespace WHERE pg_catalog.pg_class.relkind = ANY (ARRAY['r','p']) AND pg_catalog.pg_class.relpersistence != 't' AND pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid) AND pg_catalog.pg_namespace.nspname != 'pg_catalog'",
+        "SELECT NULL AS TABLE_CAT, n.nspname AS TABLE_SCHEM, c.relname AS TABLE_NAME, CASE n.nspname ~ '^pg_' OR n.nspname = 'information_schema' WHEN true THEN 'SYSTEM TABLE' WHEN false THEN CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE NULL END ELSE NULL END AS TABLE_TYPE, d.description AS REMARKS, '' as TYPE_CAT FROM pg_catalog.pg_namespace n, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_description d ON (c.oid = d.objoid AND d.objsubid = 0 and d.classoid = 'pg_class'::regclass) WHERE c.relnamespace = n.oid AND c.relname LIKE 'person%' AND c.relkind = 'r' ORDER BY TABLE_TYPE,TABLE_SCHEM,TABLE_NAME",
+        "SELECT typname, typinput = 'array_in'::regproc, typtype FROM pg_catalog.pg_type LEFT JOIN (select ns.oid as nspoid, ns.nspname, r.r from pg_namespace as ns join ( select s.r, (current_schemas(false))[s.r] as nspname from generate_series(1, array_upper(current_schemas(false), 1)) as s(r) ) as r using ( nspname )) as sp ON sp.nspoid = typnamespace WHERE typname = 'int4' ORDER BY sp.r, pg_type.oid DESC LIMIT 1",
+        "SELECT 'a'::varchar(3), 1::bigint, now()::date, 'pg_class'::regclass::oid, 1 + 1, CASE WHEN true THEN 1 END, CASE WHEN true THEN 1 ELSE pg_backend_pid() END",
+        "SELECT oid::regclass::text FROM pg_class WHERE relname IN ('budget', 'person') ORDER BY 1",
     ] {
         let answer = server.0.run(&session("ana"), &parse(sql), &[]).await;
-        match answer { Ok((s, b)) => eprintln!("## {sql}\n   {:?}\n   {:?}", s.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>(), shown(&b)), Err(e) => eprintln!("## {sql}\n   {e:?}") }
+        match answer {
+            Ok((s, b)) => eprintln!(
+                "## {sql}\n   {:?}\n   {:?}",
+                s.fields()
+                    .iter()
+                    .map(|f| format!("{} {}", f.name(), f.data_type()))
+                    .collect::<Vec<_>>(),
+                shown(&b)
+            ),
+            Err(e) => eprintln!("## {sql}\n   {e:?}"),
+        }
     }
 }
