@@ -212,7 +212,6 @@ fn reg_kind(data_type: &DataType) -> Option<&'static str> {
 
 /// `'name'::regclass` and `$1::regclass`: the OID.
 fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
-    let kind = reg_kind(data_type)?;
     let Expr::Value(value) = operand else {
         return None;
     };
@@ -220,6 +219,11 @@ fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
         Value::SingleQuotedString(_) | Value::Placeholder(_) => {}
         _ => return None,
     }
+    // Columns of this type hold names here, not OIDs.
+    if ["regproc", "pg_catalog.regproc"].contains(&data_type.to_string().to_lowercase().as_str()) {
+        return Some(operand.clone());
+    }
+    let kind = reg_kind(data_type)?;
     Some(call(&format!("to_{kind}"), vec![operand.clone()]))
 }
 
