@@ -21,10 +21,11 @@ mod tables;
 mod tests;
 mod types;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
@@ -77,6 +78,7 @@ pub struct SystemCatalog {
     /// Names of tables in `statics` without a row.
     empty: Arc<HashSet<String>>,
     system_relations: Arc<Vec<objects::Relation>>,
+    types: Arc<HashMap<String, i32>>,
     system_rows: Arc<SystemRows>,
 }
 
@@ -95,6 +97,7 @@ impl SystemCatalog {
             statics: Arc::new(loaded.tables),
             empty: Arc::new(loaded.empty),
             system_relations: Arc::new(loaded.relations),
+            types: Arc::new(loaded.types),
             system_rows: Arc::new(loaded.rows),
         })
     }
@@ -152,7 +155,7 @@ impl SystemCatalog {
         let schema = planned.schema;
         let batches = batches
             .into_iter()
-            .map(|batch| named(&schema, batch))
+            .map(|batch| named(&schema, &batch))
             .collect::<Result<Vec<RecordBatch>>>()?;
         // The rows know best what came of parameters and nulls.
         let schema = batches.first().map_or(schema, RecordBatch::schema);
@@ -160,6 +163,11 @@ impl SystemCatalog {
     }
 
     async fn prepare(&self, session: &SystemSession, statement: &Statement) -> Result<Planned> {
+        // The caller chose this path by the same question; here it is asked again of what is about to be planned.
+        let user_tables = |name: &str| session.policies.tables.contains_key(name);
+        if !is_system_query(statement, &user_tables) {
+            return Err(unsupported());
+        }
         let context = self.context(session)?;
         let mut first_error = None;
         for correlated in [Correlated::Keep, Correlated::Null] {
@@ -187,6 +195,7 @@ impl SystemCatalog {
         known
             .relations
             .extend(self.system_relations.iter().cloned());
+        known.types = self.types.clone();
         let list = schemas::catalog_list(
             session,
             &Arc::new(objects),
@@ -239,21 +248,35 @@ fn output_schema(statement: &Statement, plan: &LogicalPlan) -> SchemaRef {
                 Some(names) => names[at].clone(),
                 None => field.name().trim_start_matches("__alias_").to_owned(),
             };
-            Field::new(name, field.data_type().clone(), field.is_nullable())
+            Field::new(name, shown_type(field.data_type()), true)
         })
         .collect();
     Arc::new(Schema::new(fields))
 }
 
-fn named(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
+/// A column of nothing but `NULL` is text, as in Postgres.
+fn shown_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Null => DataType::Utf8,
+        other => other.clone(),
+    }
+}
+
+/// The rows under the statement's own column names. A parameter's type is known only now.
+fn named(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = batch
+        .columns()
+        .iter()
+        .map(|column| cast(column, &shown_type(column.data_type())))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| Error::internal())?;
     let fields: Vec<Field> = schema
         .fields()
         .iter()
-        .zip(batch.columns())
+        .zip(&columns)
         .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
         .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())
-        .map_err(|_| Error::internal())
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|_| Error::internal())
 }
 
 async fn refuse_missing_relation(context: &SessionContext, statement: Statement) -> Result<()> {
@@ -305,6 +328,10 @@ fn refusal(error: &DataFusionError) -> Error {
             format!("function {name} does not exist"),
         );
     }
+    unsupported()
+}
+
+fn unsupported() -> Error {
     Error::new(
         SqlState::FeatureNotSupported,
         "this query of the system catalog is not supported",

@@ -6,7 +6,7 @@
 //! Laws that the steps use:
 //! * A select whose FROM joins an empty relation (other than on the outer side) has no rows, whatever else it asks.
 //! * A scalar subquery has at most one row, so it is the first value of itself; with an aggregate it can be decorrelated.
-//! * `ARRAY(SELECT e …)` is `array_agg(e)`; no rows give null instead of an empty array, which psql shows as `{}`.
+//! * `ARRAY(SELECT e …)` is `array_agg(e)`, or an empty array where that is null.
 //! * `x = ANY (a)` is a function of x and a; `x <> ALL (a)` is its negation.
 //! * A name cast to `regclass` and its like is looked up; a number cast to it and to text is looked up the other way.
 
@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr,
     Ident, LimitClause, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
     TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
@@ -58,7 +58,7 @@ pub(super) fn adapt(
         statement = rule.rewrite(statement);
     }
     if let Statement::Query(query) = &mut statement {
-        name_reg_outputs(&mut query.body);
+        outputs(&mut query.body);
     }
     let _ = statement.visit(&mut Expressions { correlated });
     statement
@@ -116,13 +116,7 @@ impl VisitorMut for Expressions {
             *expr = typed_null(is_array);
             return ControlFlow::Continue(());
         }
-        if let Some(looked_up) = reg_name(expr) {
-            *expr = looked_up;
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        // Before what is inside, so that the subquery of an IN keeps all its rows.
         let new = match expr {
             Expr::AnyOp {
                 left,
@@ -135,6 +129,16 @@ impl VisitorMut for Expressions {
                 compare_op: BinaryOperator::NotEq,
                 right,
             } => Some(any(left, right, true)),
+            _ => reg_name(expr),
+        };
+        if let Some(new) = new {
+            *expr = new;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let new = match expr {
             Expr::Cast {
                 expr: operand,
                 data_type,
@@ -174,22 +178,12 @@ fn typed_null(is_array: bool) -> Expr {
     } else {
         DataType::Text
     };
-    Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(Expr::Value(Value::Null.with_empty_span())),
-        data_type,
-        array: false,
-        format: None,
-    }
+    cast(Expr::Value(Value::Null.with_empty_span()), data_type)
 }
 
-/// `x = ANY (SELECT …)` is IN; `x = ANY (array)` a function.
+/// `x = ANY (SELECT …)` is IN; `x = ANY (array)` and `x = ANY ((SELECT array))` are a function.
 fn any(left: &Expr, right: &Expr, negated: bool) -> Expr {
-    let bare = match right {
-        Expr::Nested(inner) => inner.as_ref(),
-        other => other,
-    };
-    if let Expr::Subquery(query) = bare {
+    if let Expr::Subquery(query) = right {
         return Expr::InSubquery {
             expr: Box::new(left.clone()),
             subquery: query.clone(),
@@ -218,7 +212,6 @@ fn reg_kind(data_type: &DataType) -> Option<&'static str> {
 
 /// `'name'::regclass` and `$1::regclass`: the OID.
 fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
-    let kind = reg_kind(data_type)?;
     let Expr::Value(value) = operand else {
         return None;
     };
@@ -226,6 +219,11 @@ fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
         Value::SingleQuotedString(_) | Value::Placeholder(_) => {}
         _ => return None,
     }
+    // Columns of this type hold names here, not OIDs.
+    if ["regproc", "pg_catalog.regproc"].contains(&data_type.to_string().to_lowercase().as_str()) {
+        return Some(operand.clone());
+    }
+    let kind = reg_kind(data_type)?;
     Some(call(&format!("to_{kind}"), vec![operand.clone()]))
 }
 
@@ -267,31 +265,43 @@ fn reg_name_of(oid: &Expr, data_type: &DataType) -> Option<Expr> {
     })
 }
 
-/// Values of these types go out as names: `SELECT c.oid::regclass`.
-fn name_reg_outputs(body: &mut SetExpr) {
+/// What goes out as Postgres shows it: `SELECT c.oid::regclass` is a name, `SELECT 1` an integer of four bytes.
+fn outputs(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) => {
             for item in &mut select.projection {
-                let expr = match item {
-                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
-                    _ => continue,
-                };
-                if let Expr::Cast {
-                    expr: oid,
-                    data_type,
-                    ..
-                } = expr
-                    && let Some(name) = reg_name_of(oid, data_type)
+                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+                    && let Some(new) = output(expr)
                 {
-                    *expr = name;
+                    *expr = new;
                 }
             }
         }
         SetExpr::SetOperation { left, right, .. } => {
-            name_reg_outputs(left);
-            name_reg_outputs(right);
+            outputs(left);
+            outputs(right);
         }
         _ => {}
+    }
+}
+
+fn output(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) if digits.parse::<i32>().is_ok() => {
+                Some(cast(expr.clone(), DataType::Int4(None)))
+            }
+            _ => None,
+        },
+        Expr::Cast {
+            expr: operand,
+            data_type,
+            ..
+        } => match reg_lookup(operand, data_type) {
+            Some(oid) => reg_name_of(&oid, data_type),
+            None => reg_name_of(operand, data_type),
+        },
+        _ => None,
     }
 }
 
@@ -308,13 +318,7 @@ fn qualified_type(operand: &Expr, data_type: &DataType) -> Option<Expr> {
         return None;
     }
     let full = ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new(&ident.value)]);
-    Some(Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(operand.clone()),
-        data_type: DataType::Custom(full, vec![]),
-        array: false,
-        format: None,
-    })
+    Some(cast(operand.clone(), DataType::Custom(full, vec![])))
 }
 
 /// `(SELECT e FROM …)` becomes `(SELECT first_value(e) FROM …)`, with `ORDER BY … LIMIT 1` inside the aggregate.
@@ -331,7 +335,11 @@ fn array_of(function: &Function) -> Option<Expr> {
     }
     let mut query = query.clone();
     aggregate(&mut query, "array_agg");
-    Some(Expr::Subquery(query))
+    let nothing = Expr::Array(Array {
+        elem: vec![],
+        named: true,
+    });
+    Some(call("coalesce", vec![Expr::Subquery(query), nothing]))
 }
 
 fn aggregate(query: &mut Query, name: &str) {
@@ -390,6 +398,16 @@ fn is_limit_one(limit: &LimitClause) -> bool {
             ..
         } => number.value.to_string() == "1",
         _ => false,
+    }
+}
+
+fn cast(operand: Expr, data_type: DataType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr: Box::new(operand),
+        data_type,
+        array: false,
+        format: None,
     }
 }
 

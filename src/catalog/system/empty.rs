@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Function, GroupByExpr, Ident, JoinOperator, Select, SelectItem,
-    TableFactor, TableWithJoins, Value, Visit, Visitor,
+    CastKind, DataType, Expr, Function, GroupByExpr, Ident, JoinOperator, Query, Select,
+    SelectItem, TableFactor, TableWithJoins, Value, Visit, Visitor,
 };
 
 use super::names::output_name;
@@ -106,19 +106,36 @@ fn has_aggregate(item: &SelectItem) -> bool {
     }
 }
 
-/// Does an aggregate stand anywhere in the expression?
+/// Does an aggregate stand in the expression, outside of subqueries?
 pub(super) fn is_aggregate(expr: &Expr) -> bool {
-    struct Finds;
-    impl Visitor for Finds {
-        type Break = ();
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(function) if names_aggregate(function) => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
+    expr.visit(&mut FindsAggregate { depth: 0 }).is_break()
+}
+
+struct FindsAggregate {
+    depth: usize,
+}
+
+impl Visitor for FindsAggregate {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) if self.depth == 0 && names_aggregate(function) => {
+                ControlFlow::Break(())
             }
+            _ => ControlFlow::Continue(()),
         }
     }
-    expr.visit(&mut Finds).is_break()
 }
 
 fn names_aggregate(function: &Function) -> bool {

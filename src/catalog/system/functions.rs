@@ -287,6 +287,14 @@ fn names_and_oids(objects: &Shared) -> Vec<ScalarUDF> {
             let found = schemas.find(|(_, known)| known.to_string() == oid);
             Some(found.map_or_else(|| oid.to_owned(), |(name, _)| name.clone()))
         }),
+        int("to_regtype", objects, |objects, arguments| {
+            let name = arguments.first().copied().flatten()?;
+            let name = name.trim().to_lowercase();
+            let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+            let short = super::types::short_name(name);
+            let oid = || objects.types.get(short.as_str()).copied();
+            name.parse().ok().or_else(oid)
+        }),
         int("to_regrole", objects, |objects, arguments| {
             let name = arguments.first().copied().flatten()?;
             name.parse().ok().or_else(|| {

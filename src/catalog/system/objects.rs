@@ -4,7 +4,8 @@
 //! no table can show more than another. OIDs come from names, not from counters: they are the same in every session, and
 //! tell nothing about objects that a session does not see.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 
@@ -84,6 +85,8 @@ pub(super) struct Objects {
     pub relations: Vec<Relation>,
     pub keys: Vec<Key>,
     pub roles: Vec<RoleRow>,
+    /// OIDs of types by their names in pg_type.
+    pub types: Arc<HashMap<String, i32>>,
 }
 
 impl Objects {
@@ -97,6 +100,7 @@ impl Objects {
             relations,
             keys,
             roles: roles(&session.policies, &session.principal),
+            types: Arc::default(),
         };
         for key in &objects.keys {
             objects.relations.push(index(key));
@@ -126,6 +130,7 @@ impl Objects {
             relations: vec![],
             keys: vec![],
             roles: vec![],
+            types: Arc::default(),
         }
     }
 
@@ -146,14 +151,15 @@ impl Objects {
                 None => part.to_lowercase(),
             })
             .collect();
-        let (schema, name) = match parts.as_slice() {
-            [name] => ("public", name),
-            [schema, name] => (schema.as_str(), name),
-            _ => return None,
+        let in_schema = |schema: &str, name: &str| {
+            let mut relations = self.relations.iter();
+            relations.find(|relation| relation.schema == schema && relation.name == name)
         };
-        self.relations
-            .iter()
-            .find(|relation| relation.schema == schema && &relation.name == name)
+        match parts.as_slice() {
+            [name] => in_schema("pg_catalog", name).or_else(|| in_schema("public", name)),
+            [schema, name] => in_schema(schema, name),
+            _ => None,
+        }
     }
 }
 
@@ -203,7 +209,7 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             name: table.name.clone(),
             kind: "r",
             fields: arrow_schema(&part)?,
-            comment: Some(table_comment(table)),
+            comment: Some(table_comment(table, &part)),
             column_comments: visible
                 .iter()
                 .map(|column| column_comment(column))
@@ -280,7 +286,7 @@ fn index(key: &Key) -> Relation {
         schema: "public".to_owned(),
         name: key.name.clone(),
         kind: "i",
-        fields: std::sync::Arc::new(arrow::datatypes::Schema::new(fields)),
+        fields: Arc::new(arrow::datatypes::Schema::new(fields)),
         comment: None,
         column_comments: vec![],
         selectable: false,
@@ -315,13 +321,15 @@ fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
         .collect()
 }
 
-fn table_comment(table: &Table) -> String {
+/// Names the person key only to those who see that column.
+fn table_comment(table: &Table, visible: &Table) -> String {
     match &table.access {
         Access::Unclassified => "unclassified: nobody can read it".to_owned(),
         Access::Public => "public".to_owned(),
-        Access::Protected { policy, person_key } => {
+        Access::Protected { policy, person_key } if visible.column(person_key).is_some() => {
             format!("protected: person key {person_key}, privacy policy {policy}")
         }
+        Access::Protected { policy, .. } => format!("protected: privacy policy {policy}"),
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! In: nothing. Out: tables by name, which of them are empty, and the rows that pg_class and pg_attribute have about them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type};
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider};
 use datafusion::error::Result;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -46,12 +49,14 @@ pub(super) struct Loaded {
     pub empty: HashSet<String>,
     pub relations: Vec<Relation>,
     pub rows: SystemRows,
+    pub types: HashMap<String, i32>,
     pub keywords: Arc<ArrowTable>,
 }
 
 pub(super) fn load() -> Result<Loaded> {
     let statics = Arc::new(PgCatalogStaticTables::try_new()?);
     let keywords = statics.pg_get_keywords.clone();
+    let types = types(&statics.pg_type)?;
     let nothing: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
     let source = PgCatalogSchemaProvider::try_new(nothing, statics, EmptyContextProvider)?;
     let mut found = StaticTables::new();
@@ -84,8 +89,27 @@ pub(super) fn load() -> Result<Loaded> {
         empty,
         relations,
         rows,
+        types,
         keywords,
     })
+}
+
+fn types(pg_type: &ArrowTable) -> Result<HashMap<String, i32>> {
+    let mut found = HashMap::new();
+    for batch in pg_type.data() {
+        let (Some(oids), Some(names)) =
+            (batch.column_by_name("oid"), batch.column_by_name("typname"))
+        else {
+            continue;
+        };
+        let oids = cast(oids, &DataType::Int32)?;
+        let names = cast(names, &DataType::Utf8)?;
+        let oids = oids.as_primitive::<Int32Type>().iter();
+        let names = names.as_string::<i32>().iter();
+        let pairs = names.zip(oids);
+        found.extend(pairs.filter_map(|(name, oid)| Some((name?.to_owned(), oid?))));
+    }
+    Ok(found)
 }
 
 /// The system's own relations, as pg_class lists them.
@@ -123,6 +147,7 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
 pub(super) fn template(keywords: &Arc<ArrowTable>) -> SessionState {
     let config = SessionConfig::new()
         .with_target_partitions(1)
+        .set_str("datafusion.execution.time_zone", "+00:00")
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
     let state = SessionStateBuilder::new()
         .with_config(config)

@@ -115,3 +115,36 @@ pub(super) fn pg_type(data_type: &DataType) -> PgType {
 pub fn type_name(data_type: &DataType) -> &'static str {
     pg_type(data_type).name
 }
+
+/// The name in pg_type of a type as SQL spells it: `integer` is `int4`, `varchar(3)[]` is `_varchar`.
+pub(super) fn short_name(sql: &str) -> String {
+    let lower = sql.to_lowercase();
+    let last = lower.rsplit('.').next().unwrap_or(&lower);
+    if let Some(item) = last.strip_suffix("[]") {
+        return format!("_{}", short_name(item));
+    }
+    let bare = match (last.find('('), last.find(')')) {
+        (Some(open), Some(close)) if open < close => {
+            format!("{}{}", &last[..open], &last[close + 1..])
+        }
+        _ => last.to_owned(),
+    };
+    let bare = bare.trim();
+    match bare {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "boolean" => "bool",
+        "real" => "float4",
+        "double precision" | "float" | "double" => "float8",
+        "decimal" | "dec" => "numeric",
+        "character varying" => "varchar",
+        "character" | "char" => "bpchar",
+        "timestamp without time zone" => "timestamp",
+        "timestamp with time zone" => "timestamptz",
+        "time without time zone" => "time",
+        "time with time zone" => "timetz",
+        other => other,
+    }
+    .to_owned()
+}
