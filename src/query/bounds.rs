@@ -51,13 +51,23 @@ pub(super) fn hull(all: impl Iterator<Item = Option<Bounds>>) -> Option<Bounds> 
     Bounds::new(lower, upper).ok()
 }
 
-pub(super) fn of_arithmetic(op: Operator, left: Option<Bounds>, right: Option<Bounds>) -> Option<Bounds> {
+pub(super) fn of_arithmetic(
+    op: Operator,
+    left: Option<Bounds>,
+    right: Option<Bounds>,
+) -> Option<Bounds> {
     let (left, right) = (left?, right?);
     match op {
-        Operator::Plus => Bounds::new(left.lower() + right.lower(), left.upper() + right.upper()).ok(),
-        Operator::Minus => Bounds::new(left.lower() - right.upper(), left.upper() - right.lower()).ok(),
+        Operator::Plus => {
+            Bounds::new(left.lower() + right.lower(), left.upper() + right.upper()).ok()
+        }
+        Operator::Minus => {
+            Bounds::new(left.lower() - right.upper(), left.upper() - right.lower()).ok()
+        }
         Operator::Multiply => corners(left, right, |l, r| l * r),
-        Operator::Divide if right.lower() > 0.0 || right.upper() < 0.0 => corners(left, right, |l, r| l / r),
+        Operator::Divide if right.lower() > 0.0 || right.upper() < 0.0 => {
+            corners(left, right, |l, r| l / r)
+        }
         _ => None,
     }
 }
@@ -75,18 +85,32 @@ fn corners(left: Bounds, right: Bounds, f: impl Fn(f64, f64) -> f64) -> Option<B
 }
 
 /// Errors: 22023 for a `clamp` whose limits are not two ordered numbers.
-pub(super) fn of_function(name: &str, arguments: &[&PersonColumn], literals: &[Option<ScalarValue>]) -> Result<Option<Bounds>> {
+pub(super) fn of_function(
+    name: &str,
+    arguments: &[&PersonColumn],
+    literals: &[Option<ScalarValue>],
+) -> Result<Option<Bounds>> {
     let first = arguments.first().and_then(|facts| facts.bounds);
     Ok(match name {
         "clamp" => Some(of_clamp(literals)?),
         "abs" => first.and_then(|b| {
             let magnitude = b.magnitude();
-            let lower = if b.lower() <= 0.0 && b.upper() >= 0.0 { 0.0 } else { b.lower().abs().min(b.upper().abs()) };
+            let lower = if b.lower() <= 0.0 && b.upper() >= 0.0 {
+                0.0
+            } else {
+                b.lower().abs().min(b.upper().abs())
+            };
             Bounds::new(lower, magnitude).ok()
         }),
-        "floor" | "ceil" | "trunc" if arguments.len() == 1 => first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok()),
-        "round" if arguments.len() == 1 => first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok()),
-        "sqrt" => first.filter(|b| b.lower() >= 0.0).and_then(|b| Bounds::new(b.lower().sqrt(), b.upper().sqrt()).ok()),
+        "floor" | "ceil" | "trunc" if arguments.len() == 1 => {
+            first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok())
+        }
+        "round" if arguments.len() == 1 => {
+            first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok())
+        }
+        "sqrt" => first
+            .filter(|b| b.lower() >= 0.0)
+            .and_then(|b| Bounds::new(b.lower().sqrt(), b.upper().sqrt()).ok()),
         "coalesce" | "greatest" | "least" => hull(arguments.iter().map(|facts| facts.bounds)),
         "nullif" => first,
         _ => None,
@@ -95,9 +119,18 @@ pub(super) fn of_function(name: &str, arguments: &[&PersonColumn], literals: &[O
 
 fn of_clamp(literals: &[Option<ScalarValue>]) -> Result<Bounds> {
     let refusal = || {
-        Error::new(SqlState::InvalidParameterValue, "clamp(x, lo, hi) takes two numbers with lo <= hi")
-            .hint("for example clamp(hours, 0, 80)")
+        Error::new(
+            SqlState::InvalidParameterValue,
+            "clamp(x, lo, hi) takes two numbers with lo <= hi",
+        )
+        .hint("for example clamp(hours, 0, 80)")
     };
-    let limit = |index: usize| literals.get(index).and_then(Option::as_ref).and_then(number).ok_or_else(refusal);
+    let limit = |index: usize| {
+        literals
+            .get(index)
+            .and_then(Option::as_ref)
+            .and_then(number)
+            .ok_or_else(refusal)
+    };
     Bounds::new(limit(1)?, limit(2)?).map_err(|_| refusal())
 }

@@ -22,7 +22,10 @@ pub struct Checked {
 /// Errors: 0A000 for what is not on the list.
 pub fn check(context: &Context, resolved: Resolved) -> Result<Checked> {
     check_plan(context, &resolved.plan)?;
-    Ok(Checked { plan: resolved.plan, columns: resolved.columns })
+    Ok(Checked {
+        plan: resolved.plan,
+        columns: resolved.columns,
+    })
 }
 
 fn check_plan(context: &Context, plan: &LogicalPlan) -> Result<()> {
@@ -30,12 +33,16 @@ fn check_plan(context: &Context, plan: &LogicalPlan) -> Result<()> {
     for expression in plan.expressions() {
         check_expression(context, &expression)?;
     }
-    plan.inputs().into_iter().try_for_each(|input| check_plan(context, input))
+    plan.inputs()
+        .into_iter()
+        .try_for_each(|input| check_plan(context, input))
 }
 
 fn check_node(plan: &LogicalPlan) -> Result<()> {
     match plan {
-        LogicalPlan::TableScan(scan) if scan.source.downcast_ref::<Source>().is_none() => Err(refuse("a relation of this kind")),
+        LogicalPlan::TableScan(scan) if scan.source.downcast_ref::<Source>().is_none() => {
+            Err(refuse("a relation of this kind"))
+        }
         LogicalPlan::Distinct(Distinct::On(_))
         | LogicalPlan::Distinct(Distinct::All(_))
         | LogicalPlan::Projection(_)
@@ -66,14 +73,21 @@ fn check_node(plan: &LogicalPlan) -> Result<()> {
 }
 
 fn refuse(what: &str) -> Error {
-    Error::new(SqlState::FeatureNotSupported, format!("{what} is not supported"))
+    Error::new(
+        SqlState::FeatureNotSupported,
+        format!("{what} is not supported"),
+    )
 }
 
 fn check_expression(context: &Context, expression: &Expr) -> Result<()> {
     let mut outcome = Ok(());
     let _ = expression.apply(|part| {
         outcome = check_part(context, part);
-        Ok(if outcome.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+        Ok(if outcome.is_ok() {
+            TreeNodeRecursion::Continue
+        } else {
+            TreeNodeRecursion::Stop
+        })
     });
     outcome.map_err(|error| error.at(position::of_expression(context, expression)))
 }
@@ -108,11 +122,14 @@ fn check_part(context: &Context, part: &Expr) -> Result<()> {
         Expr::InSubquery(within) => check_plan(context, &within.subquery.subquery),
         Expr::SetComparison(comparison) => check_plan(context, &comparison.subquery.subquery),
         Expr::ScalarSubquery(subquery) => check_plan(context, &subquery.subquery),
-        Expr::OuterReferenceColumn(..) => Err(refuse("a subquery that refers to the query around it")
-            .hint("join the two instead")),
-        Expr::Placeholder(placeholder) => {
-            Err(Error::new(SqlState::IndeterminateDatatype, format!("there is no value for parameter {}", placeholder.id)))
+        Expr::OuterReferenceColumn(..) => {
+            Err(refuse("a subquery that refers to the query around it")
+                .hint("join the two instead"))
         }
+        Expr::Placeholder(placeholder) => Err(Error::new(
+            SqlState::IndeterminateDatatype,
+            format!("there is no value for parameter {}", placeholder.id),
+        )),
         Expr::SimilarTo(_) => Err(refuse("SIMILAR TO").hint("use LIKE")),
         Expr::ScalarVariable(..)
         | Expr::Unnest(_)
@@ -126,9 +143,13 @@ fn check_part(context: &Context, part: &Expr) -> Result<()> {
 
 fn check_function(function: &ScalarUDF) -> Result<()> {
     if function.signature().volatility == Volatility::Volatile {
-        return Err(refuse(&format!("the volatile function {}", function.name())));
+        return Err(refuse(&format!(
+            "the volatile function {}",
+            function.name()
+        )));
     }
-    if allow::scalar(function.name()) || function.aliases().iter().any(|alias| allow::scalar(alias)) {
+    if allow::scalar(function.name()) || function.aliases().iter().any(|alias| allow::scalar(alias))
+    {
         Ok(())
     } else {
         Err(refuse(&format!("the function {}", function.name())))

@@ -4,7 +4,10 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Side {
@@ -26,7 +29,10 @@ impl ErrorOf {
                 Side::Error => vec![TypeSignature::Any(1)],
                 Side::Low | Side::High => vec![TypeSignature::Any(1), TypeSignature::Any(2)],
             };
-            ScalarUDF::new_from_impl(Self { side, signature: Signature::one_of(arities, Volatility::Immutable) })
+            ScalarUDF::new_from_impl(Self {
+                side,
+                signature: Signature::one_of(arities, Volatility::Immutable),
+            })
         })
     }
 

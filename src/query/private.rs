@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
-use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho};
+use paravent_udfs::{
+    CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho,
+};
 
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftMeasurement, DraftOutput};
@@ -95,14 +97,25 @@ pub struct Private {
 }
 
 impl Private {
-    pub(super) fn assemble(context: &Context, drafts: Vec<Draft>, shape: LogicalPlan, columns: SchemaRef) -> Result<Self> {
+    pub(super) fn assemble(
+        context: &Context,
+        drafts: Vec<Draft>,
+        shape: LogicalPlan,
+        columns: SchemaRef,
+    ) -> Result<Self> {
         let parts = drafts.len().max(1) as f64;
         let rho = share(Rho::of_epsilon(context.epsilon).get() / parts, Rho::new)?;
         let delta = share(context.delta.get() / parts, Delta::new)?;
-        let releases = drafts.into_iter().map(|draft| draft.priced(context, rho, delta)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { releases, shape, columns })
+        let releases = drafts
+            .into_iter()
+            .map(|draft| draft.priced(context, rho, delta))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            releases,
+            shape,
+            columns,
+        })
     }
-
 }
 
 fn share<T, E>(value: f64, make: impl Fn(f64) -> std::result::Result<T, E>) -> Result<T> {
@@ -112,7 +125,14 @@ fn share<T, E>(value: f64, make: impl Fn(f64) -> std::result::Result<T, E>) -> R
 impl Draft {
     /// Where the plan above reads the released rows: keys, then each value with its standard error.
     pub(super) fn released_scan(&self, number: usize) -> Result<LogicalPlan> {
-        let keys = (0..self.keys).map(|i| self.plan.schema().field(i).as_ref().clone().with_nullable(true));
+        let keys = (0..self.keys).map(|i| {
+            self.plan
+                .schema()
+                .field(i)
+                .as_ref()
+                .clone()
+                .with_nullable(true)
+        });
         let values = self.outputs.iter().enumerate().flat_map(|(i, output)| {
             [
                 Field::new(format!("__o{i}"), output.estimate.data_type(), true),
@@ -121,22 +141,37 @@ impl Draft {
         });
         let schema = Arc::new(Schema::new(keys.chain(values).collect::<Vec<_>>()));
         let source = Arc::new(Source::new(SourceKind::Released(number), schema));
-        built(LogicalPlanBuilder::scan(format!("released_{number}"), source, None).and_then(LogicalPlanBuilder::build))
+        built(
+            LogicalPlanBuilder::scan(format!("released_{number}"), source, None)
+                .and_then(LogicalPlanBuilder::build),
+        )
     }
 
     fn priced(self, context: &Context, rho: Rho, delta: Delta) -> Result<ReleasePlan> {
         let each = share(rho.get() / self.measurements.len() as f64, Rho::new)?;
-        let cells = self.outputs.iter().filter(|output| output.cell.is_some()).count();
+        let cells = self
+            .outputs
+            .iter()
+            .filter(|output| output.cell.is_some())
+            .count();
         let selections = self.max_groups as f64 * (1 + cells) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
         let floor = context.policies.settings.min_group_size;
         let mut measurements = Vec::new();
         for m in &self.measurements {
-            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, each).map_err(|_| refuse_scale())?;
-            measurements.push(Measurement { column: self.keys + m.state, word: m.word, noise });
+            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, each)
+                .map_err(|_| refuse_scale())?;
+            measurements.push(Measurement {
+                column: self.keys + m.state,
+                word: m.word,
+                noise,
+            });
         }
         let threshold = |count: usize, cap: u64| -> Result<i64> {
-            let noise = measurements.get(count).map(|m| &m.noise).ok_or_else(Error::internal)?;
+            let noise = measurements
+                .get(count)
+                .map(|m| &m.noise)
+                .ok_or_else(Error::internal)?;
             let full = i64::try_from(floor.saturating_mul(cap)).map_err(|_| Error::internal())?;
             Ok(full.saturating_add(noise.tail_quantile(per_selection)))
         };
@@ -146,16 +181,31 @@ impl Draft {
             match &mut estimate {
                 Estimate::Mean { count, cell, .. } | Estimate::Share { count, cell, .. } => {
                     if let Some((state, word, cap)) = draft.cell {
-                        *cell = Some(CellFloor { column: self.keys + state, word, threshold: threshold(*count, cap)? });
+                        *cell = Some(CellFloor {
+                            column: self.keys + state,
+                            word,
+                            threshold: threshold(*count, cap)?,
+                        });
                     }
                 }
                 Estimate::Count { .. } | Estimate::Sum { .. } | Estimate::SumInteger { .. } => {}
             }
-            outputs.push(Output { name: format!("__o{i}"), estimate, mask: draft.mask.clone() });
+            outputs.push(Output {
+                name: format!("__o{i}"),
+                estimate,
+                mask: draft.mask.clone(),
+            });
         }
         let threshold = threshold(0, 1)?;
         let columns = self.columns(&measurements);
-        let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, outputs };
+        let spec = ReleaseSpec {
+            keys: self.keys,
+            floor,
+            threshold,
+            persons: self.keys,
+            measurements,
+            outputs,
+        };
         let node = built(Release::try_new(self.plan, spec.clone()))?;
         let facts = ReleaseFacts {
             keys: self.key_names,
@@ -172,11 +222,18 @@ impl Draft {
             delta,
             columns,
         };
-        Ok(ReleasePlan { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), spec, facts })
+        Ok(ReleasePlan {
+            plan: LogicalPlan::Extension(Extension {
+                node: Arc::new(node),
+            }),
+            spec,
+            facts,
+        })
     }
 
     fn columns(&self, measurements: &[Measurement]) -> Vec<ColumnFacts> {
-        let sigma = |index: &usize| match (measurements.get(*index), self.measurements.get(*index)) {
+        let sigma = |index: &usize| match (measurements.get(*index), self.measurements.get(*index))
+        {
             (Some(noised), Some(draft)) => noised.noise.std_dev() * draft.step,
             (None, _) | (_, None) => f64::NAN,
         };
@@ -186,28 +243,62 @@ impl Draft {
             .map(|(output, label)| {
                 let (sigma, per_group_size) = match &output.estimate {
                     Estimate::Count { count } => (sigma(count), false),
-                    Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => (sigma(sum), false),
+                    Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => {
+                        (sigma(sum), false)
+                    }
                     Estimate::Mean { sum, .. } | Estimate::Share { sum, .. } => (sigma(sum), true),
                 };
-                ColumnFacts { label: label.clone(), bounds: output.bounds, masked: output.mask.is_some(), sigma, per_group_size }
+                ColumnFacts {
+                    label: label.clone(),
+                    bounds: output.bounds,
+                    masked: output.mask.is_some(),
+                    sigma,
+                    per_group_size,
+                }
             })
             .collect()
     }
 }
 
 fn refuse_scale() -> Error {
-    Error::new(SqlState::InvalidParameterValue, "the noise that this statement needs is beyond what can be drawn exactly")
-        .hint("raise privacy.epsilon, or lower max_rows_per_person or max_groups_per_person")
+    Error::new(
+        SqlState::InvalidParameterValue,
+        "the noise that this statement needs is beyond what can be drawn exactly",
+    )
+    .hint("raise privacy.epsilon, or lower max_rows_per_person or max_groups_per_person")
 }
 
 /// The standard normal quantile at `p`, by Acklam's rational approximation (relative error below 1.2e-9).
 pub(super) fn normal_quantile(p: f64) -> f64 {
-    const A: [f64; 6] =
-        [-3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02, -3.066479806614716e+01, 2.506628277459239e+00];
-    const B: [f64; 5] = [-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02, 6.680131188771972e+01, -1.328068155288572e+01];
-    const C: [f64; 6] =
-        [-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00, -2.549732539343734e+00, 4.374664141464968e+00, 2.938163982698783e+00];
-    const D: [f64; 4] = [7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00];
+    const A: [f64; 6] = [
+        -3.969683028665376e+01,
+        2.209460984245205e+02,
+        -2.759285104469687e+02,
+        1.383577518672690e+02,
+        -3.066479806614716e+01,
+        2.506628277459239e+00,
+    ];
+    const B: [f64; 5] = [
+        -5.447609879822406e+01,
+        1.615858368580409e+02,
+        -1.556989798598866e+02,
+        6.680131188771972e+01,
+        -1.328068155288572e+01,
+    ];
+    const C: [f64; 6] = [
+        -7.784894002430293e-03,
+        -3.223964580411365e-01,
+        -2.400758277161838e+00,
+        -2.549732539343734e+00,
+        4.374664141464968e+00,
+        2.938163982698783e+00,
+    ];
+    const D: [f64; 4] = [
+        7.784695709041462e-03,
+        3.224671290700398e-01,
+        2.445134137142996e+00,
+        3.754408661907416e+00,
+    ];
     let poly = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     let tail = |q: f64| poly(&C, q) / (poly(&D, q) * q + 1.0);
     if p < 0.02425 {

@@ -209,7 +209,9 @@ impl Admin {
             Self::AlterSystem { .. } => "ALTER SYSTEM",
             Self::CreateExternalTable { .. } => "CREATE EXTERNAL TABLE",
             Self::DropTable { .. } => "DROP TABLE",
-            Self::AlterTable { .. } | Self::AlterColumn { .. } | Self::AddUniqueKey { .. } => "ALTER TABLE",
+            Self::AlterTable { .. } | Self::AlterColumn { .. } | Self::AddUniqueKey { .. } => {
+                "ALTER TABLE"
+            }
         }
     }
 }

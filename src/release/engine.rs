@@ -40,7 +40,9 @@ impl Engine {
     /// `noise` is where every release draws from; `runtime` holds the object stores and the memory pool.
     pub fn new(noise: Noise, runtime: Arc<RuntimeEnv>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let config = SessionConfig::new().with_target_partitions(cores).with_information_schema(false);
+        let config = SessionConfig::new()
+            .with_target_partitions(cores)
+            .with_information_schema(false);
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -50,50 +52,90 @@ impl Engine {
         Self { state }
     }
 
-    pub(super) async fn release(&self, plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<Released> {
+    pub(super) async fn release(
+        &self,
+        plan: &LogicalPlan,
+        sources: &Sources,
+        released: &[Released],
+    ) -> Result<Released> {
         let (schema, batches) = self.run(plan, sources, released).await?;
-        concat_batches(&schema, &batches).map(Released::new).map_err(|_| Error::internal())
+        concat_batches(&schema, &batches)
+            .map(Released::new)
+            .map_err(|_| Error::internal())
     }
 
-    pub(super) async fn shape(&self, plan: &LogicalPlan, names: &SchemaRef, sources: &Sources, released: &[Released]) -> Result<Shaped> {
+    pub(super) async fn shape(
+        &self,
+        plan: &LogicalPlan,
+        names: &SchemaRef,
+        sources: &Sources,
+        released: &[Released],
+    ) -> Result<Shaped> {
         let (schema, batches) = self.run(plan, sources, released).await?;
         Shaped::named(names, &schema, batches)
     }
 
     /// Errors: XX000, whatever went wrong. Neither the text nor the log may say more: it may quote a cell.
-    async fn run(&self, plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<(SchemaRef, Vec<arrow::array::RecordBatch>)> {
+    async fn run(
+        &self,
+        plan: &LogicalPlan,
+        sources: &Sources,
+        released: &[Released],
+    ) -> Result<(SchemaRef, Vec<arrow::array::RecordBatch>)> {
         let bound = bind(plan, sources, released)?;
-        let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
+        let planned = self
+            .state
+            .query_planner()
+            .create_physical_plan(&bound, &self.state)
+            .await;
         let physical = planned.map_err(|_| Error::internal())?;
         let schema = physical.schema();
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
-        let batches = collect(physical, self.state.task_ctx()).await.map_err(|_| Error::internal())?;
+        let batches = collect(physical, self.state.task_ctx())
+            .await
+            .map_err(|_| Error::internal())?;
         Ok((schema, batches))
     }
 }
 
 /// Every scan gets its real source; a scan of anything else fails.
 fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<LogicalPlan> {
-    let bound = plan.clone().transform_up_with_subqueries(|node| match node {
-        LogicalPlan::TableScan(scan) => {
-            let source = source_of(&scan, sources, released)?;
-            Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source: provider_as_source(source), ..scan })))
-        }
-        other => Ok(Transformed::no(other)),
-    });
-    bound.map(|transformed| transformed.data).map_err(|_| Error::internal())
+    let bound = plan
+        .clone()
+        .transform_up_with_subqueries(|node| match node {
+            LogicalPlan::TableScan(scan) => {
+                let source = source_of(&scan, sources, released)?;
+                Ok(Transformed::yes(LogicalPlan::TableScan(TableScan {
+                    source: provider_as_source(source),
+                    ..scan
+                })))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+    bound
+        .map(|transformed| transformed.data)
+        .map_err(|_| Error::internal())
 }
 
-fn source_of(scan: &TableScan, sources: &Sources, released: &[Released]) -> datafusion::common::Result<Arc<dyn TableProvider>> {
+fn source_of(
+    scan: &TableScan,
+    sources: &Sources,
+    released: &[Released],
+) -> datafusion::common::Result<Arc<dyn TableProvider>> {
     let lost = || datafusion::common::DataFusionError::Plan("a scan without a source".to_owned());
     let source = scan.source.downcast_ref::<Source>().ok_or_else(lost)?;
     match &source.kind {
-        SourceKind::Protected(name) | SourceKind::Public(name) => sources.tables.get(name).cloned().ok_or_else(lost),
+        SourceKind::Protected(name) | SourceKind::Public(name) => {
+            sources.tables.get(name).cloned().ok_or_else(lost)
+        }
         SourceKind::Released(number) => {
             let batch = released.get(*number).ok_or_else(lost)?.batch().clone();
-            Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+            Ok(Arc::new(MemTable::try_new(
+                batch.schema(),
+                vec![vec![batch]],
+            )?))
         }
     }
 }

@@ -101,17 +101,33 @@ impl Session {
             variables.start_with(name, value)?;
         }
         variables.start_with("application_name", &client.application_name)?;
-        Ok(Self { server, client, variables, transaction: Transaction::default(), cursors: Cursors::default(), unfinished: None })
+        Ok(Self {
+            server,
+            client,
+            variables,
+            transaction: Transaction::default(),
+            cursors: Cursors::default(),
+            unfinished: None,
+        })
     }
 
     /// Splits a query string into statements; an empty string gives none. Errors: 42601, 0A000, 42501; they are logged.
     pub async fn prepare(&mut self, sql: &str, protocol: Protocol) -> Result<Vec<Prepared>> {
         match parse::parse(sql) {
-            Ok(parsed) => Ok(parsed.into_iter().map(|parsed| Prepared { parsed }).collect()),
+            Ok(parsed) => Ok(parsed
+                .into_iter()
+                .map(|parsed| Prepared { parsed })
+                .collect()),
             Err(error) => {
                 self.transaction.fail();
                 let text = parse::redact(sql);
-                let asked = Asked { text: &text, kind: "UNPARSED", parameters: &[], protocol, began: Instant::now() };
+                let asked = Asked {
+                    text: &text,
+                    kind: "UNPARSED",
+                    parameters: &[],
+                    protocol,
+                    began: Instant::now(),
+                };
                 self.log_refusal(&asked, &error).await?;
                 Err(error)
             }
@@ -119,9 +135,21 @@ impl Session {
     }
 
     /// The path. Ends early with 57014 when `cancel` fires or `statement_timeout` is over.
-    pub async fn answer(&mut self, statement: &Prepared, parameters: &[ScalarValue], protocol: Protocol, cancel: &CancellationToken) -> Result<Answer> {
+    pub async fn answer(
+        &mut self,
+        statement: &Prepared,
+        parameters: &[ScalarValue],
+        protocol: Protocol,
+        cancel: &CancellationToken,
+    ) -> Result<Answer> {
         let parsed = &statement.parsed;
-        let asked = Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters, protocol, began: Instant::now() };
+        let asked = Asked {
+            text: &parsed.text,
+            kind: parsed.statement.kind(),
+            parameters,
+            protocol,
+            began: Instant::now(),
+        };
         let answered = match self.follow_policies().await {
             Ok(()) => self.limited(&asked, &parsed.statement, cancel).await,
             Err(error) => Err(error.into()),
@@ -134,7 +162,10 @@ impl Session {
                     self.log_refusal(&asked, &failure.error).await?;
                 }
                 let offset = parsed.offset;
-                Err(Error { position: failure.error.position.map(|position| position + offset), ..failure.error })
+                Err(Error {
+                    position: failure.error.position.map(|position| position + offset),
+                    ..failure.error
+                })
             }
         }
     }
@@ -155,12 +186,18 @@ impl Session {
 
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
-        self.variables.follow(self.server.catalog.policies().settings.clone());
+        self.variables
+            .follow(self.server.catalog.policies().settings.clone());
         Ok(())
     }
 
     /// Cancel and timeout end what can wait; a change of the policies is never left half-way.
-    async fn limited(&mut self, asked: &Asked<'_>, statement: &Statement, cancel: &CancellationToken) -> Result<Answer, Failure> {
+    async fn limited(
+        &mut self,
+        asked: &Asked<'_>,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, Failure> {
         if let Statement::Admin(_) = statement {
             return self.dispatch(asked, statement).await;
         }
@@ -180,26 +217,50 @@ impl Session {
         let error = Error::new(SqlState::QueryCanceled, message);
         match self.unfinished.take() {
             Some(log) => {
-                self.server.ledger.finish(log, Outcome::Cancelled, asked.began.elapsed()).await?;
-                Err(Failure { error, logged: true })
+                self.server
+                    .ledger
+                    .finish(log, Outcome::Cancelled, asked.began.elapsed())
+                    .await?;
+                Err(Failure {
+                    error,
+                    logged: true,
+                })
             }
             None => Err(error.into()),
         }
     }
 
-    async fn dispatch(&mut self, asked: &Asked<'_>, statement: &Statement) -> Result<Answer, Failure> {
+    async fn dispatch(
+        &mut self,
+        asked: &Asked<'_>,
+        statement: &Statement,
+    ) -> Result<Answer, Failure> {
         self.transaction.check(statement)?;
         let answer = match statement {
             Statement::Query(query) => {
                 let rows = self.rows(asked, query).await?;
                 return Ok(Answer::of_rows(format!("SELECT {}", rows.count()), rows));
             }
-            Statement::CopyOut { query, csv, header, delimiter } => {
+            Statement::CopyOut {
+                query,
+                csv,
+                header,
+                delimiter,
+            } => {
                 let rows = self.rows(asked, query).await?;
-                let format = CopyFormat { csv: *csv, header: *header, delimiter: *delimiter };
-                return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.as_copy(format)));
+                let format = CopyFormat {
+                    csv: *csv,
+                    header: *header,
+                    delimiter: *delimiter,
+                };
+                return Ok(Answer::of_rows(
+                    format!("COPY {}", rows.count()),
+                    rows.as_copy(format),
+                ));
             }
-            Statement::Declare { name, hold, query } => return self.declare(asked, name, *hold, query).await,
+            Statement::Declare { name, hold, query } => {
+                return self.declare(asked, name, *hold, query).await;
+            }
             Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
             Statement::Admin(admin) => self.administer(admin, asked.text).await?,
             Statement::Fetch { .. }
@@ -227,33 +288,55 @@ impl Session {
         if self.is_system(query) {
             let system = self.system_session(query).await?;
             let statement = ast::Statement::Query(Box::new(query.clone()));
-            let (schema, batches) = self.server.system.run(&system, &statement, asked.parameters).await?;
+            let (schema, batches) = self
+                .server
+                .system
+                .run(&system, &statement, asked.parameters)
+                .await?;
             self.server.ledger.record(self.entry(asked)?).await?;
             return Ok(Rows::about_the_system(schema, batches));
         }
-        self.query(asked, query).await.map(|shaped| Rows::released(&shaped))
+        self.query(asked, query)
+            .await
+            .map(|shaped| Rows::released(&shaped))
     }
 
     fn is_system(&self, query: &ast::Query) -> bool {
         let policies = self.server.catalog.policies();
-        is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| policies.tables.contains_key(name))
+        is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| {
+            policies.tables.contains_key(name)
+        })
     }
 
     /// What is wrong with the query is said first, as without a cursor; then whether there may be a cursor; then it is paid for.
-    async fn declare(&mut self, asked: &Asked<'_>, name: &str, hold: bool, query: &ast::Query) -> Result<Answer, Failure> {
+    async fn declare(
+        &mut self,
+        asked: &Asked<'_>,
+        name: &str,
+        hold: bool,
+        query: &ast::Query,
+    ) -> Result<Answer, Failure> {
         if !self.is_system(query) {
             let around = self.surroundings(query, asked.text).await?;
             path::compile(&around, query, asked.parameters)?;
         }
         self.cursors.check(name, hold, &self.transaction)?;
         let rows = self.rows(asked, query).await?;
-        self.cursors.declare(name, rows.schema().clone(), rows.batches().to_vec(), hold, &self.transaction)?;
+        self.cursors.declare(
+            name,
+            rows.schema().clone(),
+            rows.batches().to_vec(),
+            hold,
+            &self.transaction,
+        )?;
         Ok(Answer::done("DECLARE CURSOR"))
     }
 
     /// Statements about the session itself.
     fn control(&mut self, statement: &Statement, text: &str) -> Result<Answer> {
-        let noticed = |tag: &str, notice: Option<Notice>| Answer::done(tag).with_notices(notice.into_iter().collect());
+        let noticed = |tag: &str, notice: Option<Notice>| {
+            Answer::done(tag).with_notices(notice.into_iter().collect())
+        };
         Ok(match statement {
             Statement::Fetch { name, count } => {
                 let (schema, batches) = self.cursors.fetch(name, *count)?;
@@ -268,7 +351,9 @@ impl Session {
                 self.cursors.close_all();
                 Answer::done("CLOSE CURSOR ALL")
             }
-            Statement::Set { name, value, local } => noticed("SET", self.variables.set(name, value.as_deref(), *local)?),
+            Statement::Set { name, value, local } => {
+                noticed("SET", self.variables.set(name, value.as_deref(), *local)?)
+            }
             Statement::SetTransaction(modes) => noticed("SET", self.variables.set_modes(modes)?),
             Statement::Reset(Some(name)) => {
                 self.variables.reset(name)?;
@@ -278,14 +363,22 @@ impl Session {
                 self.variables.reset_all();
                 Answer::done("RESET")
             }
-            Statement::Show(Some(name)) => Answer::of_rows("SHOW", Rows::text(name, vec![self.variables.show(name)?])?),
+            Statement::Show(Some(name)) => {
+                Answer::of_rows("SHOW", Rows::text(name, vec![self.variables.show(name)?])?)
+            }
             Statement::Show(None) => {
                 let (names, values) = self.variables.all().into_iter().unzip();
-                Answer::of_rows("SHOW", Rows::texts(&["name", "setting"], vec![names, values])?)
+                Answer::of_rows(
+                    "SHOW",
+                    Rows::texts(&["name", "setting"], vec![names, values])?,
+                )
             }
             Statement::Discard => {
                 if self.transaction.in_block() {
-                    return Err(Error::new(SqlState::ActiveSqlTransaction, "DISCARD ALL cannot run inside a transaction block"));
+                    return Err(Error::new(
+                        SqlState::ActiveSqlTransaction,
+                        "DISCARD ALL cannot run inside a transaction block",
+                    ));
                 }
                 self.cursors.close_all();
                 self.variables.reset_all();
@@ -293,13 +386,29 @@ impl Session {
             }
             Statement::Deallocate(None) => Answer::done("DEALLOCATE ALL"),
             Statement::Deallocate(Some(name)) => {
-                return Err(Error::new(SqlState::InvalidStatementName, format!("prepared statement \"{name}\" does not exist")));
+                return Err(Error::new(
+                    SqlState::InvalidStatementName,
+                    format!("prepared statement \"{name}\" does not exist"),
+                ));
             }
-            Statement::Unlisten => Answer::done(text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()),
-            Statement::Begin | Statement::Commit | Statement::Rollback | Statement::Savepoint(_) | Statement::ReleaseSavepoint(_) | Statement::RollbackTo(_) => {
-                self.block(statement)?
-            }
-            Statement::Query(_) | Statement::Explain { .. } | Statement::CopyOut { .. } | Statement::Declare { .. } | Statement::Admin(_) => {
+            Statement::Unlisten => Answer::done(
+                text.split_whitespace()
+                    .take(2)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+                    .to_uppercase(),
+            ),
+            Statement::Begin
+            | Statement::Commit
+            | Statement::Rollback
+            | Statement::Savepoint(_)
+            | Statement::ReleaseSavepoint(_)
+            | Statement::RollbackTo(_) => self.block(statement)?,
+            Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::CopyOut { .. }
+            | Statement::Declare { .. }
+            | Statement::Admin(_) => {
                 return Err(Error::internal());
             }
         })
@@ -318,7 +427,11 @@ impl Session {
             Statement::Commit => {
                 let (end, notice) = self.transaction.commit();
                 let committed = end == End::Committed;
-                if committed { self.variables.commit() } else { self.variables.rollback() }
+                if committed {
+                    self.variables.commit()
+                } else {
+                    self.variables.rollback()
+                }
                 self.cursors.end_of_transaction(committed);
                 (if committed { "COMMIT" } else { "ROLLBACK" }, notice)
             }
@@ -356,9 +469,16 @@ impl Session {
 
     /// Who this session acts as now: a role that was dropped or lost its memberships acts so at once.
     fn principal(&self) -> Result<Principal> {
-        self.server.catalog.policies().principal(&self.client.user).ok_or_else(|| {
-            Error::new(SqlState::InvalidAuthorizationSpecification, format!("role \"{}\" does not exist", self.client.user))
-        })
+        self.server
+            .catalog
+            .policies()
+            .principal(&self.client.user)
+            .ok_or_else(|| {
+                Error::new(
+                    SqlState::InvalidAuthorizationSpecification,
+                    format!("role \"{}\" does not exist", self.client.user),
+                )
+            })
     }
 
     fn settings_in_force(&self) -> Settings {
@@ -370,7 +490,10 @@ impl Session {
     }
 
     fn purpose(&self) -> Option<String> {
-        self.variables.show("privacy.purpose").ok().filter(|purpose| !purpose.is_empty())
+        self.variables
+            .show("privacy.purpose")
+            .ok()
+            .filter(|purpose| !purpose.is_empty())
     }
 
     fn all_settings(&self) -> BTreeMap<String, String> {

@@ -41,7 +41,10 @@ impl Server {
     /// Opens the state file, makes it at the first start. Gives the bootstrap account's password if it was made up just now.
     pub async fn open(config: Config) -> Result<(Arc<Self>, Option<String>)> {
         std::fs::create_dir_all(&config.data_dir).map_err(|error| {
-            Error::new(SqlState::UndefinedFile, format!("could not make the data folder: {}", error.kind()))
+            Error::new(
+                SqlState::UndefinedFile,
+                format!("could not make the data folder: {}", error.kind()),
+            )
         })?;
         let state = State::open(&config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
@@ -72,12 +75,18 @@ impl Server {
     /// A session for a login that has proved itself. Errors: no such database (3D000), may not log in (28000).
     pub async fn open_session(self: &Arc<Self>, client: Client) -> Result<Session> {
         if client.database != DATABASE {
-            return Err(Error::new(SqlState::InvalidCatalogName, format!("database \"{}\" does not exist", client.database))
-                .hint(format!("there is one database: {DATABASE}")));
+            return Err(Error::new(
+                SqlState::InvalidCatalogName,
+                format!("database \"{}\" does not exist", client.database),
+            )
+            .hint(format!("there is one database: {DATABASE}")));
         }
         let policies = self.catalog.policies();
         if policies.principal(&client.user).is_none() {
-            return Err(Error::new(SqlState::InvalidAuthorizationSpecification, "this role may not log in"));
+            return Err(Error::new(
+                SqlState::InvalidAuthorizationSpecification,
+                "this role may not log in",
+            ));
         }
         Session::new(self.clone(), client)
     }

@@ -176,7 +176,10 @@ impl Gate {
         let verifier = self.server.verifier(&client.user).await;
         scram::prove(socket, &scram, &client.user, verifier).await?;
         let key = self.cancels.register(secret_bytes)?;
-        let client = Client { backend_pid: key.pid, ..client };
+        let client = Client {
+            backend_pid: key.pid,
+            ..client
+        };
         let session = self.server.open_session(client).await?;
         greet(socket, &key, secret_bytes)?;
         Ok(Some((session, key)))
