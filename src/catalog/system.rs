@@ -103,26 +103,15 @@ impl SystemCatalog {
     }
 
     /// The engine's plan. Not optimised; parameters are still placeholders.
-    pub async fn plan(
-        &self,
-        session: &SystemSession,
-        statement: &Statement,
-    ) -> Result<(SessionContext, LogicalPlan)> {
+    pub async fn plan(&self, session: &SystemSession, statement: &Statement) -> Result<(SessionContext, LogicalPlan)> {
         let planned = self.prepare(session, statement).await?;
         Ok((planned.context, planned.plan))
     }
 
     /// The types of the statement's parameters, `$1` first, and its columns. Runs nothing.
-    pub async fn describe(
-        &self,
-        session: &SystemSession,
-        statement: &Statement,
-    ) -> Result<(Vec<DataType>, SchemaRef)> {
+    pub async fn describe(&self, session: &SystemSession, statement: &Statement) -> Result<(Vec<DataType>, SchemaRef)> {
         let planned = self.prepare(session, statement).await?;
-        let types = planned
-            .plan
-            .get_parameter_types()
-            .map_err(|error| refusal(&error))?;
+        let types = planned.plan.get_parameter_types().map_err(|error| refusal(&error))?;
         let parameters = (1..=types.len())
             .map(|number| {
                 let found = types.get(&format!("${number}")).cloned().flatten();
@@ -143,20 +132,11 @@ impl SystemCatalog {
             planned.plan
         } else {
             let values = ParamValues::from(parameters.to_vec());
-            planned
-                .plan
-                .with_param_values(values)
-                .map_err(|error| refusal(&error))?
+            planned.plan.with_param_values(values).map_err(|error| refusal(&error))?
         };
-        let batches = DataFrame::new(planned.context.state(), plan)
-            .collect()
-            .await
-            .map_err(|error| failure(&error))?;
+        let batches = DataFrame::new(planned.context.state(), plan).collect().await.map_err(|error| failure(&error))?;
         let schema = planned.schema;
-        let batches = batches
-            .into_iter()
-            .map(|batch| named(&schema, &batch))
-            .collect::<Result<Vec<RecordBatch>>>()?;
+        let batches = batches.into_iter().map(|batch| named(&schema, &batch)).collect::<Result<Vec<RecordBatch>>>()?;
         // The rows know best what came of parameters and nulls.
         let schema = batches.first().map_or(schema, RecordBatch::schema);
         Ok((schema, batches))
@@ -175,11 +155,7 @@ impl SystemCatalog {
             match plan_adapted(&context, adapted).await {
                 Ok(plan) => {
                     let schema = output_schema(statement, &plan);
-                    return Ok(Planned {
-                        context,
-                        plan,
-                        schema,
-                    });
+                    return Ok(Planned { context, plan, schema });
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
@@ -192,17 +168,10 @@ impl SystemCatalog {
     fn context(&self, session: &SystemSession) -> Result<SessionContext> {
         let objects = Objects::new(session)?;
         let mut known = objects.clone();
-        known
-            .relations
-            .extend(self.system_relations.iter().cloned());
+        known.relations.extend(self.system_relations.iter().cloned());
         known.types = self.types.clone();
-        let list = schemas::catalog_list(
-            session,
-            &Arc::new(objects),
-            &self.statics,
-            &self.system_rows,
-        )
-        .map_err(|_| Error::internal())?;
+        let list = schemas::catalog_list(session, &Arc::new(objects), &self.statics, &self.system_rows)
+            .map_err(|_| Error::internal())?;
         let config = SessionConfig::from(self.template.config_options().as_ref().clone())
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(&session.database, "public");
@@ -218,18 +187,11 @@ impl SystemCatalog {
     }
 }
 
-async fn plan_adapted(
-    context: &SessionContext,
-    statement: Statement,
-) -> datafusion::error::Result<LogicalPlan> {
+async fn plan_adapted(context: &SessionContext, statement: Statement) -> datafusion::error::Result<LogicalPlan> {
     let state = context.state();
     let statement = EngineStatement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await?;
-    SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false)
-        .verify_plan(&plan)?;
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
     // Whether a correlated subquery can be had shows only when it is planned to the end.
     if plan.get_parameter_types()?.is_empty() {
         state.create_physical_plan(&plan).await?;
@@ -292,11 +254,8 @@ async fn refuse_missing_relation(context: &SessionContext, statement: Statement)
         };
         let set_function = state.table_functions().contains_key(reference.table());
         if !known && !set_function {
-            return Err(Error::new(
-                SqlState::UndefinedTable,
-                format!("relation \"{reference}\" does not exist"),
-            )
-            .hint("\\d lists the relations you may see"));
+            return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{reference}\" does not exist"))
+                .hint("\\d lists the relations you may see"));
         }
     }
     Ok(())
@@ -314,37 +273,25 @@ fn refusal(error: &DataFusionError) -> Error {
     if let DataFusionError::SchemaError(schema_error, _) = root
         && let datafusion::common::SchemaError::FieldNotFound { field, .. } = schema_error.as_ref()
     {
-        return Error::new(
-            SqlState::UndefinedColumn,
-            format!("column \"{}\" does not exist", field.name),
-        );
+        return Error::new(SqlState::UndefinedColumn, format!("column \"{}\" does not exist", field.name));
     }
     if let DataFusionError::Plan(text) = root
         && let Some(rest) = text.strip_prefix("Invalid function '")
         && let Some((name, _)) = rest.split_once('\'')
     {
-        return Error::new(
-            SqlState::UndefinedFunction,
-            format!("function {name} does not exist"),
-        );
+        return Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist"));
     }
     unsupported()
 }
 
 fn unsupported() -> Error {
-    Error::new(
-        SqlState::FeatureNotSupported,
-        "this query of the system catalog is not supported",
-    )
-    .hint("\\d, information_schema and simple selects from pg_catalog work")
+    Error::new(SqlState::FeatureNotSupported, "this query of the system catalog is not supported")
+        .hint("\\d, information_schema and simple selects from pg_catalog work")
 }
 
 fn failure(error: &DataFusionError) -> Error {
     match error.find_root() {
-        DataFusionError::External(inner) => inner
-            .downcast_ref::<Error>()
-            .cloned()
-            .unwrap_or_else(Error::internal),
+        DataFusionError::External(inner) => inner.downcast_ref::<Error>().cloned().unwrap_or_else(Error::internal),
         _ => Error::internal(),
     }
 }

@@ -115,17 +115,12 @@ pub(super) fn released_aggregate(name: &str) -> bool {
 /// What to write instead of an aggregate that has no private form here.
 pub(super) fn aggregate_hint(name: &str) -> &'static str {
     match name {
-        "min"
-        | "max"
-        | "median"
-        | "approx_median"
-        | "approx_percentile_cont"
-        | "percentile_cont"
-        | "quantile_cont" => {
+        "min" | "max" | "median" | "approx_median" | "approx_percentile_cont" | "percentile_cont" | "quantile_cont" => {
             "use avg(…), or share(column >= value) for a point of the distribution"
         }
-        "string_agg" | "array_agg" | "first_value" | "last_value" | "nth_value" | "any_value"
-        | "mode" => "single values belong to single persons; group by the column and use count(*)",
+        "string_agg" | "array_agg" | "first_value" | "last_value" | "nth_value" | "any_value" | "mode" => {
+            "single values belong to single persons; group by the column and use count(*)"
+        }
         _ => "use count, sum, avg or share",
     }
 }

@@ -35,11 +35,7 @@ pub(super) fn negated(bounds: Bounds) -> Option<Bounds> {
 
 /// Bounds after a cast: rounding to integers may go to the next one.
 pub(super) fn cast(bounds: Bounds, to: &DataType) -> Bounds {
-    if to.is_integer() {
-        Bounds::new(bounds.lower().floor(), bounds.upper().ceil()).unwrap_or(bounds)
-    } else {
-        bounds
-    }
+    if to.is_integer() { Bounds::new(bounds.lower().floor(), bounds.upper().ceil()).unwrap_or(bounds) } else { bounds }
 }
 
 /// The smallest interval around all of them; unknown if one is.
@@ -51,23 +47,13 @@ pub(super) fn hull(all: impl Iterator<Item = Option<Bounds>>) -> Option<Bounds> 
     Bounds::new(lower, upper).ok()
 }
 
-pub(super) fn of_arithmetic(
-    op: Operator,
-    left: Option<Bounds>,
-    right: Option<Bounds>,
-) -> Option<Bounds> {
+pub(super) fn of_arithmetic(op: Operator, left: Option<Bounds>, right: Option<Bounds>) -> Option<Bounds> {
     let (left, right) = (left?, right?);
     match op {
-        Operator::Plus => {
-            Bounds::new(left.lower() + right.lower(), left.upper() + right.upper()).ok()
-        }
-        Operator::Minus => {
-            Bounds::new(left.lower() - right.upper(), left.upper() - right.lower()).ok()
-        }
+        Operator::Plus => Bounds::new(left.lower() + right.lower(), left.upper() + right.upper()).ok(),
+        Operator::Minus => Bounds::new(left.lower() - right.upper(), left.upper() - right.lower()).ok(),
         Operator::Multiply => corners(left, right, |l, r| l * r),
-        Operator::Divide if right.lower() > 0.0 || right.upper() < 0.0 => {
-            corners(left, right, |l, r| l / r)
-        }
+        Operator::Divide if right.lower() > 0.0 || right.upper() < 0.0 => corners(left, right, |l, r| l / r),
         _ => None,
     }
 }
@@ -95,22 +81,14 @@ pub(super) fn of_function(
         "clamp" => Some(of_clamp(literals)?),
         "abs" => first.and_then(|b| {
             let magnitude = b.magnitude();
-            let lower = if b.lower() <= 0.0 && b.upper() >= 0.0 {
-                0.0
-            } else {
-                b.lower().abs().min(b.upper().abs())
-            };
+            let lower = if b.lower() <= 0.0 && b.upper() >= 0.0 { 0.0 } else { b.lower().abs().min(b.upper().abs()) };
             Bounds::new(lower, magnitude).ok()
         }),
         "floor" | "ceil" | "trunc" if arguments.len() == 1 => {
             first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok())
         }
-        "round" if arguments.len() == 1 => {
-            first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok())
-        }
-        "sqrt" => first
-            .filter(|b| b.lower() >= 0.0)
-            .and_then(|b| Bounds::new(b.lower().sqrt(), b.upper().sqrt()).ok()),
+        "round" if arguments.len() == 1 => first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok()),
+        "sqrt" => first.filter(|b| b.lower() >= 0.0).and_then(|b| Bounds::new(b.lower().sqrt(), b.upper().sqrt()).ok()),
         "coalesce" | "greatest" | "least" => hull(arguments.iter().map(|facts| facts.bounds)),
         "nullif" => first,
         _ => None,
@@ -119,18 +97,9 @@ pub(super) fn of_function(
 
 fn of_clamp(literals: &[Option<ScalarValue>]) -> Result<Bounds> {
     let refusal = || {
-        Error::new(
-            SqlState::InvalidParameterValue,
-            "clamp(x, lo, hi) takes two numbers with lo <= hi",
-        )
-        .hint("for example clamp(hours, 0, 80)")
+        Error::new(SqlState::InvalidParameterValue, "clamp(x, lo, hi) takes two numbers with lo <= hi")
+            .hint("for example clamp(hours, 0, 80)")
     };
-    let limit = |index: usize| {
-        literals
-            .get(index)
-            .and_then(Option::as_ref)
-            .and_then(number)
-            .ok_or_else(refusal)
-    };
+    let limit = |index: usize| literals.get(index).and_then(Option::as_ref).and_then(number).ok_or_else(refusal);
     Bounds::new(limit(1)?, limit(2)?).map_err(|_| refusal())
 }

@@ -22,10 +22,7 @@ pub struct Checked {
 /// Errors: 0A000 for what is not on the list.
 pub fn check(context: &Context, resolved: Resolved) -> Result<Checked> {
     check_plan(context, &resolved.plan)?;
-    Ok(Checked {
-        plan: resolved.plan,
-        columns: resolved.columns,
-    })
+    Ok(Checked { plan: resolved.plan, columns: resolved.columns })
 }
 
 fn check_plan(context: &Context, plan: &LogicalPlan) -> Result<()> {
@@ -33,9 +30,7 @@ fn check_plan(context: &Context, plan: &LogicalPlan) -> Result<()> {
     for expression in plan.expressions() {
         check_expression(context, &expression)?;
     }
-    plan.inputs()
-        .into_iter()
-        .try_for_each(|input| check_plan(context, input))
+    plan.inputs().into_iter().try_for_each(|input| check_plan(context, input))
 }
 
 fn check_node(plan: &LogicalPlan) -> Result<()> {
@@ -73,21 +68,14 @@ fn check_node(plan: &LogicalPlan) -> Result<()> {
 }
 
 fn refuse(what: &str) -> Error {
-    Error::new(
-        SqlState::FeatureNotSupported,
-        format!("{what} is not supported"),
-    )
+    Error::new(SqlState::FeatureNotSupported, format!("{what} is not supported"))
 }
 
 fn check_expression(context: &Context, expression: &Expr) -> Result<()> {
     let mut outcome = Ok(());
     let _ = expression.apply(|part| {
         outcome = check_part(context, part);
-        Ok(if outcome.is_ok() {
-            TreeNodeRecursion::Continue
-        } else {
-            TreeNodeRecursion::Stop
-        })
+        Ok(if outcome.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
     outcome.map_err(|error| error.at(position::of_expression(context, expression)))
 }
@@ -123,8 +111,7 @@ fn check_part(context: &Context, part: &Expr) -> Result<()> {
         Expr::SetComparison(comparison) => check_plan(context, &comparison.subquery.subquery),
         Expr::ScalarSubquery(subquery) => check_plan(context, &subquery.subquery),
         Expr::OuterReferenceColumn(..) => {
-            Err(refuse("a subquery that refers to the query around it")
-                .hint("join the two instead"))
+            Err(refuse("a subquery that refers to the query around it").hint("join the two instead"))
         }
         Expr::Placeholder(placeholder) => Err(Error::new(
             SqlState::IndeterminateDatatype,
@@ -143,13 +130,9 @@ fn check_part(context: &Context, part: &Expr) -> Result<()> {
 
 fn check_function(function: &ScalarUDF) -> Result<()> {
     if function.signature().volatility == Volatility::Volatile {
-        return Err(refuse(&format!(
-            "the volatile function {}",
-            function.name()
-        )));
+        return Err(refuse(&format!("the volatile function {}", function.name())));
     }
-    if allow::scalar(function.name()) || function.aliases().iter().any(|alias| allow::scalar(alias))
-    {
+    if allow::scalar(function.name()) || function.aliases().iter().any(|alias| allow::scalar(alias)) {
         Ok(())
     } else {
         Err(refuse(&format!("the function {}", function.name())))

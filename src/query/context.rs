@@ -9,9 +9,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{
-    AggregateUDF, Expr, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF,
-};
+use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF};
 use paravent_udfs::{Delta, Epsilon};
 
 use super::allow;
@@ -92,9 +90,7 @@ impl Functions {
     pub fn new() -> Self {
         let mut scalar = HashMap::new();
         for function in SessionStateDefaults::default_scalar_functions() {
-            for name in std::iter::once(function.name())
-                .chain(function.aliases().iter().map(String::as_str))
-            {
+            for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
                 if allow::scalar(name) {
                     scalar.insert(name.to_owned(), function.clone());
                 }
@@ -107,9 +103,8 @@ impl Functions {
         let mut aggregate: HashMap<_, _> = SessionStateDefaults::default_aggregate_functions()
             .into_iter()
             .flat_map(|function| {
-                let names: Vec<_> = std::iter::once(function.name().to_owned())
-                    .chain(function.aliases().iter().cloned())
-                    .collect();
+                let names: Vec<_> =
+                    std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned()).collect();
                 names.into_iter().map(move |name| (name, function.clone()))
             })
             .collect();
@@ -118,12 +113,7 @@ impl Functions {
             .into_iter()
             .map(|function| (function.name().to_owned(), function))
             .collect();
-        Self {
-            scalar,
-            aggregate,
-            window,
-            planners: SessionStateDefaults::default_expr_planners(),
-        }
+        Self { scalar, aggregate, window, planners: SessionStateDefaults::default_expr_planners() }
     }
 }
 

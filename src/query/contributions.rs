@@ -9,9 +9,7 @@
 
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, lit, when};
-use paravent_udfs::{
-    Base, Estimate, Mask, Rho, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum,
-};
+use paravent_udfs::{Base, Estimate, Mask, Rho, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum};
 
 use super::context::Context;
 use super::rewrite::{Call, persons_state};
@@ -74,20 +72,9 @@ pub(super) struct Contributions<'a> {
 }
 
 impl<'a> Contributions<'a> {
-    pub fn new(
-        context: &'a Context,
-        cap: Option<u64>,
-        max_groups: u64,
-        least_rho: Rho,
-        under: UnderProfile,
-    ) -> Self {
+    pub fn new(context: &'a Context, cap: Option<u64>, max_groups: u64, least_rho: Rho, under: UnderProfile) -> Self {
         let persons = persons_state(under.rows.is_some());
-        let first = DraftMeasurement {
-            state: 0,
-            word: 0,
-            sensitivity_squared: u128::from(max_groups),
-            step: 1.0,
-        };
+        let first = DraftMeasurement { state: 0, word: 0, sensitivity_squared: u128::from(max_groups), step: 1.0 };
         Self {
             context,
             cap,
@@ -107,11 +94,7 @@ impl<'a> Contributions<'a> {
 
     /// The unreleased aggregates, named `__a0, __a1, …`.
     pub fn states(&self) -> Vec<Expr> {
-        self.states
-            .iter()
-            .enumerate()
-            .map(|(i, state)| state.clone().alias(format!("__a{i}")))
-            .collect()
+        self.states.iter().enumerate().map(|(i, state)| state.clone().alias(format!("__a{i}"))).collect()
     }
 
     /// Errors: 22023 where bounds are missing, 0A000 for what has no private form.
@@ -119,9 +102,7 @@ impl<'a> Contributions<'a> {
         let output = match call.name.as_str() {
             "count" => self.count(call)?,
             "sum" => self.sum(call)?,
-            "avg" | "mean" if call.argument.as_ref().is_some_and(|d| d.facts.zero_one) => {
-                self.zero_one_mean(call)?
-            }
+            "avg" | "mean" if call.argument.as_ref().is_some_and(|d| d.facts.zero_one) => self.zero_one_mean(call)?,
             "avg" | "mean" => self.mean(call)?,
             "share" => self.share(call)?,
             _ => return Err(Error::internal()),
@@ -147,19 +128,13 @@ impl<'a> Contributions<'a> {
             0
         } else {
             let fits = call.filter.as_ref().map(|d| d.expression.clone());
-            let there = argument
-                .filter(|_| call.nullable && !of_key)
-                .map(|d| d.expression.clone().unalias().is_not_null());
+            let there =
+                argument.filter(|_| call.nullable && !of_key).map(|d| d.expression.clone().unalias().is_not_null());
             let value = self.counted(fits.into_iter().chain(there).reduce(Expr::and))?;
             self.measure(dp_count(counts(value), lit(cap as i64)), 0, cap, 1.0)?
         };
         let mask = self.count_mask(profile, cap, count)?;
-        Ok(DraftOutput {
-            estimate: Estimate::Count { count },
-            mask,
-            cell: None,
-            bounds: None,
-        })
+        Ok(DraftOutput { estimate: Estimate::Count { count }, mask, cell: None, bounds: None })
     }
 
     fn sum(&mut self, call: &Call) -> Result<DraftOutput> {
@@ -169,33 +144,13 @@ impl<'a> Contributions<'a> {
         let step = self.step(bounds.magnitude(), cap, integer)?;
         let bound = reach(bounds.magnitude(), step);
         let value = self.lattice(call, 0.0, bounds, step)?;
-        let state = dp_sum(
-            sums(value),
-            counts(value),
-            lit(cap as i64),
-            lit(bound as i64),
-        );
+        let state = dp_sum(sums(value), counts(value), lit(cap as i64), lit(bound as i64));
         let sum = self.measure(state, 0, cap.saturating_mul(bound), step)?;
         let zero_one = call.argument.as_ref().is_some_and(|d| d.facts.zero_one);
-        let mask = if zero_one {
-            self.count_mask(self.is_profile(call), cap, sum)?
-        } else {
-            None
-        };
-        let estimate = if integer {
-            Estimate::SumInteger {
-                sum,
-                step: step as i64,
-            }
-        } else {
-            Estimate::Sum { sum, step }
-        };
-        Ok(DraftOutput {
-            estimate,
-            mask,
-            cell: None,
-            bounds: Some(bounds),
-        })
+        let mask = if zero_one { self.count_mask(self.is_profile(call), cap, sum)? } else { None };
+        let estimate =
+            if integer { Estimate::SumInteger { sum, step: step as i64 } } else { Estimate::Sum { sum, step } };
+        Ok(DraftOutput { estimate, mask, cell: None, bounds: Some(bounds) })
     }
 
     fn mean(&mut self, call: &Call) -> Result<DraftOutput> {
@@ -205,12 +160,7 @@ impl<'a> Contributions<'a> {
         let step = self.step(half, cap, false)?;
         let bound = reach(half, step);
         let value = self.lattice(call, bounds.mid(), bounds, step)?;
-        let state = dp_avg(
-            sums(value),
-            counts(value),
-            lit(cap as i64),
-            lit(bound as i64),
-        );
+        let state = dp_avg(sums(value), counts(value), lit(cap as i64), lit(bound as i64));
         let sum = self.measure(state.clone(), 0, cap.saturating_mul(bound), step)?;
         let (count, cell) = self.denominator(call, cap, state)?;
         let estimate = Estimate::Mean {
@@ -222,12 +172,7 @@ impl<'a> Contributions<'a> {
             upper: bounds.upper(),
             cell: None,
         };
-        Ok(DraftOutput {
-            estimate,
-            mask: None,
-            cell,
-            bounds: Some(bounds),
-        })
+        Ok(DraftOutput { estimate, mask: None, cell, bounds: Some(bounds) })
     }
 
     /// A mean of zeros and ones is a share, however it is written.
@@ -238,21 +183,9 @@ impl<'a> Contributions<'a> {
     }
 
     fn share(&mut self, call: &Call) -> Result<DraftOutput> {
-        let condition = call
-            .argument
-            .as_ref()
-            .ok_or_else(Error::internal)?
-            .expression
-            .clone()
-            .unalias();
-        let one = when(condition.clone().is_true(), lit(1_i64))
-            .when(condition.is_false(), lit(0_i64))
-            .end();
-        let value = self.value(
-            self.fitting(call, one.map_err(|_| Error::internal())?)?,
-            true,
-            true,
-        );
+        let condition = call.argument.as_ref().ok_or_else(Error::internal)?.expression.clone().unalias();
+        let one = when(condition.clone().is_true(), lit(1_i64)).when(condition.is_false(), lit(0_i64)).end();
+        let value = self.value(self.fitting(call, one.map_err(|_| Error::internal())?)?, true, true);
         self.share_of(call, value)
     }
 
@@ -262,43 +195,22 @@ impl<'a> Contributions<'a> {
         let sum = self.measure(state.clone(), 0, cap, 1.0)?;
         let (count, cell) = self.denominator(call, cap, state)?;
         let mask = self.band(Base::Itself);
-        Ok(DraftOutput {
-            estimate: Estimate::Share {
-                sum,
-                count,
-                cell: None,
-            },
-            mask: Some(mask),
-            cell,
-            bounds: None,
-        })
+        Ok(DraftOutput { estimate: Estimate::Share { sum, count, cell: None }, mask: Some(mask), cell, bounds: None })
     }
 
     /// What a mean divides by: the person or row count of the group where every row has a value, else the state's own count, and
     /// then a mean of too few persons is not shown.
-    fn denominator(
-        &mut self,
-        call: &Call,
-        cap: u64,
-        state: Expr,
-    ) -> Result<(usize, Option<(usize, usize, u64)>)> {
+    fn denominator(&mut self, call: &Call, cap: u64, state: Expr) -> Result<(usize, Option<(usize, usize, u64)>)> {
         if call.nullable || call.filter.is_some() {
             let count = self.measure(state, 1, cap, 1.0)?;
-            let state = self
-                .measurements
-                .get(count)
-                .ok_or_else(Error::internal)?
-                .state;
+            let state = self.measurements.get(count).ok_or_else(Error::internal)?.state;
             return Ok((count, Some((state, 2, cap))));
         }
         if cap == 1 {
             return Ok((0, None));
         }
         let rows = self.counted(None)?;
-        Ok((
-            self.measure(dp_count(counts(rows), lit(cap as i64)), 0, cap, 1.0)?,
-            None,
-        ))
+        Ok((self.measure(dp_count(counts(rows), lit(cap as i64)), 0, cap, 1.0)?, None))
     }
 
     /// A count under a profile is shown beside the count of its group, or at the edge of the band.
@@ -317,38 +229,24 @@ impl<'a> Contributions<'a> {
             return Ok(None);
         }
         let base = if cap == 1 {
-            if self.under.rows.is_some() {
-                self.measure(dp_persons(lit(true)), 0, 1, 1.0)?
-            } else {
-                0
-            }
+            if self.under.rows.is_some() { self.measure(dp_persons(lit(true)), 0, 1, 1.0)? } else { 0 }
         } else {
             let rows = self.value(lit(1_i64), false, false);
             self.measure(dp_count(counts(rows), lit(cap as i64)), 0, cap, 1.0)?
         };
-        if base == count {
-            Ok(None)
-        } else {
-            Ok(Some(self.band(Base::Measurement(base))))
-        }
+        if base == count { Ok(None) } else { Ok(Some(self.band(Base::Measurement(base)))) }
     }
 
     fn is_profile(&self, call: &Call) -> bool {
         let by_filter = call.filter.as_ref().is_some_and(|d| d.facts.profiles());
-        let by_value = call
-            .argument
-            .as_ref()
-            .is_some_and(|d| d.facts.profiles() && (call.nullable || d.facts.zero_one));
+        let by_value =
+            call.argument.as_ref().is_some_and(|d| d.facts.profiles() && (call.nullable || d.facts.zero_one));
         self.under.rows.is_some() || by_filter || by_value
     }
 
     fn band(&self, base: Base) -> Mask {
         let settings = &self.context.policies.settings;
-        Mask {
-            low: settings.mask_low,
-            high: settings.mask_high,
-            base,
-        }
+        Mask { low: settings.mask_low, high: settings.mask_high, base }
     }
 
     fn cap_of(&self, call: &Call) -> Result<u64> {
@@ -370,8 +268,8 @@ impl<'a> Contributions<'a> {
 
     /// The finest power of two (for integers: at least 1) at which `magnitude` keeps the noise within the sampler's range.
     fn step(&self, magnitude: f64, cap: u64, integer: bool) -> Result<f64> {
-        let steps = LARGEST_SIGMA * (2.0 * self.least_rho.get()).sqrt()
-            / (cap as f64 * (self.max_groups as f64).sqrt());
+        let steps =
+            LARGEST_SIGMA * (2.0 * self.least_rho.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt());
         if steps < 2.0 {
             return Err(Error::new(
                 SqlState::InvalidParameterValue,
@@ -379,30 +277,15 @@ impl<'a> Contributions<'a> {
             )
             .hint("raise privacy.epsilon, or lower max_rows_per_person"));
         }
-        let finest = (magnitude.max(f64::MIN_POSITIVE) / (steps - 1.0))
-            .log2()
-            .ceil()
-            .clamp(-960.0, 960.0)
-            .exp2();
+        let finest = (magnitude.max(f64::MIN_POSITIVE) / (steps - 1.0)).log2().ceil().clamp(-960.0, 960.0).exp2();
         Ok(if integer { finest.max(1.0) } else { finest })
     }
 
     fn lattice(&mut self, call: &Call, mid: f64, bounds: Bounds, step: f64) -> Result<usize> {
-        let argument = call
-            .argument
-            .as_ref()
-            .ok_or_else(Error::internal)?
-            .expression
-            .clone()
-            .unalias();
+        let argument = call.argument.as_ref().ok_or_else(Error::internal)?.expression.clone().unalias();
         let integral = mid == 0.0 && step >= 1.0;
-        let limits = [mid, bounds.lower(), bounds.upper(), step].map(|x| {
-            if integral && x.fract() == 0.0 && x.abs() < 9e15 {
-                lit(x as i64)
-            } else {
-                lit(x)
-            }
-        });
+        let limits = [mid, bounds.lower(), bounds.upper(), step]
+            .map(|x| if integral && x.fract() == 0.0 && x.abs() < 9e15 { lit(x as i64) } else { lit(x) });
         let [mid, lower, upper, step] = limits;
         let nullable = call.nullable || call.filter.is_some() || self.under.rows.is_some();
         let whole = self.fitting(call, dp_lattice(argument, mid, lower, upper, step))?;
@@ -431,21 +314,13 @@ impl<'a> Contributions<'a> {
     }
 
     fn value(&mut self, expression: Expr, summed: bool, nullable: bool) -> usize {
-        match self
-            .values
-            .iter()
-            .position(|known| known.expression == expression)
-        {
+        match self.values.iter().position(|known| known.expression == expression) {
             Some(index) => {
                 self.values[index].summed |= summed;
                 index
             }
             None => {
-                self.values.push(Value {
-                    expression,
-                    nullable,
-                    summed,
-                });
+                self.values.push(Value { expression, nullable, summed });
                 self.values.len() - 1
             }
         }
@@ -453,19 +328,11 @@ impl<'a> Contributions<'a> {
 
     /// `reach`: how far one person can move the word in one group, in lattice steps.
     fn measure(&mut self, state: Expr, word: usize, reach: u64, step: f64) -> Result<usize> {
-        let state = self
-            .states
-            .iter()
-            .position(|known| *known == state)
-            .unwrap_or_else(|| {
-                self.states.push(state);
-                self.states.len() - 1
-            });
-        if let Some(known) = self
-            .measurements
-            .iter()
-            .position(|m| m.state == state && m.word == word)
-        {
+        let state = self.states.iter().position(|known| *known == state).unwrap_or_else(|| {
+            self.states.push(state);
+            self.states.len() - 1
+        });
+        if let Some(known) = self.measurements.iter().position(|m| m.state == state && m.word == word) {
             return Ok(known);
         }
         let reach = u128::from(reach);
@@ -473,12 +340,7 @@ impl<'a> Contributions<'a> {
             .checked_mul(reach)
             .and_then(|r| r.checked_mul(u128::from(self.max_groups)))
             .ok_or_else(Error::internal)?;
-        self.measurements.push(DraftMeasurement {
-            state,
-            word,
-            sensitivity_squared,
-            step,
-        });
+        self.measurements.push(DraftMeasurement { state, word, sensitivity_squared, step });
         Ok(self.measurements.len() - 1)
     }
 }

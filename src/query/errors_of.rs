@@ -5,8 +5,7 @@
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-    Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,10 +28,7 @@ impl ErrorOf {
                 Side::Error => vec![TypeSignature::Any(1)],
                 Side::Low | Side::High => vec![TypeSignature::Any(1), TypeSignature::Any(2)],
             };
-            ScalarUDF::new_from_impl(Self {
-                side,
-                signature: Signature::one_of(arities, Volatility::Immutable),
-            })
+            ScalarUDF::new_from_impl(Self { side, signature: Signature::one_of(arities, Volatility::Immutable) })
         })
     }
 

@@ -8,23 +8,9 @@ pub fn plan_lines(verified: &Verified) -> Vec<String> {
     let mut lines = Vec::new();
     for (number, release) in verified.releases().iter().enumerate() {
         lines.push(format!("Release {number}:"));
-        lines.extend(
-            release
-                .plan()
-                .display_indent()
-                .to_string()
-                .lines()
-                .map(|line| format!("  {line}")),
-        );
+        lines.extend(release.plan().display_indent().to_string().lines().map(|line| format!("  {line}")));
     }
-    lines.extend(
-        verified
-            .shape()
-            .display_indent()
-            .to_string()
-            .lines()
-            .map(str::to_owned),
-    );
+    lines.extend(verified.shape().display_indent().to_string().lines().map(str::to_owned));
     lines
 }
 
@@ -34,56 +20,30 @@ pub fn privacy_lines(verified: &Verified, known: &[bool]) -> Vec<String> {
         return vec!["no release: public data only, free of charge".to_owned()];
     }
     let numbered = verified.releases().iter().zip(known).enumerate();
-    numbered
-        .flat_map(|(number, (release, known))| release_lines(number, release.facts(), *known))
-        .collect()
+    numbered.flat_map(|(number, (release, known))| release_lines(number, release.facts(), *known)).collect()
 }
 
 fn release_lines(number: usize, facts: &ReleaseFacts, known: bool) -> Vec<String> {
-    let list =
-        |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
-    let keys = if facts.keys.is_empty() {
-        "none: one row".to_owned()
-    } else {
-        list(&mut facts.keys.iter())
-    };
+    let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
+    let keys = if facts.keys.is_empty() { "none: one row".to_owned() } else { list(&mut facts.keys.iter()) };
     let mut lines = vec![
         format!("release {number}"),
         format!("  tables: {}", list(&mut facts.tables.iter())),
         format!("  policy: {}", list(&mut facts.policies.iter())),
         format!("  person key: {}", facts.person_key),
         format!("  group keys: {keys}"),
-        format!(
-            "  groups per person (M): {} ({})",
-            facts.max_groups,
-            groups_proof(facts.groups_proof)
-        ),
+        format!("  groups per person (M): {} ({})", facts.max_groups, groups_proof(facts.groups_proof)),
         match facts.cap {
-            Some(rows) => format!(
-                "  rows per person and group: {rows} ({})",
-                rows_proof(facts.rows_proof)
-            ),
-            None => "  rows per person and group: unbounded (persons are counted, rows are not)"
-                .to_owned(),
+            Some(rows) => format!("  rows per person and group: {rows} ({})", rows_proof(facts.rows_proof)),
+            None => "  rows per person and group: unbounded (persons are counted, rows are not)".to_owned(),
         },
         format!("  floor (k): {} persons, exact", facts.floor),
-        format!(
-            "  threshold (tau): {} on the noisy person count",
-            facts.threshold
-        ),
+        format!("  threshold (tau): {} on the noisy person count", facts.threshold),
     ];
     for column in &facts.columns {
-        lines.push(format!(
-            "  column {}: {}",
-            column.label,
-            column_line(column)
-        ));
+        lines.push(format!("  column {}: {}", column.label, column_line(column)));
     }
-    let price = format!(
-        "  price: rho {:.6}, delta {:.1e}",
-        facts.rho.get(),
-        facts.delta.get()
-    );
+    let price = format!("  price: rho {:.6}, delta {:.1e}", facts.rho.get(), facts.delta.get());
     lines.push(price);
     lines.push(if known {
         "  source: stored answer, free of charge".to_owned()
@@ -94,23 +54,13 @@ fn release_lines(number: usize, facts: &ReleaseFacts, known: bool) -> Vec<String
 }
 
 fn column_line(column: &ColumnFacts) -> String {
-    let bounds = column
-        .bounds
-        .map(|b| format!("bounds [{}, {}], ", b.lower(), b.upper()))
-        .unwrap_or_default();
+    let bounds = column.bounds.map(|b| format!("bounds [{}, {}], ", b.lower(), b.upper())).unwrap_or_default();
     let error = if column.per_group_size {
-        format!(
-            "expected standard error about {:.4} / size of the group",
-            column.sigma
-        )
+        format!("expected standard error about {:.4} / size of the group", column.sigma)
     } else {
         format!("expected standard error {:.4}", column.sigma)
     };
-    let mask = if column.masked {
-        ", masked at the edges of the band"
-    } else {
-        ""
-    };
+    let mask = if column.masked { ", masked at the edges of the band" } else { "" };
     format!("{bounds}{error}{mask}")
 }
 

@@ -33,30 +33,22 @@ pub(super) struct Scope<'a> {
 impl<'a> Scope<'a> {
     pub fn new(context: &'a Context, node: &'a Node) -> Result<Self> {
         match &node.rows {
-            Rows::Person(person) => Ok(Self {
-                context,
-                node,
-                person,
-            }),
+            Rows::Person(person) => Ok(Self { context, node, person }),
             Rows::Public(_) => Err(Error::internal()),
         }
     }
 
     /// Errors: 42501 for columns that must not be read or compared, 0A000 for what has no total version.
     pub fn derive(&self, expression: &Expr) -> Result<Derived> {
-        self.derive_part(expression)
-            .map_err(|error| error.at(position::of_expression(self.context, expression)))
+        self.derive_part(expression).map_err(|error| error.at(position::of_expression(self.context, expression)))
     }
 
     /// The index of a plain visible column.
     pub fn index_of(&self, expression: &Expr) -> Option<usize> {
         match expression {
-            Expr::Column(column) => self
-                .node
-                .plan
-                .schema()
-                .maybe_index_of_column(column)
-                .filter(|index| *index < self.node.visible),
+            Expr::Column(column) => {
+                self.node.plan.schema().maybe_index_of_column(column).filter(|index| *index < self.node.visible)
+            }
             Expr::Alias(alias) => self.index_of(&alias.expr),
             _ => None,
         }
@@ -68,28 +60,19 @@ impl<'a> Scope<'a> {
                 let inner = self.derive(&alias.expr)?;
                 let mut named = alias.clone();
                 *named.expr = inner.expression;
-                Ok(Derived {
-                    expression: Expr::Alias(named),
-                    facts: inner.facts,
-                })
+                Ok(Derived { expression: Expr::Alias(named), facts: inner.facts })
             }
             Expr::Column(column) => {
                 let index = self.index_of(expression).ok_or_else(Error::internal)?;
                 let facts = self.person.columns.get(index).ok_or_else(Error::internal)?;
                 match &facts.refusal {
-                    Some(refusal) => Err(refusal
-                        .clone()
-                        .at(position::of_column(self.context, column))),
-                    None => Ok(Derived {
-                        expression: expression.clone(),
-                        facts: facts.clone(),
-                    }),
+                    Some(refusal) => Err(refusal.clone().at(position::of_column(self.context, column))),
+                    None => Ok(Derived { expression: expression.clone(), facts: facts.clone() }),
                 }
             }
-            Expr::Literal(value, _) => Ok(Derived {
-                expression: expression.clone(),
-                facts: PersonColumn::constant(bounds::of_literal(value)),
-            }),
+            Expr::Literal(value, _) => {
+                Ok(Derived { expression: expression.clone(), facts: PersonColumn::constant(bounds::of_literal(value)) })
+            }
             Expr::BinaryExpr(binary) => self.binary(binary),
             Expr::Like(like) => {
                 let [value, pattern] = self.operands([&like.expr, &like.pattern])?;
@@ -101,10 +84,7 @@ impl<'a> Scope<'a> {
                     like.escape_char,
                     like.case_insensitive,
                 );
-                Ok(Derived {
-                    expression: Expr::Like(total),
-                    facts,
-                })
+                Ok(Derived { expression: Expr::Like(total), facts })
             }
             Expr::Not(inner) => self.test(inner, Expr::Not),
             Expr::IsNotNull(inner) => self.null_test(inner, Expr::IsNotNull),
@@ -121,17 +101,11 @@ impl<'a> Scope<'a> {
                 Ok(call(
                     paravent_udfs::total_neg(),
                     vec![value.expression],
-                    PersonColumn {
-                        bounds,
-                        zero_one: false,
-                        key: false,
-                        ..value.facts
-                    },
+                    PersonColumn { bounds, zero_one: false, key: false, ..value.facts },
                 ))
             }
             Expr::Between(between) => {
-                let [value, low, high] =
-                    self.operands([&between.expr, &between.low, &between.high])?;
+                let [value, low, high] = self.operands([&between.expr, &between.low, &between.high])?;
                 let facts = truth(&[&value.facts, &low.facts, &high.facts]);
                 let total = Between::new(
                     Box::new(value.expression),
@@ -139,10 +113,7 @@ impl<'a> Scope<'a> {
                     Box::new(low.expression),
                     Box::new(high.expression),
                 );
-                Ok(Derived {
-                    expression: Expr::Between(total),
-                    facts,
-                })
+                Ok(Derived { expression: Expr::Between(total), facts })
             }
             Expr::Case(case) => self.case(case),
             Expr::Cast(cast) => self.cast(&cast.expr, cast.field.clone()),
@@ -150,40 +121,26 @@ impl<'a> Scope<'a> {
             Expr::ScalarFunction(function) => self.function(function),
             Expr::InList(list) => {
                 let [value] = self.operands([&list.expr])?;
-                let members = list
-                    .list
-                    .iter()
-                    .map(|member| self.operand(member))
-                    .collect::<Result<Vec<_>>>()?;
-                let facts = truth(
-                    &std::iter::once(&value)
-                        .chain(&members)
-                        .map(|d| &d.facts)
-                        .collect::<Vec<_>>(),
-                );
+                let members = list.list.iter().map(|member| self.operand(member)).collect::<Result<Vec<_>>>()?;
+                let facts = truth(&std::iter::once(&value).chain(&members).map(|d| &d.facts).collect::<Vec<_>>());
                 let total = InList::new(
                     Box::new(value.expression),
                     members.into_iter().map(|d| d.expression).collect(),
                     list.negated,
                 );
-                Ok(Derived {
-                    expression: Expr::InList(total),
-                    facts,
-                })
+                Ok(Derived { expression: Expr::InList(total), facts })
             }
-            Expr::Exists(_)
-            | Expr::InSubquery(_)
-            | Expr::SetComparison(_)
-            | Expr::ScalarSubquery(_) => Err(Error::new(
-                SqlState::FeatureNotSupported,
-                "a subquery inside an expression over rows of persons is not supported",
-            )
-            .hint("put it into FROM and join it")),
+            Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_) => {
+                Err(Error::new(
+                    SqlState::FeatureNotSupported,
+                    "a subquery inside an expression over rows of persons is not supported",
+                )
+                .hint("put it into FROM and join it"))
+            }
             Expr::WindowFunction(_) => Err(refuse_window()),
-            Expr::AggregateFunction(_) | Expr::GroupingSet(_) => Err(Error::new(
-                SqlState::GroupingError,
-                "aggregate functions are not allowed here",
-            )),
+            Expr::AggregateFunction(_) | Expr::GroupingSet(_) => {
+                Err(Error::new(SqlState::GroupingError, "aggregate functions are not allowed here"))
+            }
             Expr::SimilarTo(_)
             | Expr::ScalarVariable(..)
             | Expr::Unnest(_)
@@ -207,20 +164,14 @@ impl<'a> Scope<'a> {
     }
 
     fn operands<const N: usize>(&self, expressions: [&Expr; N]) -> Result<[Derived; N]> {
-        let derived = expressions
-            .into_iter()
-            .map(|e| self.operand(e))
-            .collect::<Result<Vec<_>>>()?;
+        let derived = expressions.into_iter().map(|e| self.operand(e)).collect::<Result<Vec<_>>>()?;
         derived.try_into().map_err(|_| Error::internal())
     }
 
     fn test(&self, inner: &Expr, make: fn(Box<Expr>) -> Expr) -> Result<Derived> {
         let [value] = self.operands([inner])?;
         let facts = truth(&[&value.facts]);
-        Ok(Derived {
-            expression: make(Box::new(value.expression)),
-            facts,
-        })
+        Ok(Derived { expression: make(Box::new(value.expression)), facts })
     }
 
     /// Whether an identifier is there at all may be asked: it says which kind of row this is.
@@ -230,10 +181,7 @@ impl<'a> Scope<'a> {
             value.facts.class = Class::Attribute;
         }
         let facts = truth(&[&value.facts]);
-        Ok(Derived {
-            expression: make(Box::new(value.expression)),
-            facts,
-        })
+        Ok(Derived { expression: make(Box::new(value.expression)), facts })
     }
 
     fn binary(&self, binary: &BinaryExpr) -> Result<Derived> {
@@ -249,11 +197,7 @@ impl<'a> Scope<'a> {
         };
         let arithmetic = |function: Arc<ScalarUDF>, left: Derived, right: Derived| {
             let bounds = bounds::of_arithmetic(binary.op, left.facts.bounds, right.facts.bounds);
-            let facts = PersonColumn {
-                bounds,
-                zero_one: false,
-                ..mixed(&[&left.facts, &right.facts])
-            };
+            let facts = PersonColumn { bounds, zero_one: false, ..mixed(&[&left.facts, &right.facts]) };
             call(function, vec![left.expression, right.expression], facts)
         };
         match binary.op {
@@ -274,25 +218,15 @@ impl<'a> Scope<'a> {
             Operator::Plus => Ok(arithmetic(paravent_udfs::total_add(), left, right)),
             Operator::Minus => Ok(arithmetic(paravent_udfs::total_sub(), left, right)),
             Operator::Multiply => Ok(arithmetic(paravent_udfs::total_mul(), left, right)),
-            Operator::Divide | Operator::IntegerDivide => {
-                Ok(arithmetic(paravent_udfs::total_div(), left, right))
-            }
+            Operator::Divide | Operator::IntegerDivide => Ok(arithmetic(paravent_udfs::total_div(), left, right)),
             Operator::Modulo => Ok(arithmetic(paravent_udfs::total_mod(), left, right)),
-            Operator::StringConcat
-            | Operator::BitwiseAnd
-            | Operator::BitwiseOr
-            | Operator::BitwiseXor => {
-                let facts = PersonColumn {
-                    bounds: None,
-                    zero_one: false,
-                    ..mixed(&[&left.facts, &right.facts])
-                };
+            Operator::StringConcat | Operator::BitwiseAnd | Operator::BitwiseOr | Operator::BitwiseXor => {
+                let facts = PersonColumn { bounds: None, zero_one: false, ..mixed(&[&left.facts, &right.facts]) };
                 Ok(plain(left, right, facts))
             }
-            Operator::RegexMatch
-            | Operator::RegexIMatch
-            | Operator::RegexNotMatch
-            | Operator::RegexNotIMatch => self.regex(binary.op, left, right, logical),
+            Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
+                self.regex(binary.op, left, right, logical)
+            }
             Operator::BitwiseShiftRight
             | Operator::BitwiseShiftLeft
             | Operator::AtArrow
@@ -309,42 +243,23 @@ impl<'a> Scope<'a> {
             | Operator::QuestionPipe
             | Operator::Colon => Err(Error::new(
                 SqlState::FeatureNotSupported,
-                format!(
-                    "the operator {} is not supported over rows of persons",
-                    binary.op
-                ),
+                format!("the operator {} is not supported over rows of persons", binary.op),
             )),
         }
     }
 
     /// `~` and its kin through `regexp_like`, which has a total version.
-    fn regex(
-        &self,
-        op: Operator,
-        left: Derived,
-        right: Derived,
-        facts: PersonColumn,
-    ) -> Result<Derived> {
-        let function = self
-            .context
-            .functions
-            .scalar
-            .get("regexp_like")
-            .ok_or_else(Error::internal)?;
+    fn regex(&self, op: Operator, left: Derived, right: Derived, facts: PersonColumn) -> Result<Derived> {
+        let function = self.context.functions.scalar.get("regexp_like").ok_or_else(Error::internal)?;
         let mut arguments = vec![left.expression, right.expression];
         if matches!(op, Operator::RegexIMatch | Operator::RegexNotIMatch) {
             arguments.push(lit("i"));
         }
-        let matched = call(
-            Arc::new(paravent_udfs::total(function.clone())),
-            arguments,
-            facts,
-        );
+        let matched = call(Arc::new(paravent_udfs::total(function.clone())), arguments, facts);
         Ok(match op {
-            Operator::RegexNotMatch | Operator::RegexNotIMatch => Derived {
-                expression: Expr::Not(Box::new(matched.expression)),
-                facts: matched.facts,
-            },
+            Operator::RegexNotMatch | Operator::RegexNotIMatch => {
+                Derived { expression: Expr::Not(Box::new(matched.expression)), facts: matched.facts }
+            }
             _ => matched,
         })
     }
@@ -356,16 +271,9 @@ impl<'a> Scope<'a> {
             let [when, then] = self.operands([when, then])?;
             branches.push((when, then));
         }
-        let otherwise = case
-            .else_expr
-            .as_ref()
-            .map(|e| self.operand(e))
-            .transpose()?;
-        let values: Vec<&PersonColumn> = branches
-            .iter()
-            .map(|(_, then)| &then.facts)
-            .chain(otherwise.iter().map(|d| &d.facts))
-            .collect();
+        let otherwise = case.else_expr.as_ref().map(|e| self.operand(e)).transpose()?;
+        let values: Vec<&PersonColumn> =
+            branches.iter().map(|(_, then)| &then.facts).chain(otherwise.iter().map(|d| &d.facts)).collect();
         let bounds = bounds::hull(values.iter().map(|facts| facts.bounds));
         let zero_one = values.iter().all(|facts| facts.zero_one);
         let all: Vec<&PersonColumn> = values
@@ -374,39 +282,24 @@ impl<'a> Scope<'a> {
             .chain(branches.iter().map(|(when, _)| &when.facts))
             .chain(subject.iter().map(|d| &d.facts))
             .collect();
-        let facts = PersonColumn {
-            bounds,
-            zero_one,
-            ..mixed(&all)
-        };
+        let facts = PersonColumn { bounds, zero_one, ..mixed(&all) };
         let total = Case::new(
             subject.map(|d| Box::new(d.expression)),
-            branches
-                .into_iter()
-                .map(|(when, then)| (Box::new(when.expression), Box::new(then.expression)))
-                .collect(),
+            branches.into_iter().map(|(when, then)| (Box::new(when.expression), Box::new(then.expression))).collect(),
             otherwise.map(|d| Box::new(d.expression)),
         );
-        Ok(Derived {
-            expression: Expr::Case(total),
-            facts,
-        })
+        Ok(Derived { expression: Expr::Case(total), facts })
     }
 
     /// The planner casts to bring types together; a cast of an identifier stays one.
     fn cast(&self, inner: &Expr, field: arrow::datatypes::FieldRef) -> Result<Derived> {
         let value = self.derive(inner)?;
         let numeric = field.data_type().is_numeric();
-        let boolean_number =
-            numeric && value.facts.class != Class::Identifier && self.is_boolean(&value.expression);
+        let boolean_number = numeric && value.facts.class != Class::Identifier && self.is_boolean(&value.expression);
         let bounds = if boolean_number {
             bounds::unit()
         } else {
-            value
-                .facts
-                .bounds
-                .filter(|_| numeric)
-                .map(|b| bounds::cast(b, field.data_type()))
+            value.facts.bounds.filter(|_| numeric).map(|b| bounds::cast(b, field.data_type()))
         };
         // A cast can bring two persons' keys together, so what comes out is no person key any more.
         let facts = PersonColumn {
@@ -415,50 +308,33 @@ impl<'a> Scope<'a> {
             zero_one: numeric && (value.facts.zero_one || boolean_number),
             ..value.facts
         };
-        Ok(Derived {
-            expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)),
-            facts,
-        })
+        Ok(Derived { expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)), facts })
     }
 
     fn is_boolean(&self, expression: &Expr) -> bool {
         use datafusion::logical_expr::ExprSchemable;
-        expression
-            .get_type(self.node.plan.schema().as_ref())
-            .is_ok_and(|data_type| data_type == DataType::Boolean)
+        expression.get_type(self.node.plan.schema().as_ref()).is_ok_and(|data_type| data_type == DataType::Boolean)
     }
 
     fn function(&self, function: &ScalarFunction) -> Result<Derived> {
         if super::errors_of::ErrorOf::of(&function.func).is_some() {
-            return Err(Error::new(
-                SqlState::GroupingError,
-                format!("{} takes an aggregate", function.func.name()),
-            )
-            .hint(format!("for example {}(count(*))", function.func.name())));
+            return Err(Error::new(SqlState::GroupingError, format!("{} takes an aggregate", function.func.name()))
+                .hint(format!("for example {}(count(*))", function.func.name())));
         }
-        let arguments = function
-            .args
-            .iter()
-            .map(|argument| self.operand(argument))
-            .collect::<Result<Vec<_>>>()?;
+        let arguments = function.args.iter().map(|argument| self.operand(argument)).collect::<Result<Vec<_>>>()?;
         let facts: Vec<&PersonColumn> = arguments.iter().map(|d| &d.facts).collect();
         let literals: Vec<Option<ScalarValue>> = function.args.iter().map(literal).collect();
         let bounds = bounds::of_function(function.func.name(), &facts, &literals)?;
-        let facts = PersonColumn {
-            bounds,
-            zero_one: false,
-            ..mixed(&facts)
-        };
+        let facts = PersonColumn { bounds, zero_one: false, ..mixed(&facts) };
         let total = match function.func.name() {
             // These cannot fail, and the engine optimises them by name.
-            "clamp" | "coalesce" | "nvl" | "nullif" | "greatest" | "least" | "now"
-            | "current_date" => function.func.clone(),
+            "clamp" | "coalesce" | "nvl" | "nullif" | "greatest" | "least" | "now" | "current_date" => {
+                function.func.clone()
+            }
             _ => Arc::new(paravent_udfs::total(function.func.clone())),
         };
-        let expression = Expr::ScalarFunction(ScalarFunction::new_udf(
-            total,
-            arguments.into_iter().map(|d| d.expression).collect(),
-        ));
+        let expression =
+            Expr::ScalarFunction(ScalarFunction::new_udf(total, arguments.into_iter().map(|d| d.expression).collect()));
         Ok(Derived { expression, facts })
     }
 }
@@ -467,27 +343,18 @@ impl<'a> Scope<'a> {
 pub(super) fn literal(expression: &Expr) -> Option<ScalarValue> {
     match expression {
         Expr::Literal(value, _) => Some(value.clone()),
-        Expr::Cast(cast) => {
-            literal(&cast.expr).and_then(|value| value.cast_to(cast.field.data_type()).ok())
-        }
+        Expr::Cast(cast) => literal(&cast.expr).and_then(|value| value.cast_to(cast.field.data_type()).ok()),
         _ => None,
     }
 }
 
 fn call(function: Arc<ScalarUDF>, arguments: Vec<Expr>, facts: PersonColumn) -> Derived {
-    Derived {
-        expression: Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments)),
-        facts,
-    }
+    Derived { expression: Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments)), facts }
 }
 
 /// A value made of several: as telling as the most telling of them, determined where all are.
 fn mixed(parts: &[&PersonColumn]) -> PersonColumn {
-    let class = parts
-        .iter()
-        .map(|facts| facts.class)
-        .max_by_key(|class| weight(*class))
-        .unwrap_or(Class::Public);
+    let class = parts.iter().map(|facts| facts.class).max_by_key(|class| weight(*class)).unwrap_or(Class::Public);
     PersonColumn {
         class,
         key: false,
@@ -512,10 +379,7 @@ fn refuse_identifier() -> Error {
 }
 
 pub(super) fn refuse_window() -> Error {
-    Error::new(
-        SqlState::InsufficientPrivilege,
-        "window functions over rows of persons are not released",
-    )
-    .detail("the result would have one row per row of the table")
-    .hint("aggregate with GROUP BY first; windows over the groups are allowed")
+    Error::new(SqlState::InsufficientPrivilege, "window functions over rows of persons are not released")
+        .detail("the result would have one row per row of the table")
+        .hint("aggregate with GROUP BY first; windows over the groups are allowed")
 }

@@ -85,16 +85,8 @@ pub(super) struct PersonColumn {
 impl PersonColumn {
     /// A value that no person has a part in.
     pub fn constant(bounds: Option<Bounds>) -> Self {
-        let zero_one = bounds
-            .is_some_and(|b| b.lower() == b.upper() && (b.lower() == 0.0 || b.lower() == 1.0));
-        Self {
-            class: Class::Public,
-            key: false,
-            determined: true,
-            bounds,
-            zero_one,
-            refusal: None,
-        }
+        let zero_one = bounds.is_some_and(|b| b.lower() == b.upper() && (b.lower() == 0.0 || b.lower() == 1.0));
+        Self { class: Class::Public, key: false, determined: true, bounds, zero_one, refusal: None }
     }
 
     /// Says something about the person's behaviour or state: predicates on it are profiles.
@@ -139,18 +131,14 @@ impl Node {
 
     /// Columns that a node above must hand on although nobody asked for them.
     pub fn hidden(&self) -> Vec<Column> {
-        (self.visible..self.plan.schema().fields().len())
-            .map(|index| self.column(index))
-            .collect()
+        (self.visible..self.plan.schema().fields().len()).map(|index| self.column(index)).collect()
     }
 }
 
 impl Person {
     /// One row per person?
     pub fn one_row(&self) -> bool {
-        self.unique
-            .iter()
-            .any(|parts| parts.iter().all(|part| *part == Part::Key))
+        self.unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key))
     }
 
     /// No two rows of one person agree in `columns`?

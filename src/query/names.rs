@@ -49,18 +49,12 @@ fn name_items(select: &mut Select) {
     }
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expression) = item
-            && !matches!(
-                expression,
-                Expr::Identifier(_) | Expr::CompoundIdentifier(_)
-            )
+            && !matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
         {
             let name = name_of(expression);
             if name != "?column?" && !taken.contains(&name) {
                 taken.push(name.clone());
-                *item = SelectItem::ExprWithAlias {
-                    expr: expression.clone(),
-                    alias: Ident::with_quote('"', name),
-                };
+                *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias: Ident::with_quote('"', name) };
             }
         }
     }
@@ -70,9 +64,7 @@ fn own_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
-            parts.last().map(|name| name.value.clone())
-        }
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(|name| name.value.clone()),
         SelectItem::UnnamedExpr(_)
         | SelectItem::ExprWithAliases { .. }
         | SelectItem::QualifiedWildcard(..)
@@ -94,10 +86,7 @@ pub(super) fn output_schema(query: &Query, schema: &SchemaRef) -> SchemaRef {
     for item in items {
         match item {
             SelectItem::UnnamedExpr(expression)
-                if !matches!(
-                    expression,
-                    Expr::Identifier(_) | Expr::CompoundIdentifier(_)
-                ) =>
+                if !matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) =>
             {
                 names.push(Some(name_of(expression)));
             }
@@ -105,10 +94,7 @@ pub(super) fn output_schema(query: &Query, schema: &SchemaRef) -> SchemaRef {
             _ => names.push(None),
         }
     }
-    let fields = schema
-        .fields()
-        .iter()
-        .zip(names.into_iter().chain(std::iter::repeat(None)));
+    let fields = schema.fields().iter().zip(names.into_iter().chain(std::iter::repeat(None)));
     let renamed: Vec<_> = fields
         .map(|(field, name)| match name {
             Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
@@ -133,10 +119,7 @@ fn outermost(body: &SetExpr) -> Option<&[SelectItem]> {
 }
 
 fn is_wildcard(item: &SelectItem) -> bool {
-    matches!(
-        item,
-        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
-    )
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
 
 /// PostgreSQL's FigureColname (src/backend/parser/parse_target.c).
@@ -144,33 +127,18 @@ fn name_of(expression: &Expr) -> String {
     let nameless = || "?column?".to_owned();
     match expression {
         Expr::Identifier(name) => name.value.clone(),
-        Expr::CompoundIdentifier(parts) => parts
-            .last()
-            .map_or_else(nameless, |name| name.value.clone()),
-        Expr::Function(call) => call
-            .name
-            .0
-            .last()
-            .and_then(|part| part.as_ident())
-            .map_or_else(nameless, |name| name.value.to_lowercase()),
+        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(nameless, |name| name.value.clone()),
+        Expr::Function(call) => {
+            call.name.0.last().and_then(|part| part.as_ident()).map_or_else(nameless, |name| name.value.to_lowercase())
+        }
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
-        Expr::Cast {
-            expr, data_type, ..
-        } => {
+        Expr::Cast { expr, data_type, .. } => {
             let inner = name_of(expr);
-            if inner == "?column?" {
-                cast_name(data_type)
-            } else {
-                inner
-            }
+            if inner == "?column?" { cast_name(data_type) } else { inner }
         }
         Expr::Case { else_result, .. } => {
             let inner = else_result.as_deref().map_or_else(nameless, name_of);
-            if inner == "?column?" {
-                "case".to_owned()
-            } else {
-                inner
-            }
+            if inner == "?column?" { "case".to_owned() } else { inner }
         }
         Expr::Extract { .. } => "extract".to_owned(),
         Expr::Substring { .. } => "substring".to_owned(),
@@ -216,46 +184,25 @@ mod tests {
     }
 
     fn names(sql: &str, columns: usize) -> Vec<String> {
-        let fields: Vec<Field> = (0..columns)
-            .map(|i| Field::new(format!("c{i}"), DataType::Int64, true))
-            .collect();
+        let fields: Vec<Field> = (0..columns).map(|i| Field::new(format!("c{i}"), DataType::Int64, true)).collect();
         let schema = output_schema(&query(sql), &Arc::new(Schema::new(fields)));
-        schema
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect()
+        schema.fields().iter().map(|field| field.name().clone()).collect()
     }
 
     #[test]
     fn columns_are_called_as_in_postgres() {
         assert_eq!(
-            names(
-                "SELECT f, count(*), avg(x), avg(y), x + 1, x::int, 1::bigint, CASE WHEN a THEN 1 END FROM t",
-                8
-            ),
+            names("SELECT f, count(*), avg(x), avg(y), x + 1, x::int, 1::bigint, CASE WHEN a THEN 1 END FROM t", 8),
             ["c0", "count", "avg", "avg", "?column?", "x", "int8", "case"]
         );
-        assert_eq!(
-            names("SELECT *, count(*) OVER () FROM t", 4),
-            ["c0", "c1", "c2", "count"]
-        );
-        assert_eq!(
-            names("SELECT count(*) AS n, (SELECT max(x) FROM u) FROM t", 2),
-            ["c0", "max"]
-        );
+        assert_eq!(names("SELECT *, count(*) OVER () FROM t", 4), ["c0", "c1", "c2", "count"]);
+        assert_eq!(names("SELECT count(*) AS n, (SELECT max(x) FROM u) FROM t", 2), ["c0", "max"]);
     }
 
     #[test]
     fn subqueries_get_aliases_where_the_name_is_free() {
-        let named = name_columns(&query(
-            "SELECT avg(count) FROM (SELECT k, count(*), sum(x), sum(y) FROM t GROUP BY k) s",
-        ));
-        assert!(
-            named
-                .to_string()
-                .contains("count(*) AS \"count\", sum(x) AS \"sum\", sum(y) FROM t"),
-            "{named}"
-        );
+        let named =
+            name_columns(&query("SELECT avg(count) FROM (SELECT k, count(*), sum(x), sum(y) FROM t GROUP BY k) s"));
+        assert!(named.to_string().contains("count(*) AS \"count\", sum(x) AS \"sum\", sum(y) FROM t"), "{named}");
     }
 }

@@ -135,13 +135,10 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
 
 /// `CREATE`, `ALTER`, `DROP`.
 fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
-    let mapping =
-        reader.peek(0).as_deref() == Some("USER") && reader.peek(1).as_deref() == Some("MAPPING");
+    let mapping = reader.peek(0).as_deref() == Some("USER") && reader.peek(1).as_deref() == Some("MAPPING");
     let kinds = ["ROLE", "USER", "GROUP", "EXTERNAL", "TABLE", "SYSTEM"];
     let next = reader.peek(0);
-    let kind = kinds
-        .into_iter()
-        .find(|kind| !mapping && next.as_deref() == Some(kind));
+    let kind = kinds.into_iter().find(|kind| !mapping && next.as_deref() == Some(kind));
     match (verb, kind) {
         ("CREATE", Some(kind @ ("ROLE" | "USER" | "GROUP"))) => {
             reader.skip();

@@ -7,11 +7,7 @@ use datafusion::logical_expr::Expr;
 use super::context::Context;
 
 pub(super) fn of_column(context: &Context, column: &Column) -> Option<usize> {
-    column
-        .spans
-        .first()
-        .and_then(|span| of_span(&context.text, span))
-        .or_else(|| of_word(&context.text, &column.name))
+    column.spans.first().and_then(|span| of_span(&context.text, span)).or_else(|| of_word(&context.text, &column.name))
 }
 
 /// The first column in `expression`, where the planner kept one.
@@ -21,11 +17,7 @@ pub(super) fn of_expression(context: &Context, expression: &Expr) -> Option<usiz
         if let Expr::Column(column) = part {
             found = of_column(context, column);
         }
-        Ok(if found.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
 }
@@ -33,11 +25,7 @@ pub(super) fn of_expression(context: &Context, expression: &Expr) -> Option<usiz
 fn of_span(text: &str, span: Span) -> Option<usize> {
     let line = usize::try_from(span.start.line).ok()?.checked_sub(1)?;
     let column = usize::try_from(span.start.column).ok()?;
-    let before: usize = text
-        .split_inclusive('\n')
-        .take(line)
-        .map(|line| line.chars().count())
-        .sum();
+    let before: usize = text.split_inclusive('\n').take(line).map(|line| line.chars().count()).sum();
     Some(before + column)
 }
 

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
-use paravent_udfs::{
-    CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho,
-};
+use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho};
 
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftMeasurement, DraftOutput};
@@ -106,15 +104,8 @@ impl Private {
         let parts = drafts.len().max(1) as f64;
         let rho = share(Rho::of_epsilon(context.epsilon).get() / parts, Rho::new)?;
         let delta = share(context.delta.get() / parts, Delta::new)?;
-        let releases = drafts
-            .into_iter()
-            .map(|draft| draft.priced(context, rho, delta))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Self {
-            releases,
-            shape,
-            columns,
-        })
+        let releases = drafts.into_iter().map(|draft| draft.priced(context, rho, delta)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { releases, shape, columns })
     }
 }
 
@@ -125,14 +116,7 @@ fn share<T, E>(value: f64, make: impl Fn(f64) -> std::result::Result<T, E>) -> R
 impl Draft {
     /// Where the plan above reads the released rows: keys, then each value with its standard error.
     pub(super) fn released_scan(&self, number: usize) -> Result<LogicalPlan> {
-        let keys = (0..self.keys).map(|i| {
-            self.plan
-                .schema()
-                .field(i)
-                .as_ref()
-                .clone()
-                .with_nullable(true)
-        });
+        let keys = (0..self.keys).map(|i| self.plan.schema().field(i).as_ref().clone().with_nullable(true));
         let values = self.outputs.iter().enumerate().flat_map(|(i, output)| {
             [
                 Field::new(format!("__o{i}"), output.estimate.data_type(), true),
@@ -141,37 +125,22 @@ impl Draft {
         });
         let schema = Arc::new(Schema::new(keys.chain(values).collect::<Vec<_>>()));
         let source = Arc::new(Source::new(SourceKind::Released(number), schema));
-        built(
-            LogicalPlanBuilder::scan(format!("released_{number}"), source, None)
-                .and_then(LogicalPlanBuilder::build),
-        )
+        built(LogicalPlanBuilder::scan(format!("released_{number}"), source, None).and_then(LogicalPlanBuilder::build))
     }
 
     fn priced(self, context: &Context, rho: Rho, delta: Delta) -> Result<ReleasePlan> {
         let each = share(rho.get() / self.measurements.len() as f64, Rho::new)?;
-        let cells = self
-            .outputs
-            .iter()
-            .filter(|output| output.cell.is_some())
-            .count();
+        let cells = self.outputs.iter().filter(|output| output.cell.is_some()).count();
         let selections = self.max_groups as f64 * (1 + cells) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
         let floor = context.policies.settings.min_group_size;
         let mut measurements = Vec::new();
         for m in &self.measurements {
-            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, each)
-                .map_err(|_| refuse_scale())?;
-            measurements.push(Measurement {
-                column: self.keys + m.state,
-                word: m.word,
-                noise,
-            });
+            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, each).map_err(|_| refuse_scale())?;
+            measurements.push(Measurement { column: self.keys + m.state, word: m.word, noise });
         }
         let threshold = |count: usize, cap: u64| -> Result<i64> {
-            let noise = measurements
-                .get(count)
-                .map(|m| &m.noise)
-                .ok_or_else(Error::internal)?;
+            let noise = measurements.get(count).map(|m| &m.noise).ok_or_else(Error::internal)?;
             let full = i64::try_from(floor.saturating_mul(cap)).map_err(|_| Error::internal())?;
             Ok(full.saturating_add(noise.tail_quantile(per_selection)))
         };
@@ -181,31 +150,16 @@ impl Draft {
             match &mut estimate {
                 Estimate::Mean { count, cell, .. } | Estimate::Share { count, cell, .. } => {
                     if let Some((state, word, cap)) = draft.cell {
-                        *cell = Some(CellFloor {
-                            column: self.keys + state,
-                            word,
-                            threshold: threshold(*count, cap)?,
-                        });
+                        *cell = Some(CellFloor { column: self.keys + state, word, threshold: threshold(*count, cap)? });
                     }
                 }
                 Estimate::Count { .. } | Estimate::Sum { .. } | Estimate::SumInteger { .. } => {}
             }
-            outputs.push(Output {
-                name: format!("__o{i}"),
-                estimate,
-                mask: draft.mask.clone(),
-            });
+            outputs.push(Output { name: format!("__o{i}"), estimate, mask: draft.mask.clone() });
         }
         let threshold = threshold(0, 1)?;
         let columns = self.columns(&measurements);
-        let spec = ReleaseSpec {
-            keys: self.keys,
-            floor,
-            threshold,
-            persons: self.keys,
-            measurements,
-            outputs,
-        };
+        let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, outputs };
         let node = built(Release::try_new(self.plan, spec.clone()))?;
         let facts = ReleaseFacts {
             keys: self.key_names,
@@ -222,18 +176,11 @@ impl Draft {
             delta,
             columns,
         };
-        Ok(ReleasePlan {
-            plan: LogicalPlan::Extension(Extension {
-                node: Arc::new(node),
-            }),
-            spec,
-            facts,
-        })
+        Ok(ReleasePlan { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), spec, facts })
     }
 
     fn columns(&self, measurements: &[Measurement]) -> Vec<ColumnFacts> {
-        let sigma = |index: &usize| match (measurements.get(*index), self.measurements.get(*index))
-        {
+        let sigma = |index: &usize| match (measurements.get(*index), self.measurements.get(*index)) {
             (Some(noised), Some(draft)) => noised.noise.std_dev() * draft.step,
             (None, _) | (_, None) => f64::NAN,
         };
@@ -243,9 +190,7 @@ impl Draft {
             .map(|(output, label)| {
                 let (sigma, per_group_size) = match &output.estimate {
                     Estimate::Count { count } => (sigma(count), false),
-                    Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => {
-                        (sigma(sum), false)
-                    }
+                    Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => (sigma(sum), false),
                     Estimate::Mean { sum, .. } | Estimate::Share { sum, .. } => (sigma(sum), true),
                 };
                 ColumnFacts {
@@ -293,12 +238,7 @@ pub(super) fn normal_quantile(p: f64) -> f64 {
         4.374664141464968e+00,
         2.938163982698783e+00,
     ];
-    const D: [f64; 4] = [
-        7.784695709041462e-03,
-        3.224671290700398e-01,
-        2.445134137142996e+00,
-        3.754408661907416e+00,
-    ];
+    const D: [f64; 4] = [7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00];
     let poly = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     let tail = |q: f64| poly(&C, q) / (poly(&D, q) * q + 1.0);
     if p < 0.02425 {

@@ -7,13 +7,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{
-    Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference,
-};
+use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
-use datafusion::logical_expr::{
-    AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
-};
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
@@ -39,36 +35,23 @@ pub struct Unbound {
 }
 
 /// Errors: 42P01, 42703, 42702, 42883, 42803, 42804, 42501, 0A000.
-pub fn resolve(
-    context: &Context,
-    query: &ast::Query,
-    parameters: &[ScalarValue],
-) -> Result<Resolved> {
+pub fn resolve(context: &Context, query: &ast::Query, parameters: &[ScalarValue]) -> Result<Resolved> {
     let unbound = plan(context, query)?;
     let columns = unbound.columns();
     let values = ParamValues::from(parameters.to_vec());
-    let bound = unbound
-        .plan
-        .with_param_values(values)
-        .map_err(|error| refuse_plan(context, &error))?;
+    let bound = unbound.plan.with_param_values(values).map_err(|error| refuse_plan(context, &error))?;
     analyze(context, bound).map(|plan| Resolved { plan, columns })
 }
 
 /// The plan before its parameters have values.
 pub fn plan(context: &Context, query: &ast::Query) -> Result<Unbound> {
-    let names = Names {
-        context,
-        options: ConfigOptions::default(),
-    };
+    let names = Names { context, options: ConfigOptions::default() };
     let mut options = ParserOptions::new();
     options.collect_spans = true;
     let planner = SqlToRel::new_with_options(&names, options);
     planner
         .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(query))))
-        .map(|plan| Unbound {
-            columns: names::output_schema(query, plan.schema().inner()),
-            plan,
-        })
+        .map(|plan| Unbound { columns: names::output_schema(query, plan.schema().inner()), plan })
         .map_err(|error| refuse_plan(context, &error))
 }
 
@@ -80,18 +63,12 @@ impl Unbound {
 
     /// Types of `$1, $2, …` as far as the query says; `None` where it does not.
     pub fn parameters(&self) -> Result<Vec<Option<DataType>>> {
-        let found = self
-            .plan
-            .get_parameter_types()
-            .map_err(|_| Error::internal())?;
+        let found = self.plan.get_parameter_types().map_err(|_| Error::internal())?;
         let number = |name: &String| name.trim_start_matches('$').parse::<usize>().ok();
         let count = found.keys().filter_map(number).max().unwrap_or(0);
         let mut types = vec![None; count];
         for (name, data_type) in &found {
-            if let Some(slot) = number(name)
-                .and_then(|n| n.checked_sub(1))
-                .and_then(|n| types.get_mut(n))
-            {
+            if let Some(slot) = number(name).and_then(|n| n.checked_sub(1)).and_then(|n| types.get_mut(n)) {
                 *slot = data_type.clone();
             }
         }
@@ -117,30 +94,20 @@ impl Names<'_> {
         let in_reach = reference.schema().is_none_or(|schema| schema == "public");
         let known = self.context.tables.get(name).filter(|_| in_reach);
         let Some(known) = known else {
-            return Err(Error::new(
-                SqlState::UndefinedTable,
-                format!("relation \"{reference}\" does not exist"),
-            )
-            .hint("\\dt lists the tables you may query"));
+            return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{reference}\" does not exist"))
+                .hint("\\dt lists the tables you may query"));
         };
         self.refuse_unreadable(&known.table.access, name)?;
         let kind = match known.table.access {
             Access::Public => SourceKind::Public(name.to_owned()),
-            Access::Protected { .. } | Access::Unclassified => {
-                SourceKind::Protected(name.to_owned())
-            }
+            Access::Protected { .. } | Access::Unclassified => SourceKind::Protected(name.to_owned()),
         };
         Ok(Arc::new(Source::new(kind, known.schema.clone())))
     }
 
     fn refuse_unreadable(&self, access: &Access, name: &str) -> Result<()> {
         let principal = &self.context.principal;
-        let denied = || {
-            Error::new(
-                SqlState::InsufficientPrivilege,
-                format!("permission denied for table {name}"),
-            )
-        };
+        let denied = || Error::new(SqlState::InsufficientPrivilege, format!("permission denied for table {name}"));
         match access {
             Access::Unclassified => Err(denied()
                 .detail("the table is not classified: until an administrator says whose rows it holds, nobody can read it")
@@ -156,12 +123,8 @@ impl Names<'_> {
 }
 
 impl ContextProvider for Names<'_> {
-    fn get_table_source(
-        &self,
-        name: TableReference,
-    ) -> datafusion::common::Result<Arc<dyn TableSource>> {
-        self.source(&name)
-            .map_err(|error| DataFusionError::External(Box::new(error)))
+    fn get_table_source(&self, name: TableReference) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        self.source(&name).map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -216,17 +179,13 @@ pub(super) fn refuse_plan(context: &Context, error: &DataFusionError) -> Error {
             Some(error) => error.clone(),
             None => Error::internal(),
         },
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
-            refuse_plan(context, inner)
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => refuse_plan(context, inner),
+        DataFusionError::Collection(errors) => {
+            errors.first().map_or_else(Error::internal, |first| refuse_plan(context, first))
         }
-        DataFusionError::Collection(errors) => errors
-            .first()
-            .map_or_else(Error::internal, |first| refuse_plan(context, first)),
         DataFusionError::Shared(inner) => refuse_plan(context, inner),
         DataFusionError::SchemaError(inner, _) => refuse_schema(context, inner),
-        DataFusionError::NotImplemented(text) => {
-            Error::new(SqlState::FeatureNotSupported, first_line(text))
-        }
+        DataFusionError::NotImplemented(text) => Error::new(SqlState::FeatureNotSupported, first_line(text)),
         DataFusionError::Plan(text) => refuse_text(text),
         DataFusionError::SQL(..)
         | DataFusionError::ArrowError(..)
@@ -239,46 +198,33 @@ pub(super) fn refuse_plan(context: &Context, error: &DataFusionError) -> Error {
         | DataFusionError::ExecutionJoin(_)
         | DataFusionError::ResourcesExhausted(_)
         | DataFusionError::Substrait(_)
-        | DataFusionError::Ffi(_) => Error::new(
-            SqlState::FeatureNotSupported,
-            "this query cannot be planned",
-        ),
+        | DataFusionError::Ffi(_) => Error::new(SqlState::FeatureNotSupported, "this query cannot be planned"),
     }
 }
 
 fn refuse_schema(context: &Context, error: &SchemaError) -> Error {
     let name = |column: &Column| column.flat_name().replace('"', "");
     match error {
-        SchemaError::FieldNotFound { field, .. } => Error::new(
-            SqlState::UndefinedColumn,
-            format!("column \"{}\" does not exist", name(field)),
-        )
-        .at(position::of_column(context, field)),
-        SchemaError::AmbiguousReference { field } => Error::new(
-            SqlState::AmbiguousColumn,
-            format!("column reference \"{}\" is ambiguous", name(field)),
-        )
-        .at(position::of_column(context, field)),
-        SchemaError::DuplicateQualifiedField { name, .. }
-        | SchemaError::DuplicateUnqualifiedField { name } => Error::new(
-            SqlState::AmbiguousColumn,
-            format!("column name \"{name}\" is used twice"),
-        )
-        .hint("give one of them an alias"),
+        SchemaError::FieldNotFound { field, .. } => {
+            Error::new(SqlState::UndefinedColumn, format!("column \"{}\" does not exist", name(field)))
+                .at(position::of_column(context, field))
+        }
+        SchemaError::AmbiguousReference { field } => {
+            Error::new(SqlState::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", name(field)))
+                .at(position::of_column(context, field))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::new(SqlState::AmbiguousColumn, format!("column name \"{name}\" is used twice"))
+                .hint("give one of them an alias")
+        }
     }
 }
 
 fn refuse_text(text: &str) -> Error {
     let line = first_line(text);
-    if let Some(name) = line
-        .strip_prefix("Invalid function '")
-        .and_then(|rest| rest.split('\'').next())
-    {
-        return Error::new(
-            SqlState::UndefinedFunction,
-            format!("function {name} does not exist"),
-        )
-        .hint("functions over people come from an allow-list; the README names them");
+    if let Some(name) = line.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
+        return Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist"))
+            .hint("functions over people come from an allow-list; the README names them");
     }
     let state = if line.contains("GROUP BY") {
         SqlState::GroupingError
@@ -291,15 +237,9 @@ fn refuse_text(text: &str) -> Error {
 }
 
 fn first_line(text: &str) -> String {
-    let line = text
-        .lines()
-        .next()
-        .unwrap_or("this query cannot be planned");
+    let line = text.lines().next().unwrap_or("this query cannot be planned");
     let mut characters = line.trim_end_matches('.').chars();
-    characters
-        .next()
-        .map(|first| first.to_lowercase().collect::<String>() + characters.as_str())
-        .unwrap_or_default()
+    characters.next().map(|first| first.to_lowercase().collect::<String>() + characters.as_str()).unwrap_or_default()
 }
 
 /// The engine's type for a type of SQL, as `CREATE EXTERNAL TABLE` declares columns. Errors: 42704.
@@ -307,41 +247,34 @@ pub fn column_type(written: &ast::DataType) -> Result<DataType> {
     use ast::{DataType as Sql, ExactNumberInfo, TimezoneInfo};
     let decimal = |info: &ExactNumberInfo| match info {
         ExactNumberInfo::None => Some(DataType::Decimal128(38, 10)),
-        ExactNumberInfo::Precision(precision) => u8::try_from(*precision)
-            .ok()
-            .map(|p| DataType::Decimal128(p, 0)),
-        ExactNumberInfo::PrecisionAndScale(precision, scale) => u8::try_from(*precision)
-            .ok()
-            .zip(i8::try_from(*scale).ok())
-            .map(|(p, s)| DataType::Decimal128(p, s)),
+        ExactNumberInfo::Precision(precision) => u8::try_from(*precision).ok().map(|p| DataType::Decimal128(p, 0)),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => {
+            u8::try_from(*precision).ok().zip(i8::try_from(*scale).ok()).map(|(p, s)| DataType::Decimal128(p, s))
+        }
     };
     let known = match written {
         Sql::SmallInt(_) | Sql::Int2(_) => Some(DataType::Int16),
         Sql::Int(_) | Sql::Integer(_) | Sql::Int4(_) => Some(DataType::Int32),
         Sql::BigInt(_) | Sql::Int8(_) => Some(DataType::Int64),
         Sql::Real | Sql::Float4 => Some(DataType::Float32),
-        Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 | Sql::Float(_) => {
-            Some(DataType::Float64)
-        }
+        Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 | Sql::Float(_) => Some(DataType::Float64),
         Sql::Numeric(info) | Sql::Decimal(info) | Sql::Dec(info) => decimal(info),
-        Sql::Text
-        | Sql::Varchar(_)
-        | Sql::CharacterVarying(_)
-        | Sql::Char(_)
-        | Sql::Character(_)
-        | Sql::String(_) => Some(DataType::Utf8),
+        Sql::Text | Sql::Varchar(_) | Sql::CharacterVarying(_) | Sql::Char(_) | Sql::Character(_) | Sql::String(_) => {
+            Some(DataType::Utf8)
+        }
         Sql::Bool | Sql::Boolean => Some(DataType::Boolean),
         Sql::Date => Some(DataType::Date32),
         Sql::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
             Some(DataType::Timestamp(TimeUnit::Microsecond, None))
         }
-        Sql::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => Some(
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        ),
+        Sql::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            Some(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
+        }
         _ => None,
     };
     known.ok_or_else(|| {
-        Error::new(SqlState::UndefinedObject, format!("type \"{written}\" is not supported for a column"))
-            .hint("there are SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, NUMERIC, TEXT, BOOLEAN, DATE and TIMESTAMP")
+        Error::new(SqlState::UndefinedObject, format!("type \"{written}\" is not supported for a column")).hint(
+            "there are SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, NUMERIC, TEXT, BOOLEAN, DATE and TIMESTAMP",
+        )
     })
 }

@@ -60,12 +60,7 @@ impl Verified {
     /// The price follows from the plan and the settings, never from data.
     pub fn price(&self, counts: impl Fn(usize) -> bool) -> Result<Vec<(String, Rho, Delta)>> {
         let mut price: BTreeMap<&String, (f64, f64)> = BTreeMap::new();
-        for (_, release) in self
-            .releases
-            .iter()
-            .enumerate()
-            .filter(|(number, _)| counts(*number))
-        {
+        for (_, release) in self.releases.iter().enumerate().filter(|(number, _)| counts(*number)) {
             for policy in &release.facts.policies {
                 let line = price.entry(policy).or_default();
                 line.0 += release.facts.rho.get();
@@ -82,21 +77,13 @@ impl Verified {
     pub fn protections(&self) -> String {
         let line = |release: &VerifiedRelease| {
             let facts = &release.facts;
-            let masked = if facts.columns.iter().any(|column| column.masked) {
-                ", masked"
-            } else {
-                ""
-            };
+            let masked = if facts.columns.iter().any(|column| column.masked) { ", masked" } else { "" };
             format!(
                 "floor {}, threshold {}, groups per person {}{masked}",
                 facts.floor, facts.threshold, facts.max_groups
             )
         };
-        self.releases
-            .iter()
-            .map(line)
-            .collect::<Vec<_>>()
-            .join("; ")
+        self.releases.iter().map(line).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -111,34 +98,24 @@ impl VerifiedRelease {
 
     /// The release's own numbers and words, beyond what the plan prints.
     pub fn fingerprint(&self) -> String {
-        root(&self.plan)
-            .map(|node| format!("{:?}", node.spec()))
-            .unwrap_or_default()
+        root(&self.plan).map(|node| format!("{:?}", node.spec())).unwrap_or_default()
     }
 }
 
 /// Errors: XX000 where the proof fails. That is never the user's doing: the rewrite, or the optimiser, did wrong.
 pub fn verify(context: &Context, private: Private) -> Result<Verified> {
     let shape = optimise(context, private.shape)?;
-    let releases = private
-        .releases
-        .into_iter()
-        .map(|release| verify_release(context, release))
-        .collect::<Result<Vec<_>>>()?;
+    let releases =
+        private.releases.into_iter().map(|release| verify_release(context, release)).collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
-    Ok(Verified {
-        releases,
-        shape,
-        columns: private.columns,
-    })
+    Ok(Verified { releases, shape, columns: private.columns })
 }
 
 /// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.
 fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
     let options = Arc::new(ConfigOptions::default());
     let analysed = Analyzer::new().execute_and_check(plan, &options, |_, _| {});
-    let config = OptimizerContext::new_with_config_options(options)
-        .with_query_execution_start_time(context.now);
+    let config = OptimizerContext::new_with_config_options(options).with_query_execution_start_time(context.now);
     let optimised = analysed.and_then(|plan| Optimizer::new().optimize(plan, &config, |_, _| {}));
     optimised.map_err(|error| {
         tracing::debug!(%error, "the engine cannot optimise a private plan");
@@ -154,10 +131,7 @@ fn verify_release(context: &Context, release: ReleasePlan) -> Result<VerifiedRel
     }
     let states = price::verify(context, node, &release.facts)?;
     owner::verify(context, states)?;
-    Ok(VerifiedRelease {
-        plan,
-        facts: release.facts,
-    })
+    Ok(VerifiedRelease { plan, facts: release.facts })
 }
 
 pub(super) fn root(plan: &LogicalPlan) -> Option<&Release> {
@@ -172,34 +146,21 @@ fn verify_shape(plan: &LogicalPlan, releases: usize) -> Result<()> {
     let mut outcome = Ok(());
     let walked = plan.apply_with_subqueries(|node| {
         outcome = verify_shape_node(node, releases);
-        Ok(if outcome.is_ok() {
-            TreeNodeRecursion::Continue
-        } else {
-            TreeNodeRecursion::Stop
-        })
+        Ok(if outcome.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
     walked.map_err(|_| Error::internal())?;
     outcome
 }
 
 fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
-    if node
-        .schema()
-        .fields()
-        .iter()
-        .any(|field| is_unreleased(field))
-    {
+    if node.schema().fields().iter().any(|field| is_unreleased(field)) {
         return Err(unproven("an unreleased value above a release"));
     }
     if node.expressions().iter().any(names_private_function) {
         return Err(unproven("a function of the release above it"));
     }
     match node {
-        LogicalPlan::TableScan(scan) => match scan
-            .source
-            .downcast_ref::<Source>()
-            .map(|source| &source.kind)
-        {
+        LogicalPlan::TableScan(scan) => match scan.source.downcast_ref::<Source>().map(|source| &source.kind) {
             Some(SourceKind::Public(_)) => Ok(()),
             Some(SourceKind::Released(number)) if *number < releases => Ok(()),
             Some(SourceKind::Released(_) | SourceKind::Protected(_)) | None => {
@@ -229,9 +190,7 @@ fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
         | LogicalPlan::Copy(_)
         | LogicalPlan::DescribeTable(_)
         | LogicalPlan::Unnest(_)
-        | LogicalPlan::RecursiveQuery(_) => {
-            Err(unproven("an operator that is not allowed above a release"))
-        }
+        | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed above a release")),
     }
 }
 
@@ -241,11 +200,7 @@ fn names_private_function(expression: &Expr) -> bool {
         if let Expr::AggregateFunction(call) = part {
             found |= call.func.name().starts_with("dp_");
         }
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
 }

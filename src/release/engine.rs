@@ -40,9 +40,7 @@ impl Engine {
     /// `noise` is where every release draws from; `runtime` holds the object stores and the memory pool.
     pub fn new(noise: Noise, runtime: Arc<RuntimeEnv>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let config = SessionConfig::new()
-            .with_target_partitions(cores)
-            .with_information_schema(false);
+        let config = SessionConfig::new().with_target_partitions(cores).with_information_schema(false);
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -59,9 +57,7 @@ impl Engine {
         released: &[Released],
     ) -> Result<Released> {
         let (schema, batches) = self.run(plan, sources, released).await?;
-        concat_batches(&schema, &batches)
-            .map(Released::new)
-            .map_err(|_| Error::internal())
+        concat_batches(&schema, &batches).map(Released::new).map_err(|_| Error::internal())
     }
 
     pub(super) async fn shape(
@@ -83,40 +79,27 @@ impl Engine {
         released: &[Released],
     ) -> Result<(SchemaRef, Vec<arrow::array::RecordBatch>)> {
         let bound = bind(plan, sources, released)?;
-        let planned = self
-            .state
-            .query_planner()
-            .create_physical_plan(&bound, &self.state)
-            .await;
+        let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
         let physical = planned.map_err(|_| Error::internal())?;
         let schema = physical.schema();
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
-        let batches = collect(physical, self.state.task_ctx())
-            .await
-            .map_err(|_| Error::internal())?;
+        let batches = collect(physical, self.state.task_ctx()).await.map_err(|_| Error::internal())?;
         Ok((schema, batches))
     }
 }
 
 /// Every scan gets its real source; a scan of anything else fails.
 fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<LogicalPlan> {
-    let bound = plan
-        .clone()
-        .transform_up_with_subqueries(|node| match node {
-            LogicalPlan::TableScan(scan) => {
-                let source = source_of(&scan, sources, released)?;
-                Ok(Transformed::yes(LogicalPlan::TableScan(TableScan {
-                    source: provider_as_source(source),
-                    ..scan
-                })))
-            }
-            other => Ok(Transformed::no(other)),
-        });
-    bound
-        .map(|transformed| transformed.data)
-        .map_err(|_| Error::internal())
+    let bound = plan.clone().transform_up_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(scan) => {
+            let source = source_of(&scan, sources, released)?;
+            Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source: provider_as_source(source), ..scan })))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    bound.map(|transformed| transformed.data).map_err(|_| Error::internal())
 }
 
 fn source_of(
@@ -127,15 +110,10 @@ fn source_of(
     let lost = || datafusion::common::DataFusionError::Plan("a scan without a source".to_owned());
     let source = scan.source.downcast_ref::<Source>().ok_or_else(lost)?;
     match &source.kind {
-        SourceKind::Protected(name) | SourceKind::Public(name) => {
-            sources.tables.get(name).cloned().ok_or_else(lost)
-        }
+        SourceKind::Protected(name) | SourceKind::Public(name) => sources.tables.get(name).cloned().ok_or_else(lost),
         SourceKind::Released(number) => {
             let batch = released.get(*number).ok_or_else(lost)?.batch().clone();
-            Ok(Arc::new(MemTable::try_new(
-                batch.schema(),
-                vec![vec![batch]],
-            )?))
+            Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
         }
     }
 }

@@ -23,11 +23,7 @@ pub type AnswerKey = [u8; 32];
 
 /// The key of a release: the optimised plan with its noise, floor, threshold and mask, the data it reads, the epoch of the
 /// rules. What stands above the release is no part of it.
-pub fn answer_key(
-    release: &VerifiedRelease,
-    snapshots: &BTreeMap<String, String>,
-    release_epoch: u64,
-) -> AnswerKey {
+pub fn answer_key(release: &VerifiedRelease, snapshots: &BTreeMap<String, String>, release_epoch: u64) -> AnswerKey {
     let mut hash = Sha256::new();
     hash.update(release_epoch.to_le_bytes());
     for table in &release.facts().tables {
@@ -58,21 +54,10 @@ pub async fn execute(
         };
         released.push(rows);
     }
-    if released.len() == verified.releases().len() {
-        Ok((paid, released))
-    } else {
-        Err(Error::internal())
-    }
+    if released.len() == verified.releases().len() { Ok((paid, released)) } else { Err(Error::internal()) }
 }
 
 /// Runs the plan above the releases: any SQL over released and public rows.
-pub async fn shape(
-    engine: &Engine,
-    verified: &Verified,
-    released: &[Released],
-    sources: &Sources,
-) -> Result<Shaped> {
-    engine
-        .shape(verified.shape(), verified.columns(), sources, released)
-        .await
+pub async fn shape(engine: &Engine, verified: &Verified, released: &[Released], sources: &Sources) -> Result<Shaped> {
+    engine.shape(verified.shape(), verified.columns(), sources, released).await
 }

@@ -50,25 +50,15 @@ pub struct Shaped {
 
 impl Shaped {
     /// The engine's columns under the names that the client sees.
-    pub(super) fn named(
-        names: &SchemaRef,
-        schema: &SchemaRef,
-        batches: Vec<RecordBatch>,
-    ) -> Result<Self> {
+    pub(super) fn named(names: &SchemaRef, schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
         if names.fields().len() != schema.fields().len() {
             return Err(Error::internal());
         }
         let fields = schema.fields().iter().zip(names.fields());
-        let fields: Vec<Field> = fields
-            .map(|(field, named)| field.as_ref().clone().with_name(named.name()))
-            .collect();
+        let fields: Vec<Field> = fields.map(|(field, named)| field.as_ref().clone().with_name(named.name())).collect();
         let schema = Arc::new(Schema::new(fields));
-        let renamed = batches
-            .into_iter()
-            .map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()));
-        let batches = renamed
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| Error::internal())?;
+        let renamed = batches.into_iter().map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()));
+        let batches = renamed.collect::<std::result::Result<_, _>>().map_err(|_| Error::internal())?;
         Ok(Self { schema, batches })
     }
 
@@ -81,9 +71,6 @@ impl Shaped {
     }
 
     pub fn rows(&self) -> u64 {
-        self.batches
-            .iter()
-            .map(|batch| batch.num_rows() as u64)
-            .sum()
+        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
     }
 }

@@ -8,9 +8,7 @@ use super::Session;
 use super::answer::Answer;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{
-    Access, Capability, Change, Column, Location, Principal, Table, UniqueKey, Verifier,
-};
+use crate::policy::{Access, Capability, Change, Column, Location, Principal, Table, UniqueKey, Verifier};
 use crate::query::column_type;
 use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
 
@@ -23,152 +21,63 @@ impl Session {
             self.server.catalog.apply(&actor, change, text).await?;
         }
         let policies = self.server.catalog.policies();
-        self.server
-            .ledger
-            .forget_before_epoch(policies.release_epoch)
-            .await?;
+        self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
         Ok(Answer::done(tag))
     }
 
-    async fn changes(
-        &self,
-        actor: &Principal,
-        admin: &Admin,
-    ) -> Result<(&'static str, Vec<Change>)> {
+    async fn changes(&self, actor: &Principal, admin: &Admin) -> Result<(&'static str, Vec<Change>)> {
         let pairs = |roles: &[String], others: &[String]| -> Vec<(String, String)> {
-            roles
-                .iter()
-                .flat_map(|role| {
-                    others
-                        .iter()
-                        .map(move |other| (role.clone(), other.clone()))
-                })
-                .collect()
+            roles.iter().flat_map(|role| others.iter().map(move |other| (role.clone(), other.clone()))).collect()
         };
         let set = |columns: &Option<Vec<String>>| {
-            columns
-                .as_ref()
-                .map(|columns| columns.iter().cloned().collect::<BTreeSet<_>>())
+            columns.as_ref().map(|columns| columns.iter().cloned().collect::<BTreeSet<_>>())
         };
         Ok(match admin {
             Admin::CreateRole(options) => ("CREATE ROLE", vec![create_role(options)?]),
             Admin::AlterRole(options) => ("ALTER ROLE", vec![alter_role(options)?]),
             Admin::DropRole { names, if_exists } => (
                 "DROP ROLE",
-                names
-                    .iter()
-                    .map(|name| Change::DropRole {
-                        name: name.clone(),
-                        if_exists: *if_exists,
-                    })
-                    .collect(),
+                names.iter().map(|name| Change::DropRole { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
-            Admin::GrantRole { roles, to } => (
-                "GRANT ROLE",
-                pairs(roles, to)
-                    .into_iter()
-                    .map(|(role, to)| Change::GrantRole { role, to })
-                    .collect(),
-            ),
+            Admin::GrantRole { roles, to } => {
+                ("GRANT ROLE", pairs(roles, to).into_iter().map(|(role, to)| Change::GrantRole { role, to }).collect())
+            }
             Admin::RevokeRole { roles, from } => (
                 "REVOKE ROLE",
-                pairs(roles, from)
-                    .into_iter()
-                    .map(|(role, from)| Change::RevokeRole { role, from })
-                    .collect(),
+                pairs(roles, from).into_iter().map(|(role, from)| Change::RevokeRole { role, from }).collect(),
             ),
-            Admin::GrantSelect {
-                tables,
-                columns,
-                to,
-            } => {
-                let grant = |(table, to)| Change::GrantSelect {
-                    table,
-                    columns: set(columns),
-                    to,
-                };
+            Admin::GrantSelect { tables, columns, to } => {
+                let grant = |(table, to)| Change::GrantSelect { table, columns: set(columns), to };
                 ("GRANT", pairs(tables, to).into_iter().map(grant).collect())
             }
-            Admin::RevokeSelect {
-                tables,
-                columns,
-                from,
-            } => {
-                let revoke = |(table, from)| Change::RevokeSelect {
-                    table,
-                    columns: set(columns),
-                    from,
-                };
-                (
-                    "REVOKE",
-                    pairs(tables, from).into_iter().map(revoke).collect(),
-                )
+            Admin::RevokeSelect { tables, columns, from } => {
+                let revoke = |(table, from)| Change::RevokeSelect { table, columns: set(columns), from };
+                ("REVOKE", pairs(tables, from).into_iter().map(revoke).collect())
             }
-            Admin::AlterSystem { name, value } => (
-                "ALTER SYSTEM",
-                vec![Change::SetSystem {
-                    name: name.clone(),
-                    value: value.clone(),
-                }],
-            ),
-            Admin::AlterRoleSet { role, name, value } => (
-                "ALTER ROLE",
-                vec![Change::SetRole {
-                    role: role.clone(),
-                    name: name.clone(),
-                    value: value.clone(),
-                }],
-            ),
-            Admin::CreateExternalTable {
-                name,
-                location,
-                columns,
-                unique_keys,
-                if_not_exists,
-            } => {
-                let change = self
-                    .create_table(actor, name, location, columns, unique_keys, *if_not_exists)
-                    .await?;
+            Admin::AlterSystem { name, value } => {
+                ("ALTER SYSTEM", vec![Change::SetSystem { name: name.clone(), value: value.clone() }])
+            }
+            Admin::AlterRoleSet { role, name, value } => {
+                ("ALTER ROLE", vec![Change::SetRole { role: role.clone(), name: name.clone(), value: value.clone() }])
+            }
+            Admin::CreateExternalTable { name, location, columns, unique_keys, if_not_exists } => {
+                let change = self.create_table(actor, name, location, columns, unique_keys, *if_not_exists).await?;
                 ("CREATE EXTERNAL TABLE", vec![change])
             }
             Admin::DropTable { names, if_exists } => (
                 "DROP TABLE",
-                names
-                    .iter()
-                    .map(|name| Change::DropTable {
-                        name: name.clone(),
-                        if_exists: *if_exists,
-                    })
-                    .collect(),
+                names.iter().map(|name| Change::DropTable { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
-            Admin::AlterTable { name, options } => (
+            Admin::AlterTable { name, options } => {
+                ("ALTER TABLE", vec![Change::AlterTable { name: name.clone(), options: options.clone() }])
+            }
+            Admin::AlterColumn { table, column, options } => (
                 "ALTER TABLE",
-                vec![Change::AlterTable {
-                    name: name.clone(),
-                    options: options.clone(),
-                }],
-            ),
-            Admin::AlterColumn {
-                table,
-                column,
-                options,
-            } => (
-                "ALTER TABLE",
-                vec![Change::AlterColumn {
-                    table: table.clone(),
-                    column: column.clone(),
-                    options: options.clone(),
-                }],
+                vec![Change::AlterColumn { table: table.clone(), column: column.clone(), options: options.clone() }],
             ),
             Admin::AddUniqueKey { table, key } => {
                 self.refuse_broken_key(actor, table, key).await?;
-                (
-                    "ALTER TABLE",
-                    vec![Change::AddUniqueKey {
-                        table: table.clone(),
-                        key: key.clone(),
-                    }],
-                )
+                ("ALTER TABLE", vec![Change::AddUniqueKey { table: table.clone(), key: key.clone() }])
             }
         })
     }
@@ -184,16 +93,9 @@ impl Session {
     ) -> Result<Change> {
         refuse_others(actor)?;
         let exists = self.server.catalog.policies().tables.contains_key(name);
-        let declared = declared
-            .iter()
-            .map(|column| declared_column(column))
-            .collect::<Result<Vec<_>>>()?;
+        let declared = declared.iter().map(|column| declared_column(column)).collect::<Result<Vec<_>>>()?;
         // An existing table is refused, or left alone, by the change itself; its files are not looked at.
-        let columns = if exists {
-            declared
-        } else {
-            self.server.files.inspect(location, &declared).await?
-        };
+        let columns = if exists { declared } else { self.server.files.inspect(location, &declared).await? };
         let table = Table {
             name: name.to_owned(),
             location: location.clone(),
@@ -217,12 +119,7 @@ impl Session {
         })
     }
 
-    async fn refuse_broken_key(
-        &self,
-        actor: &Principal,
-        table: &str,
-        key: &UniqueKey,
-    ) -> Result<()> {
+    async fn refuse_broken_key(&self, actor: &Principal, table: &str, key: &UniqueKey) -> Result<()> {
         refuse_others(actor)?;
         match self.server.catalog.policies().tables.get(table) {
             Some(table) => self.refuse_broken(table, key).await,
@@ -234,17 +131,10 @@ impl Session {
     /// A key is a proof that later answers rest on, so it is held against the data before it is recorded.
     async fn refuse_broken(&self, table: &Table, key: &UniqueKey) -> Result<()> {
         let schema = arrow_schema(table)?;
-        if let Some(missing) = key
-            .columns
-            .iter()
-            .find(|column| schema.index_of(column).is_err())
-        {
+        if let Some(missing) = key.columns.iter().find(|column| schema.index_of(column).is_err()) {
             return Err(Error::new(
                 SqlState::UndefinedColumn,
-                format!(
-                    "column \"{missing}\" of relation \"{}\" does not exist",
-                    table.name
-                ),
+                format!("column \"{missing}\" of relation \"{}\" does not exist", table.name),
             ));
         }
         if self.server.files.key_holds(table, key).await? {
@@ -252,11 +142,7 @@ impl Session {
         }
         Err(Error::new(
             SqlState::UniqueViolation,
-            format!(
-                "the key ({}) does not hold on table \"{}\"",
-                key.columns.join(", "),
-                table.name
-            ),
+            format!("the key ({}) does not hold on table \"{}\"", key.columns.join(", "), table.name),
         )
         .detail("some rows agree in these columns, or have no value there")
         .hint("declare a key that the data has, or correct the files"))
@@ -267,11 +153,8 @@ fn refuse_others(actor: &Principal) -> Result<()> {
     if actor.can(Capability::Administer) {
         return Ok(());
     }
-    Err(Error::new(
-        SqlState::InsufficientPrivilege,
-        "permission denied: tables are an administrator's",
-    )
-    .detail("only members of insights_admin register tables"))
+    Err(Error::new(SqlState::InsufficientPrivilege, "permission denied: tables are an administrator's")
+        .detail("only members of insights_admin register tables"))
 }
 
 fn declared_column(column: &DeclaredColumn) -> Result<Column> {
@@ -307,45 +190,21 @@ fn alter_role(options: &RoleOptions) -> Result<Change> {
 
 fn verifier(options: &RoleOptions) -> Result<Option<Verifier>> {
     let password = options.password.as_ref().and_then(Option::as_ref);
-    password
-        .map(|password| Verifier::from_password_clause(password))
-        .transpose()
+    password.map(|password| Verifier::from_password_clause(password)).transpose()
 }
 
 /// Seconds since 1970; `infinity` is no end.
 fn valid_until(options: &RoleOptions) -> Result<Option<i64>> {
-    let Some(text) = options
-        .valid_until
-        .as_deref()
-        .filter(|text| *text != "infinity")
-    else {
+    let Some(text) = options.valid_until.as_deref().filter(|text| *text != "infinity") else {
         return Ok(None);
     };
     let day = |t: &str| {
-        chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d")
-            .ok()
-            .and_then(|d| d.and_hms_opt(0, 0, 0))
-            .map(|d| d.and_utc())
+        chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0)).map(|d| d.and_utc())
     };
-    let naive = |t: &str| {
-        chrono::NaiveDateTime::parse_from_str(t, "%Y-%m-%d %H:%M:%S")
-            .ok()
-            .map(|d| d.and_utc())
-    };
-    let zoned = |t: &str| {
-        chrono::DateTime::parse_from_rfc3339(t)
-            .ok()
-            .map(|d| d.to_utc())
-    };
-    day(text)
-        .or_else(|| naive(text))
-        .or_else(|| zoned(text))
-        .map(|moment| Some(moment.timestamp()))
-        .ok_or_else(|| {
-            Error::new(
-                SqlState::InvalidParameterValue,
-                "VALID UNTIL takes a date or a timestamp",
-            )
+    let naive = |t: &str| chrono::NaiveDateTime::parse_from_str(t, "%Y-%m-%d %H:%M:%S").ok().map(|d| d.and_utc());
+    let zoned = |t: &str| chrono::DateTime::parse_from_rfc3339(t).ok().map(|d| d.to_utc());
+    day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| Some(moment.timestamp())).ok_or_else(|| {
+        Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
             .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
-        })
+    })
 }

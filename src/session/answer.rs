@@ -73,19 +73,11 @@ impl Rows {
 impl Answer {
     /// A statement without rows.
     pub(super) fn done(tag: impl Into<String>) -> Self {
-        Self {
-            tag: tag.into(),
-            rows: None,
-            notices: Vec::new(),
-        }
+        Self { tag: tag.into(), rows: None, notices: Vec::new() }
     }
 
     pub(super) fn of_rows(tag: impl Into<String>, rows: Rows) -> Self {
-        Self {
-            tag: tag.into(),
-            rows: Some(rows),
-            notices: Vec::new(),
-        }
+        Self { tag: tag.into(), rows: Some(rows), notices: Vec::new() }
     }
 
     pub(super) fn with_notices(mut self, notices: Vec<Notice>) -> Self {
@@ -96,20 +88,12 @@ impl Answer {
 
 impl Rows {
     pub(super) fn released(shaped: &Shaped) -> Self {
-        Self {
-            schema: shaped.schema().clone(),
-            batches: shaped.batches().to_vec(),
-            copy: None,
-        }
+        Self { schema: shaped.schema().clone(), batches: shaped.batches().to_vec(), copy: None }
     }
 
     /// Rows about the catalog, the settings, the budget or the log: never about persons.
     pub(super) fn about_the_system(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Self {
-            schema,
-            batches,
-            copy: None,
-        }
+        Self { schema, batches, copy: None }
     }
 
     /// One text column, as EXPLAIN and SHOW give.
@@ -118,21 +102,12 @@ impl Rows {
     }
 
     pub(super) fn texts(names: &[&str], columns: Vec<Vec<String>>) -> Result<Self> {
-        let fields: Vec<Field> = names
-            .iter()
-            .map(|name| Field::new(*name, DataType::Utf8, false))
-            .collect();
+        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let arrays: Vec<ArrayRef> = columns
-            .into_iter()
-            .map(|column| Arc::new(StringArray::from(column)) as ArrayRef)
-            .collect();
+        let arrays: Vec<ArrayRef> =
+            columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
         let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|_| Error::internal())?;
-        Ok(Self {
-            schema,
-            batches: vec![batch],
-            copy: None,
-        })
+        Ok(Self { schema, batches: vec![batch], copy: None })
     }
 
     pub(super) fn as_copy(mut self, format: CopyFormat) -> Self {
@@ -141,9 +116,6 @@ impl Rows {
     }
 
     pub fn count(&self) -> u64 {
-        self.batches
-            .iter()
-            .map(|batch| batch.num_rows() as u64)
-            .sum()
+        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
     }
 }

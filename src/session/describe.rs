@@ -16,28 +16,12 @@ use crate::release;
 
 impl Session {
     /// `declared` are the types a client gave for its parameters. Runs nothing, costs nothing; a refusal is logged.
-    pub async fn describe(
-        &mut self,
-        statement: &Prepared,
-        declared: &[Option<DataType>],
-    ) -> Result<Description> {
-        let described = self
-            .description(
-                &statement.parsed.statement,
-                &statement.parsed.text,
-                declared,
-            )
-            .await;
+    pub async fn describe(&mut self, statement: &Prepared, declared: &[Option<DataType>]) -> Result<Description> {
+        let described = self.description(&statement.parsed.statement, &statement.parsed.text, declared).await;
         if let Err(error) = &described {
             self.transaction.fail();
             let (text, kind) = (&statement.parsed.text, statement.parsed.statement.kind());
-            let asked = Asked {
-                text,
-                kind,
-                parameters: &[],
-                protocol: Protocol::Extended,
-                began: Instant::now(),
-            };
+            let asked = Asked { text, kind, parameters: &[], protocol: Protocol::Extended, began: Instant::now() };
             self.log_refusal(&asked, error).await?;
         }
         described
@@ -51,13 +35,7 @@ impl Session {
     ) -> Result<Description> {
         self.follow_policies().await?;
         self.transaction.check(statement)?;
-        let lines = |column: &str| {
-            Some(Arc::new(Schema::new(vec![Field::new(
-                column,
-                DataType::Utf8,
-                false,
-            )])))
-        };
+        let lines = |column: &str| Some(Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, false)])));
         let columns = match statement {
             Statement::Query(query) => {
                 return self.describe_query(query, text, declared, true).await;
@@ -66,14 +44,8 @@ impl Session {
                 return self.describe_query(query, text, declared, false).await;
             }
             Statement::Explain { query, .. } => {
-                let parameters = self
-                    .describe_query(query, text, declared, false)
-                    .await?
-                    .parameters;
-                return Ok(Description {
-                    parameters,
-                    columns: lines("QUERY PLAN"),
-                });
+                let parameters = self.describe_query(query, text, declared, false).await?.parameters;
+                return Ok(Description { parameters, columns: lines("QUERY PLAN") });
             }
             Statement::Fetch { name, .. } => Some(self.cursors.schema(name)?),
             Statement::Show(Some(name)) => lines(name),
@@ -96,10 +68,7 @@ impl Session {
             | Statement::Unlisten
             | Statement::Admin(_) => None,
         };
-        Ok(Description {
-            parameters: Vec::new(),
-            columns,
-        })
+        Ok(Description { parameters: Vec::new(), columns })
     }
 
     async fn describe_query(
@@ -122,14 +91,9 @@ impl Session {
         let count = inferred.len().max(declared.len());
         let parameter = |i: usize| {
             let declared = declared.get(i).cloned().flatten();
-            declared
-                .or_else(|| inferred.get(i).cloned().flatten())
-                .unwrap_or(DataType::Utf8)
+            declared.or_else(|| inferred.get(i).cloned().flatten()).unwrap_or(DataType::Utf8)
         };
-        Ok(Description {
-            parameters: (0..count).map(parameter).collect(),
-            columns: rows.then_some(columns),
-        })
+        Ok(Description { parameters: (0..count).map(parameter).collect(), columns: rows.then_some(columns) })
     }
 
     /// `EXPLAIN` and `EXPLAIN (PRIVACY)`: compiled like the query itself, and neither run nor paid for.
@@ -140,10 +104,8 @@ impl Session {
         query: &ast::Query,
     ) -> Result<Answer, Failure> {
         if self.is_system(query) {
-            let rows = Rows::text(
-                "QUERY PLAN",
-                vec!["catalog query: about what you may see, free of charge".to_owned()],
-            )?;
+            let rows =
+                Rows::text("QUERY PLAN", vec!["catalog query: about what you may see, free of charge".to_owned()])?;
             return Ok(Answer::of_rows("EXPLAIN", rows));
         }
         let around = self.surroundings(query, asked.text).await?;
@@ -151,11 +113,7 @@ impl Session {
         let lines = if privacy {
             let mut known = Vec::new();
             for planned in verified.releases() {
-                let key = release::answer_key(
-                    planned,
-                    &around.snapshots,
-                    around.context.policies.release_epoch,
-                );
+                let key = release::answer_key(planned, &around.snapshots, around.context.policies.release_epoch);
                 known.push(self.server.ledger.stored(&key).await?.is_some());
             }
             let mut lines = query::privacy_lines(&verified, &known);

@@ -114,20 +114,11 @@ impl Session {
     /// Splits a query string into statements; an empty string gives none. Errors: 42601, 0A000, 42501; they are logged.
     pub async fn prepare(&mut self, sql: &str, protocol: Protocol) -> Result<Vec<Prepared>> {
         match parse::parse(sql) {
-            Ok(parsed) => Ok(parsed
-                .into_iter()
-                .map(|parsed| Prepared { parsed })
-                .collect()),
+            Ok(parsed) => Ok(parsed.into_iter().map(|parsed| Prepared { parsed }).collect()),
             Err(error) => {
                 self.transaction.fail();
                 let text = parse::redact(sql);
-                let asked = Asked {
-                    text: &text,
-                    kind: "UNPARSED",
-                    parameters: &[],
-                    protocol,
-                    began: Instant::now(),
-                };
+                let asked = Asked { text: &text, kind: "UNPARSED", parameters: &[], protocol, began: Instant::now() };
                 self.log_refusal(&asked, &error).await?;
                 Err(error)
             }
@@ -143,13 +134,8 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Answer> {
         let parsed = &statement.parsed;
-        let asked = Asked {
-            text: &parsed.text,
-            kind: parsed.statement.kind(),
-            parameters,
-            protocol,
-            began: Instant::now(),
-        };
+        let asked =
+            Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters, protocol, began: Instant::now() };
         let answered = match self.follow_policies().await {
             Ok(()) => self.limited(&asked, &parsed.statement, cancel).await,
             Err(error) => Err(error.into()),
@@ -162,10 +148,7 @@ impl Session {
                     self.log_refusal(&asked, &failure.error).await?;
                 }
                 let offset = parsed.offset;
-                Err(Error {
-                    position: failure.error.position.map(|position| position + offset),
-                    ..failure.error
-                })
+                Err(Error { position: failure.error.position.map(|position| position + offset), ..failure.error })
             }
         }
     }
@@ -186,8 +169,7 @@ impl Session {
 
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
-        self.variables
-            .follow(self.server.catalog.policies().settings.clone());
+        self.variables.follow(self.server.catalog.policies().settings.clone());
         Ok(())
     }
 
@@ -217,46 +199,24 @@ impl Session {
         let error = Error::new(SqlState::QueryCanceled, message);
         match self.unfinished.take() {
             Some(log) => {
-                self.server
-                    .ledger
-                    .finish(log, Outcome::Cancelled, asked.began.elapsed())
-                    .await?;
-                Err(Failure {
-                    error,
-                    logged: true,
-                })
+                self.server.ledger.finish(log, Outcome::Cancelled, asked.began.elapsed()).await?;
+                Err(Failure { error, logged: true })
             }
             None => Err(error.into()),
         }
     }
 
-    async fn dispatch(
-        &mut self,
-        asked: &Asked<'_>,
-        statement: &Statement,
-    ) -> Result<Answer, Failure> {
+    async fn dispatch(&mut self, asked: &Asked<'_>, statement: &Statement) -> Result<Answer, Failure> {
         self.transaction.check(statement)?;
         let answer = match statement {
             Statement::Query(query) => {
                 let rows = self.rows(asked, query).await?;
                 return Ok(Answer::of_rows(format!("SELECT {}", rows.count()), rows));
             }
-            Statement::CopyOut {
-                query,
-                csv,
-                header,
-                delimiter,
-            } => {
+            Statement::CopyOut { query, csv, header, delimiter } => {
                 let rows = self.rows(asked, query).await?;
-                let format = CopyFormat {
-                    csv: *csv,
-                    header: *header,
-                    delimiter: *delimiter,
-                };
-                return Ok(Answer::of_rows(
-                    format!("COPY {}", rows.count()),
-                    rows.as_copy(format),
-                ));
+                let format = CopyFormat { csv: *csv, header: *header, delimiter: *delimiter };
+                return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.as_copy(format)));
             }
             Statement::Declare { name, hold, query } => {
                 return self.declare(asked, name, *hold, query).await;
@@ -288,24 +248,16 @@ impl Session {
         if self.is_system(query) {
             let system = self.system_session(query).await?;
             let statement = ast::Statement::Query(Box::new(query.clone()));
-            let (schema, batches) = self
-                .server
-                .system
-                .run(&system, &statement, asked.parameters)
-                .await?;
+            let (schema, batches) = self.server.system.run(&system, &statement, asked.parameters).await?;
             self.server.ledger.record(self.entry(asked)?).await?;
             return Ok(Rows::about_the_system(schema, batches));
         }
-        self.query(asked, query)
-            .await
-            .map(|shaped| Rows::released(&shaped))
+        self.query(asked, query).await.map(|shaped| Rows::released(&shaped))
     }
 
     fn is_system(&self, query: &ast::Query) -> bool {
         let policies = self.server.catalog.policies();
-        is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| {
-            policies.tables.contains_key(name)
-        })
+        is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| policies.tables.contains_key(name))
     }
 
     /// What is wrong with the query is said first, as without a cursor; then whether there may be a cursor; then it is paid for.
@@ -322,21 +274,13 @@ impl Session {
         }
         self.cursors.check(name, hold, &self.transaction)?;
         let rows = self.rows(asked, query).await?;
-        self.cursors.declare(
-            name,
-            rows.schema().clone(),
-            rows.batches().to_vec(),
-            hold,
-            &self.transaction,
-        )?;
+        self.cursors.declare(name, rows.schema().clone(), rows.batches().to_vec(), hold, &self.transaction)?;
         Ok(Answer::done("DECLARE CURSOR"))
     }
 
     /// Statements about the session itself.
     fn control(&mut self, statement: &Statement, text: &str) -> Result<Answer> {
-        let noticed = |tag: &str, notice: Option<Notice>| {
-            Answer::done(tag).with_notices(notice.into_iter().collect())
-        };
+        let noticed = |tag: &str, notice: Option<Notice>| Answer::done(tag).with_notices(notice.into_iter().collect());
         Ok(match statement {
             Statement::Fetch { name, count } => {
                 let (schema, batches) = self.cursors.fetch(name, *count)?;
@@ -363,15 +307,10 @@ impl Session {
                 self.variables.reset_all();
                 Answer::done("RESET")
             }
-            Statement::Show(Some(name)) => {
-                Answer::of_rows("SHOW", Rows::text(name, vec![self.variables.show(name)?])?)
-            }
+            Statement::Show(Some(name)) => Answer::of_rows("SHOW", Rows::text(name, vec![self.variables.show(name)?])?),
             Statement::Show(None) => {
                 let (names, values) = self.variables.all().into_iter().unzip();
-                Answer::of_rows(
-                    "SHOW",
-                    Rows::texts(&["name", "setting"], vec![names, values])?,
-                )
+                Answer::of_rows("SHOW", Rows::texts(&["name", "setting"], vec![names, values])?)
             }
             Statement::Discard => {
                 if self.transaction.in_block() {
@@ -391,13 +330,9 @@ impl Session {
                     format!("prepared statement \"{name}\" does not exist"),
                 ));
             }
-            Statement::Unlisten => Answer::done(
-                text.split_whitespace()
-                    .take(2)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-                    .to_uppercase(),
-            ),
+            Statement::Unlisten => {
+                Answer::done(text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase())
+            }
             Statement::Begin
             | Statement::Commit
             | Statement::Rollback
@@ -469,16 +404,12 @@ impl Session {
 
     /// Who this session acts as now: a role that was dropped or lost its memberships acts so at once.
     fn principal(&self) -> Result<Principal> {
-        self.server
-            .catalog
-            .policies()
-            .principal(&self.client.user)
-            .ok_or_else(|| {
-                Error::new(
-                    SqlState::InvalidAuthorizationSpecification,
-                    format!("role \"{}\" does not exist", self.client.user),
-                )
-            })
+        self.server.catalog.policies().principal(&self.client.user).ok_or_else(|| {
+            Error::new(
+                SqlState::InvalidAuthorizationSpecification,
+                format!("role \"{}\" does not exist", self.client.user),
+            )
+        })
     }
 
     fn settings_in_force(&self) -> Settings {
@@ -490,10 +421,7 @@ impl Session {
     }
 
     fn purpose(&self) -> Option<String> {
-        self.variables
-            .show("privacy.purpose")
-            .ok()
-            .filter(|purpose| !purpose.is_empty())
+        self.variables.show("privacy.purpose").ok().filter(|purpose| !purpose.is_empty())
     }
 
     fn all_settings(&self) -> BTreeMap<String, String> {

@@ -31,10 +31,7 @@ pub(super) struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self {
-            error,
-            logged: false,
-        }
+        Self { error, logged: false }
     }
 }
 
@@ -45,11 +42,7 @@ struct Known {
 }
 
 impl Session {
-    pub(super) async fn query(
-        &mut self,
-        asked: &Asked<'_>,
-        query: &ast::Query,
-    ) -> Result<Shaped, Failure> {
+    pub(super) async fn query(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Shaped, Failure> {
         let around = self.surroundings(query, asked.text).await?;
         let verified = compile(&around, query, asked.parameters)?;
         let known = self.known(&around, &verified).await?;
@@ -59,23 +52,12 @@ impl Session {
         let from_store = !known.rows.is_empty() && known.rows.iter().all(Option::is_some);
         let answered = self.fulfil(&around, reservation, &verified, known).await;
         let outcome = match &answered {
-            Ok(shaped) => Outcome::Answered {
-                rows: shaped.rows(),
-                from_store,
-            },
-            Err(error) => Outcome::Failed {
-                sqlstate: error.sqlstate,
-            },
+            Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store },
+            Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
         };
-        self.server
-            .ledger
-            .finish(log, outcome, asked.began.elapsed())
-            .await?;
+        self.server.ledger.finish(log, outcome, asked.began.elapsed()).await?;
         self.unfinished = None;
-        answered.map_err(|error| Failure {
-            error,
-            logged: true,
-        })
+        answered.map_err(|error| Failure { error, logged: true })
     }
 
     /// What a paid statement gets.
@@ -88,42 +70,21 @@ impl Session {
     ) -> Result<Shaped> {
         let sources = self.sources(&around.tables).await?;
         let fresh: Vec<bool> = known.rows.iter().map(Option::is_none).collect();
-        let (paid, released) =
-            release::execute(&self.server.engine, paid, verified, known.rows, &sources).await?;
-        for ((key, rows), _) in known
-            .keys
-            .iter()
-            .zip(&released)
-            .zip(&fresh)
-            .filter(|(_, fresh)| **fresh)
-        {
+        let (paid, released) = release::execute(&self.server.engine, paid, verified, known.rows, &sources).await?;
+        for ((key, rows), _) in known.keys.iter().zip(&released).zip(&fresh).filter(|(_, fresh)| **fresh) {
             let epoch = around.context.policies.release_epoch;
-            self.server
-                .ledger
-                .store(&paid, key, rows.to_bytes()?, epoch)
-                .await?;
+            self.server.ledger.store(&paid, key, rows.to_bytes()?, epoch).await?;
         }
         release::shape(&self.server.engine, verified, &released, &sources).await
     }
 
     /// The answer store: the same release of the same data under the same rules is the same rows, at no cost.
     async fn known(&self, around: &Surroundings, verified: &Verified) -> Result<Known> {
-        let mut known = Known {
-            keys: Vec::new(),
-            rows: Vec::new(),
-        };
+        let mut known = Known { keys: Vec::new(), rows: Vec::new() };
         for planned in verified.releases() {
-            let key = release::answer_key(
-                planned,
-                &around.snapshots,
-                around.context.policies.release_epoch,
-            );
+            let key = release::answer_key(planned, &around.snapshots, around.context.policies.release_epoch);
             let stored = self.server.ledger.stored(&key).await?;
-            known.rows.push(
-                stored
-                    .map(|bytes| Released::from_store(&bytes))
-                    .transpose()?,
-            );
+            known.rows.push(stored.map(|bytes| Released::from_store(&bytes)).transpose()?);
             known.keys.push(key);
         }
         Ok(known)
@@ -139,41 +100,23 @@ impl Session {
     ) -> Result<Reservation, Failure> {
         let fresh = |number: usize| known.rows.get(number).is_some_and(Option::is_none);
         let priced = verified.price(fresh)?;
-        let charges = priced
-            .into_iter()
-            .map(|(policy, rho, delta)| Charge {
-                policy,
-                price: Price { rho, delta },
-            })
-            .collect();
+        let charges =
+            priced.into_iter().map(|(policy, rho, delta)| Charge { policy, price: Price { rho, delta } }).collect();
         let limits = Limits::new(&around.context.policies.settings)?;
         let mut entry = self.entry(asked)?;
-        entry.tables = around
-            .tables
-            .iter()
-            .map(|table| table.name.clone())
-            .collect();
+        entry.tables = around.tables.iter().map(|table| table.name.clone()).collect();
         entry.protections = verified.protections();
-        self.server
-            .ledger
-            .reserve(entry, charges, &limits)
-            .await
-            .map_err(|error| {
-                let logged = error.sqlstate == SqlState::ConfigurationLimitExceeded;
-                Failure { error, logged }
-            })
+        self.server.ledger.reserve(entry, charges, &limits).await.map_err(|error| {
+            let logged = error.sqlstate == SqlState::ConfigurationLimitExceeded;
+            Failure { error, logged }
+        })
     }
 
     pub(super) fn entry(&self, asked: &Asked<'_>) -> Result<Entry> {
         let principal = self.principal()?;
         Ok(Entry {
             who: self.client.user.clone(),
-            roles: principal
-                .roles()
-                .iter()
-                .filter(|role| *role != principal.name())
-                .cloned()
-                .collect(),
+            roles: principal.roles().iter().filter(|role| *role != principal.name()).cloned().collect(),
             database: self.client.database.clone(),
             application_name: self.application_name(),
             purpose: self.purpose(),
@@ -187,11 +130,7 @@ impl Session {
 }
 
 /// Text to proof: nothing here reads a row or spends anything.
-pub(super) fn compile(
-    around: &Surroundings,
-    query: &ast::Query,
-    parameters: &[ScalarValue],
-) -> Result<Verified> {
+pub(super) fn compile(around: &Surroundings, query: &ast::Query, parameters: &[ScalarValue]) -> Result<Verified> {
     let context = &around.context;
     let resolved = query::resolve(context, query, parameters)?;
     let checked = query::check(context, resolved)?;

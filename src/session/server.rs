@@ -41,10 +41,7 @@ impl Server {
     /// Opens the state file, makes it at the first start. Gives the bootstrap account's password if it was made up just now.
     pub async fn open(config: Config) -> Result<(Arc<Self>, Option<String>)> {
         std::fs::create_dir_all(&config.data_dir).map_err(|error| {
-            Error::new(
-                SqlState::UndefinedFile,
-                format!("could not make the data folder: {}", error.kind()),
-            )
+            Error::new(SqlState::UndefinedFile, format!("could not make the data folder: {}", error.kind()))
         })?;
         let state = State::open(&config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
@@ -83,10 +80,7 @@ impl Server {
         }
         let policies = self.catalog.policies();
         if policies.principal(&client.user).is_none() {
-            return Err(Error::new(
-                SqlState::InvalidAuthorizationSpecification,
-                "this role may not log in",
-            ));
+            return Err(Error::new(SqlState::InvalidAuthorizationSpecification, "this role may not log in"));
         }
         Session::new(self.clone(), client)
     }

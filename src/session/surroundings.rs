@@ -25,11 +25,7 @@ pub(super) struct Surroundings {
 }
 
 impl Session {
-    pub(super) async fn surroundings(
-        &self,
-        query: &ast::Query,
-        text: &str,
-    ) -> Result<Surroundings> {
+    pub(super) async fn surroundings(&self, query: &ast::Query, text: &str) -> Result<Surroundings> {
         let policies = self.server.catalog.policies();
         let principal = self.principal()?;
         let settings = self.settings_in_force();
@@ -41,20 +37,12 @@ impl Session {
                 continue;
             };
             let classified = table.access != Access::Unclassified;
-            let (snapshot, proven_keys) = if readable && classified {
-                self.data_of(table).await?
-            } else {
-                (String::new(), vec![])
-            };
+            let (snapshot, proven_keys) =
+                if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
             let schema = arrow_schema(table)?;
             known.insert(
                 table.name.clone(),
-                KnownTable {
-                    table: table.clone(),
-                    schema,
-                    proven_keys,
-                    snapshot: snapshot.clone(),
-                },
+                KnownTable { table: table.clone(), schema, proven_keys, snapshot: snapshot.clone() },
             );
             snapshots.insert(table.name.clone(), snapshot);
             tables.push(table.clone());
@@ -69,11 +57,7 @@ impl Session {
             now: Utc::now(),
             text: text.to_owned(),
         };
-        Ok(Surroundings {
-            context,
-            snapshots,
-            tables,
-        })
+        Ok(Surroundings { context, snapshots, tables })
     }
 
     /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.
@@ -82,17 +66,11 @@ impl Session {
         let snapshot = server.files.snapshot(&table.location).await?;
         let mut proven = Vec::new();
         for key in &table.unique_keys {
-            let known = server
-                .catalog
-                .key_is_verified(&table.name, key, snapshot.as_str())
-                .await?;
+            let known = server.catalog.key_is_verified(&table.name, key, snapshot.as_str()).await?;
             if known {
                 proven.push(key.clone());
             } else if server.files.key_holds(table, key).await? {
-                server
-                    .catalog
-                    .record_verified_key(&table.name, key, snapshot.as_str())
-                    .await?;
+                server.catalog.record_verified_key(&table.name, key, snapshot.as_str()).await?;
                 proven.push(key.clone());
             }
         }
@@ -102,12 +80,7 @@ impl Session {
     pub(super) async fn sources(&self, tables: &[Table]) -> Result<Sources> {
         let mut sources = Sources::default();
         for table in tables {
-            let provider = self
-                .server
-                .files
-                .provider(table)
-                .await
-                .map_err(|_| Error::internal())?;
+            let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
             sources.add(table.name.clone(), provider);
         }
         Ok(sources)
@@ -116,9 +89,7 @@ impl Session {
 
 /// The relations a query names; names of its own WITH queries are not among them.
 pub(super) fn relations(query: &ast::Query) -> Result<Vec<TableReference>> {
-    let statement =
-        ParserStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
-    let (relations, _) =
-        resolve_table_references(&statement, true).map_err(|_| Error::internal())?;
+    let statement = ParserStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
+    let (relations, _) = resolve_table_references(&statement, true).map_err(|_| Error::internal())?;
     Ok(relations)
 }

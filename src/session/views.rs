@@ -15,11 +15,7 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 3] = [
-    ("privacy", "budget"),
-    ("privacy", "settings"),
-    ("audit", "query_log"),
-];
+const VIEWS: [(&str, &str); 3] = [("privacy", "budget"), ("privacy", "settings"), ("audit", "query_log")];
 
 impl Session {
     /// What the catalog's queries see of this session.
@@ -34,23 +30,14 @@ impl Session {
             let asked = named.contains(&(schema.to_owned(), name.to_owned()));
             if asked {
                 refuse_view(&principal, schema, name)?;
-                views.push(View {
-                    schema,
-                    name,
-                    batch: self.view(&principal, schema, name).await?,
-                });
+                views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
             }
         }
-        if let Some((schema, name)) = named
-            .iter()
-            .find(|(schema, _)| schema == "audit" || schema == "privacy")
-            .filter(|_| views.is_empty())
+        if let Some((schema, name)) =
+            named.iter().find(|(schema, _)| schema == "audit" || schema == "privacy").filter(|_| views.is_empty())
         {
-            return Err(Error::new(
-                SqlState::UndefinedTable,
-                format!("relation \"{schema}.{name}\" does not exist"),
-            )
-            .hint("there are privacy.budget, privacy.settings and audit.query_log"));
+            return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
+                .hint("there are privacy.budget, privacy.settings and audit.query_log"));
         }
         Ok(SystemSession {
             database: self.client.database.clone(),
@@ -68,31 +55,14 @@ impl Session {
         match (schema, name) {
             ("privacy", "budget") => {
                 let limits = Limits::new(&policies.settings)?;
-                let mut lines = self
-                    .server
-                    .ledger
-                    .budget(&limits, &policies.policy_names())
-                    .await?;
-                let sees_all =
-                    principal.can(Capability::Audit) || principal.can(Capability::Administer);
-                lines.retain(|line| {
-                    sees_all
-                        || line
-                            .principal
-                            .as_deref()
-                            .is_none_or(|who| who == principal.name())
-                });
+                let mut lines = self.server.ledger.budget(&limits, &policies.policy_names()).await?;
+                let sees_all = principal.can(Capability::Audit) || principal.can(Capability::Administer);
+                lines.retain(|line| sees_all || line.principal.as_deref().is_none_or(|who| who == principal.name()));
                 budget_batch(&lines)
             }
             ("privacy", "settings") => {
-                let names: Vec<String> = Setting::ALL
-                    .iter()
-                    .map(|setting| setting.name().to_owned())
-                    .collect();
-                let values = Setting::ALL
-                    .iter()
-                    .map(|setting| policies.settings.show(*setting))
-                    .collect();
+                let names: Vec<String> = Setting::ALL.iter().map(|setting| setting.name().to_owned()).collect();
+                let values = Setting::ALL.iter().map(|setting| policies.settings.show(*setting)).collect();
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
@@ -107,27 +77,15 @@ impl Session {
     pub(super) async fn budget_lines(&self, verified: &Verified) -> Result<Vec<String>> {
         let policies = self.server.catalog.policies();
         let limits = Limits::new(&policies.settings)?;
-        let touched: BTreeSet<String> = verified
-            .price(|_| true)?
-            .into_iter()
-            .map(|(policy, ..)| policy)
-            .collect();
+        let touched: BTreeSet<String> = verified.price(|_| true)?.into_iter().map(|(policy, ..)| policy).collect();
         let lines = self.server.ledger.budget(&limits, &touched).await?;
         let mine = lines
             .iter()
             .filter(|line| touched.contains(&line.policy))
-            .filter(|line| {
-                line.principal
-                    .as_deref()
-                    .is_none_or(|who| who == self.client.user)
-            });
+            .filter(|line| line.principal.as_deref().is_none_or(|who| who == self.client.user));
         Ok(mine
             .map(|line| {
-                let whose = if line.principal.is_some() {
-                    "you"
-                } else {
-                    "all principals"
-                };
+                let whose = if line.principal.is_some() { "you" } else { "all principals" };
                 format!(
                     "budget left of policy {}, {whose}: epsilon {:.3} of {}",
                     line.policy, line.epsilon_left, line.epsilon_budget
@@ -145,10 +103,7 @@ fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    Err(Error::new(
-        SqlState::InsufficientPrivilege,
-        format!("permission denied for view {schema}.{name}"),
-    )
-    .detail("the log holds what everybody asked")
-    .hint("auditors read it: GRANT auditor TO another login"))
+    Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
+        .detail("the log holds what everybody asked")
+        .hint("auditors read it: GRANT auditor TO another login"))
 }

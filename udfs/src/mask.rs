@@ -83,11 +83,7 @@ mod tests {
 
     #[test]
     fn a_value_stays_within_the_band() {
-        let mask = Mask {
-            low: 0.05,
-            high: 0.95,
-            base: Base::Itself,
-        };
+        let mask = Mask { low: 0.05, high: 0.95, base: Base::Itself };
         assert_eq!(mask.apply(0.5, 1.0, false), Masked::Kept);
         assert_eq!(mask.apply(0.99, 1.0, false), Masked::Edge(0.95));
         assert_eq!(mask.apply(0.0, 1.0, false), Masked::Edge(0.05));

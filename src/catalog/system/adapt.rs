@@ -14,15 +14,15 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr,
-    Ident, LimitClause, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
-    TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, VisitMut,
+    VisitorMut,
 };
 use datafusion_pg_catalog::sql::rules::{
-    AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall,
-    FixArrayLiteral, ResolveUnqualifiedIdentifier, RewritePgCatalogOperator,
-    SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+    AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral,
+    ResolveUnqualifiedIdentifier, RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier,
+    StripCollate,
 };
 
 use super::correlated::is_correlated;
@@ -38,11 +38,7 @@ pub(super) enum Correlated {
     Null,
 }
 
-pub(super) fn adapt(
-    statement: &Statement,
-    empty: &HashSet<String>,
-    correlated: Correlated,
-) -> Statement {
+pub(super) fn adapt(statement: &Statement, empty: &HashSet<String>, correlated: Correlated) -> Statement {
     let rules: [&dyn SqlStatementRewriteRule; 7] = [
         &AliasDuplicatedProjectionRewrite,
         &ResolveUnqualifiedIdentifier,
@@ -88,9 +84,7 @@ impl VisitorMut for Shape<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table {
-            name, args: None, ..
-        } = factor
+        if let TableFactor::Table { name, args: None, .. } = factor
             && let [part] = name.0.as_slice()
             && let Some(ident) = part.as_ident()
             && is_catalog_relation(&ident.value.to_lowercase())
@@ -118,17 +112,8 @@ impl VisitorMut for Expressions {
         }
         // Before what is inside, so that the subquery of an IN keeps all its rows.
         let new = match expr {
-            Expr::AnyOp {
-                left,
-                compare_op: BinaryOperator::Eq,
-                right,
-                ..
-            } => Some(any(left, right, false)),
-            Expr::AllOp {
-                left,
-                compare_op: BinaryOperator::NotEq,
-                right,
-            } => Some(any(left, right, true)),
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => Some(any(left, right, false)),
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => Some(any(left, right, true)),
             _ => reg_name(expr),
         };
         if let Some(new) = new {
@@ -139,11 +124,9 @@ impl VisitorMut for Expressions {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let new = match expr {
-            Expr::Cast {
-                expr: operand,
-                data_type,
-                ..
-            } => reg_lookup(operand, data_type).or_else(|| qualified_type(operand, data_type)),
+            Expr::Cast { expr: operand, data_type, .. } => {
+                reg_lookup(operand, data_type).or_else(|| qualified_type(operand, data_type))
+            }
             Expr::Subquery(query) => {
                 first_value(query);
                 None
@@ -161,20 +144,14 @@ impl VisitorMut for Expressions {
 fn subquery_of(expr: &Expr) -> Option<(&Query, bool)> {
     match expr {
         Expr::Subquery(query) => Some((query, false)),
-        Expr::Function(Function {
-            args: FunctionArguments::Subquery(query),
-            ..
-        }) => Some((query, true)),
+        Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) => Some((query, true)),
         _ => None,
     }
 }
 
 fn typed_null(is_array: bool) -> Expr {
     let data_type = if is_array {
-        DataType::Array(ArrayElemTypeDef::SquareBracket(
-            Box::new(DataType::Text),
-            None,
-        ))
+        DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None))
     } else {
         DataType::Text
     };
@@ -184,30 +161,17 @@ fn typed_null(is_array: bool) -> Expr {
 /// `x = ANY (SELECT …)` is IN; `x = ANY (array)` and `x = ANY ((SELECT array))` are a function.
 fn any(left: &Expr, right: &Expr, negated: bool) -> Expr {
     if let Expr::Subquery(query) = right {
-        return Expr::InSubquery {
-            expr: Box::new(left.clone()),
-            subquery: query.clone(),
-            negated,
-        };
+        return Expr::InSubquery { expr: Box::new(left.clone()), subquery: query.clone(), negated };
     }
     let found = call("any_equals", vec![right.clone(), left.clone()]);
-    if negated {
-        Expr::UnaryOp {
-            op: UnaryOperator::Not,
-            expr: Box::new(found),
-        }
-    } else {
-        found
-    }
+    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
 }
 
 /// The kind of an OID alias type: `regclass`, `regtype`, …
 fn reg_kind(data_type: &DataType) -> Option<&'static str> {
     let name = data_type.to_string().to_lowercase();
     let bare = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-    ["regclass", "regtype", "regnamespace", "regrole"]
-        .into_iter()
-        .find(|kind| *kind == bare)
+    ["regclass", "regtype", "regnamespace", "regrole"].into_iter().find(|kind| *kind == bare)
 }
 
 /// `'name'::regclass` and `$1::regclass`: the OID.
@@ -229,23 +193,13 @@ fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
 
 /// `oid::regclass::text`: the name.
 fn reg_name(expr: &Expr) -> Option<Expr> {
-    let Expr::Cast {
-        expr: inner,
-        data_type,
-        ..
-    } = expr
-    else {
+    let Expr::Cast { expr: inner, data_type, .. } = expr else {
         return None;
     };
     let text = data_type.to_string().to_lowercase();
-    let is_text =
-        ["text", "varchar", "name"].contains(&text.strip_prefix("pg_catalog.").unwrap_or(&text));
+    let is_text = ["text", "varchar", "name"].contains(&text.strip_prefix("pg_catalog.").unwrap_or(&text));
     match inner.as_ref() {
-        Expr::Cast {
-            expr: oid,
-            data_type,
-            ..
-        } if is_text => reg_name_of(oid, data_type),
+        Expr::Cast { expr: oid, data_type, .. } if is_text => reg_name_of(oid, data_type),
         _ => None,
     }
 }
@@ -256,10 +210,7 @@ fn reg_name_of(oid: &Expr, data_type: &DataType) -> Option<Expr> {
         return None;
     }
     Some(match kind {
-        "regtype" => call(
-            "format_type",
-            vec![oid.clone(), Expr::Value(Value::Null.with_empty_span())],
-        ),
+        "regtype" => call("format_type", vec![oid.clone(), Expr::Value(Value::Null.with_empty_span())]),
         "regrole" => call("pg_get_userbyid", vec![oid.clone()]),
         _ => call(&format!("{kind}_name"), vec![oid.clone()]),
     })
@@ -288,16 +239,10 @@ fn outputs(body: &mut SetExpr) {
 fn output(expr: &Expr) -> Option<Expr> {
     match expr {
         Expr::Value(value) => match &value.value {
-            Value::Number(digits, _) if digits.parse::<i32>().is_ok() => {
-                Some(cast(expr.clone(), DataType::Int4(None)))
-            }
+            Value::Number(digits, _) if digits.parse::<i32>().is_ok() => Some(cast(expr.clone(), DataType::Int4(None))),
             _ => None,
         },
-        Expr::Cast {
-            expr: operand,
-            data_type,
-            ..
-        } => match reg_lookup(operand, data_type) {
+        Expr::Cast { expr: operand, data_type, .. } => match reg_lookup(operand, data_type) {
             Some(oid) => reg_name_of(&oid, data_type),
             None => reg_name_of(operand, data_type),
         },
@@ -335,10 +280,7 @@ fn array_of(function: &Function) -> Option<Expr> {
     }
     let mut query = query.clone();
     aggregate(&mut query, "array_agg");
-    let nothing = Expr::Array(Array {
-        elem: vec![],
-        named: true,
-    });
+    let nothing = Expr::Array(Array { elem: vec![], named: true });
     Some(call("coalesce", vec![Expr::Subquery(query), nothing]))
 }
 
@@ -392,39 +334,24 @@ fn aggregate(query: &mut Query, name: &str) {
 
 fn is_limit_one(limit: &LimitClause) -> bool {
     match limit {
-        LimitClause::LimitOffset {
-            limit: Some(Expr::Value(number)),
-            offset: None,
-            ..
-        } => number.value.to_string() == "1",
+        LimitClause::LimitOffset { limit: Some(Expr::Value(number)), offset: None, .. } => {
+            number.value.to_string() == "1"
+        }
         _ => false,
     }
 }
 
 fn cast(operand: Expr, data_type: DataType) -> Expr {
-    Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(operand),
-        data_type,
-        array: false,
-        format: None,
-    }
+    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(operand), data_type, array: false, format: None }
 }
 
 fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments
-        .into_iter()
-        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
-        .collect();
+    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: vec![],
-        }),
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
         filter: None,
         null_treatment: None,
         over: None,

@@ -7,15 +7,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-    Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
 use super::SystemSession;
@@ -70,11 +67,7 @@ impl ScalarUDFImpl for Function {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arrays: Result<Vec<ArrayRef>> = args
-            .args
-            .iter()
-            .map(|value| value.to_array(args.number_rows))
-            .collect();
+        let arrays: Result<Vec<ArrayRef>> = args.args.iter().map(|value| value.to_array(args.number_rows)).collect();
         (self.body)(&arrays?, args.number_rows).map(ColumnarValue::Array)
     }
 }
@@ -89,15 +82,8 @@ fn function(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
     })
 }
 
-fn each_row<T>(
-    arrays: &[ArrayRef],
-    rows: usize,
-    value: impl Fn(&Arguments) -> Result<T>,
-) -> Result<Vec<T>> {
-    let texts: Vec<ArrayRef> = arrays
-        .iter()
-        .map(|array| Ok(cast(array, &DataType::Utf8)?))
-        .collect::<Result<_>>()?;
+fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {
+    let texts: Vec<ArrayRef> = arrays.iter().map(|array| Ok(cast(array, &DataType::Utf8)?)).collect::<Result<_>>()?;
     (0..rows)
         .map(|row| {
             let arguments: Vec<Option<&str>> = texts
@@ -171,15 +157,11 @@ fn about_session(session: &SystemSession, objects: &Shared) -> Vec<ScalarUDF> {
         functions.push(text(name, objects, move |_, _| Some(user.clone())));
     }
     for name in ["current_database", "current_catalog"] {
-        functions.push(text(name, objects, |objects, _| {
-            Some(objects.database.clone())
-        }));
+        functions.push(text(name, objects, |objects, _| Some(objects.database.clone())));
     }
     let pid = session.backend_pid;
     functions.extend([
-        text("version", objects, |_, _| {
-            Some(format!("PostgreSQL {}", super::SERVER_VERSION))
-        }),
+        text("version", objects, |_, _| Some(format!("PostgreSQL {}", super::SERVER_VERSION))),
         text("current_schema", objects, |_, _| Some("public".to_owned())),
         int("pg_backend_pid", objects, move |_, _| Some(pid)),
         flag("pg_is_in_recovery", objects, |_, _| Some(false)),
@@ -220,9 +202,7 @@ fn current_setting(session: &SystemSession) -> ScalarUDF {
 fn current_schemas() -> ScalarUDF {
     let item = Arc::new(Field::new_list_field(DataType::Utf8, true));
     let body = |arrays: &[ArrayRef], rows| {
-        let implicit = each_row(arrays, rows, |arguments| {
-            Ok(arguments.first().copied().flatten() == Some("true"))
-        })?;
+        let implicit = each_row(arrays, rows, |arguments| Ok(arguments.first().copied().flatten() == Some("true")))?;
         let mut list = ListBuilder::new(StringBuilder::new());
         for implicit in implicit {
             if implicit {
@@ -255,9 +235,7 @@ fn names_and_oids(objects: &Shared) -> Vec<ScalarUDF> {
             let role = objects.roles.iter().find(|r| r.oid.to_string() == oid);
             Some(role.map_or_else(|| format!("unknown (OID={oid})"), |r| r.name.clone()))
         }),
-        text("pg_encoding_to_char", objects, |_, _| {
-            Some("UTF8".to_owned())
-        }),
+        text("pg_encoding_to_char", objects, |_, _| Some("UTF8".to_owned())),
         int("to_regclass", objects, |objects, arguments| {
             let text = arguments.first().copied().flatten()?;
             objects.relation(text).map(|relation| relation.oid)
@@ -268,11 +246,7 @@ fn names_and_oids(objects: &Shared) -> Vec<ScalarUDF> {
                 return Some(oid.to_owned());
             };
             let in_path = ["public", "pg_catalog"].contains(&relation.schema.as_str());
-            Some(if in_path {
-                relation.name.clone()
-            } else {
-                format!("{}.{}", relation.schema, relation.name)
-            })
+            Some(if in_path { relation.name.clone() } else { format!("{}.{}", relation.schema, relation.name) })
         }),
         int("to_regnamespace", objects, |objects, arguments| {
             let name = arguments.first().copied().flatten()?;
@@ -324,9 +298,7 @@ fn definitions(objects: &Shared) -> Vec<ScalarUDF> {
         }),
         text("obj_description", objects, |objects, arguments| {
             let relation = objects.relation(arguments.first().copied().flatten()?)?;
-            let of_class = arguments
-                .get(1)
-                .is_none_or(|class| *class == Some("pg_class"));
+            let of_class = arguments.get(1).is_none_or(|class| *class == Some("pg_class"));
             relation.comment.clone().filter(|_| of_class)
         }),
         text("col_description", objects, |objects, arguments| {
@@ -383,9 +355,7 @@ fn any_equals() -> ScalarUDF {
             if array.is_null(row) || wanted.is_null(row) {
                 return Ok(None);
             }
-            Ok(Some(
-                elements(array, row)?.iter().any(|e| e == wanted.value(row)),
-            ))
+            Ok(Some(elements(array, row)?.iter().any(|e| e == wanted.value(row))))
         });
         let found: BooleanArray = found.collect::<Result<_>>()?;
         Ok(Arc::new(found) as ArrayRef)

@@ -4,9 +4,7 @@
 
 use std::collections::HashSet;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr, Statement,
-};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr, Statement};
 
 use super::types::short_name;
 
@@ -58,9 +56,7 @@ fn figure(expr: &Expr) -> (u8, String) {
                 (2, last.map_or_else(|| UNNAMED.to_owned(), folded))
             }
         },
-        Expr::Cast {
-            expr, data_type, ..
-        } => match figure(expr) {
+        Expr::Cast { expr, data_type, .. } => match figure(expr) {
             (2, name) => (2, name),
             _ => (1, short_name(&data_type.to_string())),
         },
@@ -118,10 +114,7 @@ pub(super) fn alias_projection(select: &mut Select) {
             number += 1;
             name = format!("{base} {number}");
         }
-        *item = SelectItem::ExprWithAlias {
-            expr: expr.clone(),
-            alias: Ident::with_quote('"', name),
-        };
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
     }
 }
 

@@ -166,9 +166,8 @@ impl Objects {
 /// FNV-1a of kind and name, in the range of user objects.
 pub(super) fn oid(kind: &str, name: &str) -> i32 {
     if kind == "relation"
-        && let Some((_, known)) = name
-            .strip_prefix("pg_catalog.")
-            .and_then(|name| WELL_KNOWN.iter().find(|(known, _)| *known == name))
+        && let Some((_, known)) =
+            name.strip_prefix("pg_catalog.").and_then(|name| WELL_KNOWN.iter().find(|(known, _)| *known == name))
     {
         return *known;
     }
@@ -199,10 +198,7 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             continue;
         }
         let visible = visible_columns(policies, principal, table);
-        let part = Table {
-            columns: visible.iter().map(|column| (*column).clone()).collect(),
-            ..table.clone()
-        };
+        let part = Table { columns: visible.iter().map(|column| (*column).clone()).collect(), ..table.clone() };
         let relation = Relation {
             oid: oid("relation", &format!("public.{}", table.name)),
             schema: "public".to_owned(),
@@ -210,14 +206,8 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             kind: "r",
             fields: arrow_schema(&part)?,
             comment: Some(table_comment(table, &part)),
-            column_comments: visible
-                .iter()
-                .map(|column| column_comment(column))
-                .collect(),
-            selectable: table
-                .columns
-                .iter()
-                .any(|column| policies.may_read(principal, &table.name, &column.name)),
+            column_comments: visible.iter().map(|column| column_comment(column)).collect(),
+            selectable: table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
         };
         keys.extend(visible_keys(table, &relation));
         relations.push(relation);
@@ -226,17 +216,9 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
 }
 
 /// Administrators see every column; others those they were granted.
-fn visible_columns<'a>(
-    policies: &Policies,
-    principal: &Principal,
-    table: &'a Table,
-) -> Vec<&'a Column> {
+fn visible_columns<'a>(policies: &Policies, principal: &Principal, table: &'a Table) -> Vec<&'a Column> {
     let all = principal.can(Capability::Administer);
-    table
-        .columns
-        .iter()
-        .filter(|column| all || policies.may_read(principal, &table.name, &column.name))
-        .collect()
+    table.columns.iter().filter(|column| all || policies.may_read(principal, &table.name, &column.name)).collect()
 }
 
 /// Keys all of whose columns are visible: a key of three columns of which two are shown would be a false one.
@@ -276,11 +258,8 @@ fn visible_keys(table: &Table, relation: &Relation) -> Vec<Key> {
 }
 
 fn index(key: &Key) -> Relation {
-    let fields: Vec<Field> = key
-        .columns
-        .iter()
-        .map(|name| Field::new(name, arrow::datatypes::DataType::Utf8, true))
-        .collect();
+    let fields: Vec<Field> =
+        key.columns.iter().map(|name| Field::new(name, arrow::datatypes::DataType::Utf8, true)).collect();
     Relation {
         oid: key.index_oid,
         schema: "public".to_owned(),
@@ -308,15 +287,8 @@ fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
             name: (*name).clone(),
             login: role.login,
             createrole: role.createrole,
-            valid_until: role
-                .valid_until
-                .map(|seconds| seconds.saturating_mul(1_000_000)),
-            member_of: role
-                .member_of
-                .iter()
-                .filter(|group| shown.contains_key(group))
-                .cloned()
-                .collect(),
+            valid_until: role.valid_until.map(|seconds| seconds.saturating_mul(1_000_000)),
+            member_of: role.member_of.iter().filter(|group| shown.contains_key(group)).cloned().collect(),
         })
         .collect()
 }

@@ -16,12 +16,9 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::format_type::create_format_type_udf;
 use datafusion_pg_catalog::pg_catalog::generate_series_arg_coercion::CoerceIntArgsToBigInt;
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
-use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
-    create_parse_ident_udf, create_quote_ident_udf,
-};
+use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{create_parse_ident_udf, create_quote_ident_udf};
 use datafusion_pg_catalog::pg_catalog::{
-    ArrowTable, PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables, PgCatalogTable,
-    array_bounds_udf,
+    ArrowTable, PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables, PgCatalogTable, array_bounds_udf,
 };
 
 use super::objects::{Objects, Relation, oid};
@@ -84,22 +81,13 @@ pub(super) fn load() -> Result<Loaded> {
         classes: tables::classes(&Objects::of_nobody(), &relations)?,
         attributes: tables::attributes(&relations)?,
     };
-    Ok(Loaded {
-        tables: found,
-        empty,
-        relations,
-        rows,
-        types,
-        keywords,
-    })
+    Ok(Loaded { tables: found, empty, relations, rows, types, keywords })
 }
 
 fn types(pg_type: &ArrowTable) -> Result<HashMap<String, i32>> {
     let mut found = HashMap::new();
     for batch in pg_type.data() {
-        let (Some(oids), Some(names)) =
-            (batch.column_by_name("oid"), batch.column_by_name("typname"))
-        else {
+        let (Some(oids), Some(names)) = (batch.column_by_name("oid"), batch.column_by_name("typname")) else {
             continue;
         };
         let oids = cast(oids, &DataType::Int32)?;
@@ -125,10 +113,8 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
         selectable: true,
     };
     let sorted: BTreeMap<&String, &Arc<dyn TableProvider>> = found.iter().collect();
-    let mut relations: Vec<Relation> = sorted
-        .iter()
-        .map(|(name, table)| relation("pg_catalog", name, "r", table.schema()))
-        .collect();
+    let mut relations: Vec<Relation> =
+        sorted.iter().map(|(name, table)| relation("pg_catalog", name, "r", table.schema())).collect();
     let objects = Objects::of_nobody();
     for name in tables::NAMES {
         if let Some(batch) = tables::build(name, &objects, &BTreeMap::new())? {

@@ -18,34 +18,12 @@ pub(super) struct PgType {
     pub storage: &'static str,
 }
 
-const fn fixed(
-    oid: i32,
-    name: &'static str,
-    short: &'static str,
-    length: i16,
-    align: &'static str,
-) -> PgType {
-    PgType {
-        oid,
-        name,
-        short,
-        length,
-        by_value: true,
-        align,
-        storage: "p",
-    }
+const fn fixed(oid: i32, name: &'static str, short: &'static str, length: i16, align: &'static str) -> PgType {
+    PgType { oid, name, short, length, by_value: true, align, storage: "p" }
 }
 
 const fn varying(oid: i32, name: &'static str, short: &'static str) -> PgType {
-    PgType {
-        oid,
-        name,
-        short,
-        length: -1,
-        by_value: false,
-        align: "i",
-        storage: "x",
-    }
+    PgType { oid, name, short, length: -1, by_value: false, align: "i", storage: "x" }
 }
 
 const BOOL: PgType = fixed(16, "boolean", "bool", 1, "c");
@@ -85,10 +63,7 @@ pub(super) fn pg_type(data_type: &DataType) -> PgType {
         | DataType::Decimal64(..)
         | DataType::Decimal128(..)
         | DataType::Decimal256(..) => NUMERIC,
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => BYTEA,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => BYTEA,
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)

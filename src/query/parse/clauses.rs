@@ -6,10 +6,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind,
-    Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator,
-    SetQuantifier, Statement, TableFactor, ValueWithSpan, Visit, Visitor,
-    WildcardAdditionalOptions,
+    Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select,
+    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement,
+    TableFactor, ValueWithSpan, Visit, Visitor, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token};
 
@@ -62,11 +61,7 @@ impl Visitor for Walk<'_> {
     }
 
     fn pre_visit_value(&mut self, value: &ValueWithSpan) -> Step {
-        if expressions::is_postgres_value(&value.value) {
-            NEXT
-        } else {
-            self.syntax(value.span)
-        }
+        if expressions::is_postgres_value(&value.value) { NEXT } else { self.syntax(value.span) }
     }
 
     fn pre_visit_statement(&mut self, _statement: &Statement) -> Step {
@@ -121,12 +116,7 @@ impl Walk<'_> {
         match body {
             // Their own visits come later.
             SetExpr::Select(_) | SetExpr::Query(_) => NEXT,
-            SetExpr::SetOperation {
-                left,
-                op,
-                set_quantifier,
-                right,
-            } => {
+            SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 match op {
                     SetOperator::Union | SetOperator::Except | SetOperator::Intersect => {}
                     SetOperator::Minus => {
@@ -135,9 +125,9 @@ impl Walk<'_> {
                 }
                 match set_quantifier {
                     SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None => {}
-                    SetQuantifier::ByName
-                    | SetQuantifier::AllByName
-                    | SetQuantifier::DistinctByName => self.clause("BY NAME", &["BY", "NAME"])?,
+                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName => {
+                        self.clause("BY NAME", &["BY", "NAME"])?
+                    }
                 }
                 self.body(left)?;
                 self.body(right)
@@ -150,11 +140,7 @@ impl Walk<'_> {
             SetExpr::Update(_) => self.refuse_change("UPDATE", &["UPDATE"]),
             SetExpr::Delete(_) => self.refuse_change("DELETE", &["DELETE"]),
             SetExpr::Merge(_) => self.refuse_change("MERGE", &["MERGE"]),
-            SetExpr::Table(_) => self.hinted(
-                "TABLE inside a query",
-                &["TABLE"],
-                "write SELECT * FROM the table",
-            ),
+            SetExpr::Table(_) => self.hinted("TABLE inside a query", &["TABLE"], "write SELECT * FROM the table"),
         }
     }
 
@@ -260,16 +246,13 @@ impl Walk<'_> {
     }
 
     fn keys(&self, keys: &[OrderByExpr]) -> Step {
-        keys.iter()
-            .try_for_each(|key| self.unless(key.with_fill.is_none(), "WITH FILL"))
+        keys.iter().try_for_each(|key| self.unless(key.with_fill.is_none(), "WITH FILL"))
     }
 
     pub(super) fn object(&self, name: &ObjectName) -> Step {
         name.0.iter().try_for_each(|part| match part {
             ObjectNamePart::Identifier(name) => self.name(name),
-            ObjectNamePart::Function(function) => {
-                self.foreign("a computed name", Some(function.name.span.start))
-            }
+            ObjectNamePart::Function(function) => self.foreign("a computed name", Some(function.name.span.start)),
         })
     }
 
@@ -279,11 +262,10 @@ impl Walk<'_> {
             None | Some('"') => NEXT,
             Some(_) if name.span.start.line > 0 => self.syntax(name.span),
             Some(_) => {
-                let text = self
-                    .slice
-                    .pieces
-                    .iter()
-                    .find(|piece| matches!(&piece.token.token, Token::SingleQuotedString(text) if *text == name.value));
+                let text =
+                    self.slice.pieces.iter().find(
+                        |piece| matches!(&piece.token.token, Token::SingleQuotedString(text) if *text == name.value),
+                    );
                 self.syntax(text.map_or(Span::empty(), |piece| piece.token.span))
             }
         }
@@ -303,24 +285,17 @@ impl Walk<'_> {
     }
 
     pub(super) fn hinted(&self, clause: &str, words: &[&str], hint: &str) -> Step {
-        self.foreign(clause, self.find(words))
-            .map_break(|error| Box::new(error.hint(hint)))
+        self.foreign(clause, self.find(words)).map_break(|error| Box::new(error.hint(hint)))
     }
 
     pub(super) fn foreign(&self, what: &str, place: Option<Location>) -> Step {
         ControlFlow::Break(Box::new(
-            Error::new(
-                SqlState::FeatureNotSupported,
-                format!("{what} is not supported"),
-            )
-            .at(self.position(place)),
+            Error::new(SqlState::FeatureNotSupported, format!("{what} is not supported")).at(self.position(place)),
         ))
     }
 
     fn refuse_change(&self, what: &str, words: &[&str]) -> Step {
-        ControlFlow::Break(Box::new(
-            super::kinds::refuse_change(what).at(self.position(self.find(words))),
-        ))
+        ControlFlow::Break(Box::new(super::kinds::refuse_change(what).at(self.position(self.find(words)))))
     }
 
     fn syntax(&self, span: Span) -> Step {
@@ -333,18 +308,11 @@ impl Walk<'_> {
 
     /// Where these words first stand in a row: keywords leave no place of their own in a parsed query.
     fn find(&self, words: &[&str]) -> Option<Location> {
-        let tokens: Vec<_> = self
-            .slice
-            .pieces
-            .iter()
-            .filter(|piece| !matches!(piece.token.token, Token::Whitespace(_)))
-            .collect();
+        let tokens: Vec<_> =
+            self.slice.pieces.iter().filter(|piece| !matches!(piece.token.token, Token::Whitespace(_))).collect();
         let found = tokens.windows(words.len().max(1)).find(|row| {
             !words.is_empty()
-                && row
-                    .iter()
-                    .zip(words)
-                    .all(|(piece, word)| tokens::word(&piece.token.token).as_deref() == Some(*word))
+                && row.iter().zip(words).all(|(piece, word)| tokens::word(&piece.token.token).as_deref() == Some(*word))
         })?;
         Some(found[0].token.span.start)
     }

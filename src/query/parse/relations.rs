@@ -2,20 +2,14 @@
 //!
 //! In: one relation or join. Out: nothing, or a refusal with its place; see [`super::clauses`].
 
-use datafusion::sql::sqlparser::ast::{
-    Join, JoinOperator, TableAlias, TableFactor, TableWithJoins,
-};
+use datafusion::sql::sqlparser::ast::{Join, JoinOperator, TableAlias, TableFactor, TableWithJoins};
 
 use super::clauses::{NEXT, Step, Walk};
 
 impl Walk<'_> {
     pub(super) fn joins(&self, from: &TableWithJoins) -> Step {
         from.joins.iter().try_for_each(|join| {
-            let Join {
-                relation: _,
-                global,
-                join_operator,
-            } = join;
+            let Join { relation: _, global, join_operator } = join;
             self.unless(!*global, "GLOBAL JOIN")?;
             match join_operator {
                 JoinOperator::Join(_)
@@ -37,9 +31,9 @@ impl Walk<'_> {
                 }
                 JoinOperator::AsOf { .. } => self.clause("ASOF JOIN", &["ASOF"]),
                 JoinOperator::StraightJoin(_) => self.clause("STRAIGHT_JOIN", &["STRAIGHT_JOIN"]),
-                JoinOperator::ArrayJoin
-                | JoinOperator::LeftArrayJoin
-                | JoinOperator::InnerArrayJoin => self.clause("ARRAY JOIN", &["ARRAY", "JOIN"]),
+                JoinOperator::ArrayJoin | JoinOperator::LeftArrayJoin | JoinOperator::InnerArrayJoin => {
+                    self.clause("ARRAY JOIN", &["ARRAY", "JOIN"])
+                }
             }
         })
     }
@@ -69,41 +63,21 @@ impl Walk<'_> {
                 self.unless(settings.is_none(), "SETTINGS")?;
                 self.alias(alias)
             }
-            TableFactor::Derived {
-                lateral: _,
-                subquery: _,
-                alias,
-                sample,
-            } => {
+            TableFactor::Derived { lateral: _, subquery: _, alias, sample } => {
                 self.unless(sample.is_none(), "TABLESAMPLE")?;
                 self.alias(alias)
             }
-            TableFactor::Function {
-                lateral: _,
-                name,
-                args: _,
-                with_ordinality,
-                alias,
-            } => {
+            TableFactor::Function { lateral: _, name, args: _, with_ordinality, alias } => {
                 self.unless(!with_ordinality, "WITH ORDINALITY")?;
                 self.object(name)?;
                 self.alias(alias)
             }
-            TableFactor::UNNEST {
-                alias,
-                array_exprs: _,
-                with_offset,
-                with_offset_alias,
-                with_ordinality,
-            } => {
+            TableFactor::UNNEST { alias, array_exprs: _, with_offset, with_offset_alias, with_ordinality } => {
                 self.unless(!with_ordinality, "WITH ORDINALITY")?;
                 self.unless(!with_offset && with_offset_alias.is_none(), "WITH OFFSET")?;
                 self.alias(alias)
             }
-            TableFactor::NestedJoin {
-                table_with_joins,
-                alias,
-            } => {
+            TableFactor::NestedJoin { table_with_joins, alias } => {
                 self.joins(table_with_joins)?;
                 self.alias(alias)
             }

@@ -42,22 +42,13 @@ fn roles() {
             "ALTER ROLE a SET privacy.epsilon = 0.5",
             r#"AlterRoleSet { role: "a", name: "privacy.epsilon", value: Some("0.5") }"#,
         ),
-        (
-            "ALTER ROLE a RESET privacy.epsilon",
-            r#"AlterRoleSet { role: "a", name: "privacy.epsilon", value: None }"#,
-        ),
-        (
-            "DROP USER IF EXISTS a, b",
-            r#"DropRole { names: ["a", "b"], if_exists: true }"#,
-        ),
+        ("ALTER ROLE a RESET privacy.epsilon", r#"AlterRoleSet { role: "a", name: "privacy.epsilon", value: None }"#),
+        ("DROP USER IF EXISTS a, b", r#"DropRole { names: ["a", "b"], if_exists: true }"#),
         (
             "GRANT insights_analyst, Auditor TO a, \"B\"",
             r#"GrantRole { roles: ["insights_analyst", "auditor"], to: ["a", "B"] }"#,
         ),
-        (
-            "REVOKE insights_analyst FROM a CASCADE",
-            r#"RevokeRole { roles: ["insights_analyst"], from: ["a"] }"#,
-        ),
+        ("REVOKE insights_analyst FROM a CASCADE", r#"RevokeRole { roles: ["insights_analyst"], from: ["a"] }"#),
         (
             "GRANT SELECT ON person, public.t TO a",
             r#"GrantSelect { tables: ["person", "t"], columns: None, to: ["a"] }"#,
@@ -66,10 +57,7 @@ fn roles() {
             "GRANT SELECT (Function, level) ON TABLE person TO a",
             r#"GrantSelect { tables: ["person"], columns: Some(["function", "level"]), to: ["a"] }"#,
         ),
-        (
-            "REVOKE SELECT ON person FROM a",
-            r#"RevokeSelect { tables: ["person"], columns: None, from: ["a"] }"#,
-        ),
+        ("REVOKE SELECT ON person FROM a", r#"RevokeSelect { tables: ["person"], columns: None, from: ["a"] }"#),
     ] {
         assert_eq!(format!("{:?}", admin(sql)), expected, "{sql}");
     }
@@ -78,22 +66,10 @@ fn roles() {
         ("CREATE ROLE a LOGIN LOGIN", SqlState::SyntaxError),
         ("CREATE ROLE a PASSWRD 'x'", SqlState::SyntaxError),
         ("GRANT ALL ON t TO a", SqlState::FeatureNotSupported),
-        (
-            "GRANT SELECT ON t TO a WITH GRANT OPTION",
-            SqlState::FeatureNotSupported,
-        ),
-        (
-            "GRANT a TO b WITH ADMIN OPTION",
-            SqlState::FeatureNotSupported,
-        ),
-        (
-            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO a",
-            SqlState::FeatureNotSupported,
-        ),
-        (
-            "GRANT SELECT ON audit.query_log TO a",
-            SqlState::UndefinedTable,
-        ),
+        ("GRANT SELECT ON t TO a WITH GRANT OPTION", SqlState::FeatureNotSupported),
+        ("GRANT a TO b WITH ADMIN OPTION", SqlState::FeatureNotSupported),
+        ("GRANT SELECT ON ALL TABLES IN SCHEMA public TO a", SqlState::FeatureNotSupported),
+        ("GRANT SELECT ON audit.query_log TO a", SqlState::UndefinedTable),
     ] {
         assert_eq!(refused(sql).sqlstate, state, "{sql}");
     }
@@ -105,30 +81,14 @@ fn tables() {
         "CREATE EXTERNAL TABLE IF NOT EXISTS public.Mail (sender int NOT NULL, \"At\" timestamp, n bigint UNIQUE, PRIMARY KEY (sender, \"At\")) \
          STORED AS CSV LOCATION '/data/mail/' OPTIONS (delimiter ';', 'format.has_header' true, timestamp_format = '%Y')",
     ) {
-        Admin::CreateExternalTable {
-            name,
-            location,
-            columns,
-            unique_keys,
-            if_not_exists,
-        } => {
+        Admin::CreateExternalTable { name, location, columns, unique_keys, if_not_exists } => {
             assert!(if_not_exists);
-            assert_eq!(
-                (name.as_str(), location.url.as_str()),
-                ("mail", "/data/mail/")
-            );
+            assert_eq!((name.as_str(), location.url.as_str()), ("mail", "/data/mail/"));
             assert_eq!(location.format, Format::Csv);
             let options: Vec<_> = location.options.into_iter().collect();
-            let expected = [
-                ("delimiter", ";"),
-                ("header", "true"),
-                ("timestamp_format", "%Y"),
-            ];
+            let expected = [("delimiter", ";"), ("header", "true"), ("timestamp_format", "%Y")];
             assert_eq!(options, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
-            let columns: Vec<_> = columns
-                .iter()
-                .map(|c| (c.name.as_str(), c.not_null))
-                .collect();
+            let columns: Vec<_> = columns.iter().map(|c| (c.name.as_str(), c.not_null)).collect();
             assert_eq!(columns, [("sender", true), ("At", true), ("n", false)]);
             assert_eq!(unique_keys.len(), 2);
             assert!(!unique_keys[0].primary && unique_keys[1].primary);
@@ -140,10 +100,7 @@ fn tables() {
             "ALTER TABLE t SET (person_key = 'Person_id', max_rows_per_person = 53, public = true, x)",
             r#"AlterTable { name: "t", options: [("person_key", Some("Person_id")), ("max_rows_per_person", Some("53")), ("public", Some("true")), ("x", Some("true"))] }"#,
         ),
-        (
-            "ALTER TABLE t RESET (public)",
-            r#"AlterTable { name: "t", options: [("public", None)] }"#,
-        ),
+        ("ALTER TABLE t RESET (public)", r#"AlterTable { name: "t", options: [("public", None)] }"#),
         (
             "ALTER TABLE t ALTER COLUMN C SET (class = 'measure', lower = -1.5, upper = 80)",
             r#"AlterColumn { table: "t", column: "c", options: [("class", Some("measure")), ("lower", Some("-1.5")), ("upper", Some("80"))] }"#,
@@ -160,10 +117,7 @@ fn tables() {
             "ALTER TABLE t ADD CONSTRAINT u UNIQUE (a)",
             r#"AddUniqueKey { table: "t", key: UniqueKey { columns: ["a"], primary: false } }"#,
         ),
-        (
-            "DROP TABLE IF EXISTS a, public.b CASCADE",
-            r#"DropTable { names: ["a", "b"], if_exists: true }"#,
-        ),
+        ("DROP TABLE IF EXISTS a, public.b CASCADE", r#"DropTable { names: ["a", "b"], if_exists: true }"#),
     ] {
         assert_eq!(format!("{:?}", admin(sql)), expected, "{sql}");
     }
@@ -176,14 +130,7 @@ fn tables() {
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION ('a', 'b')",
         "CREATE EXTERNAL TABLE t (a int CHECK (a > 0)) STORED AS CSV LOCATION 'x'",
     ] {
-        assert_eq!(
-            refused(sql).sqlstate,
-            SqlState::FeatureNotSupported,
-            "{sql}"
-        );
+        assert_eq!(refused(sql).sqlstate, SqlState::FeatureNotSupported, "{sql}");
     }
-    assert_eq!(
-        refused("CREATE EXTERNAL TABLE t STORED AS CSV").message,
-        "LOCATION is missing"
-    );
+    assert_eq!(refused("CREATE EXTERNAL TABLE t STORED AS CSV").message, "LOCATION is missing");
 }

@@ -10,6 +10,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
+use super::above::plain_index;
 use super::{Rewriter, built};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
@@ -31,47 +32,24 @@ impl Rewriter<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
         let left = self.node(&join.left)?;
         let right = self.node(&join.right)?;
-        let place = join
-            .on
-            .first()
-            .and_then(|(l, _)| position::of_expression(self.context, l));
+        let place = join.on.first().and_then(|(l, _)| position::of_expression(self.context, l));
         let joined = match (&left.rows, &right.rows) {
             (Rows::Public(l), Rows::Public(r)) => self.join_public(join, &left, &right, l, r),
             (Rows::Person(l), Rows::Person(r)) => self.join_persons(join, &left, &right, l, r),
-            (Rows::Person(l), Rows::Public(r)) => {
-                self.join_lookup(join, (&left, l), (&right, r), true)
-            }
-            (Rows::Public(l), Rows::Person(r)) => {
-                self.join_lookup(join, (&right, r), (&left, l), false)
-            }
+            (Rows::Person(l), Rows::Public(r)) => self.join_lookup(join, (&left, l), (&right, r), true),
+            (Rows::Public(l), Rows::Person(r)) => self.join_lookup(join, (&right, r), (&left, l), false),
         };
         joined.map_err(|error| error.at(place))
     }
 
-    fn join_public(
-        &mut self,
-        join: &Join,
-        left: &Node,
-        right: &Node,
-        l: &Public,
-        r: &Public,
-    ) -> Result<Node> {
+    fn join_public(&mut self, join: &Join, left: &Node, right: &Node, l: &Public, r: &Public) -> Result<Node> {
         let mut on = Vec::new();
         for (a, b) in &join.on {
-            on.push((
-                self.public_expression(left, l, a)?,
-                self.public_expression(right, r, b)?,
-            ));
+            on.push((self.public_expression(left, l, a)?, self.public_expression(right, r, b)?));
         }
-        let (one, other) = (
-            self.visible_only(left.clone())?,
-            self.visible_only(right.clone())?,
-        );
+        let (one, other) = (self.visible_only(left.clone())?, self.visible_only(right.clone())?);
         let plan = build(join, one, other, on, join.filter.clone())?;
-        let drop_error = |c: &PublicColumn| PublicColumn {
-            error: None,
-            of_table: c.of_table,
-        };
+        let drop_error = |c: &PublicColumn| PublicColumn { error: None, of_table: c.of_table };
         let columns = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => l.columns.iter().map(drop_error).collect(),
             JoinType::RightSemi | JoinType::RightAnti => r.columns.iter().map(drop_error).collect(),
@@ -80,35 +58,13 @@ impl Rewriter<'_> {
             }
             JoinType::LeftMark | JoinType::RightMark => return Err(Error::internal()),
         };
-        Ok(super::public(
-            plan,
-            Public {
-                columns,
-                unique: Vec::new(),
-                released: l.released || r.released,
-            },
-        ))
+        Ok(super::public(plan, Public { columns, unique: Vec::new(), released: l.released || r.released }))
     }
 
-    fn join_persons(
-        &mut self,
-        join: &Join,
-        left: &Node,
-        right: &Node,
-        l: &Person,
-        r: &Person,
-    ) -> Result<Node> {
-        let (scope_l, scope_r) = (
-            Scope::new(self.context, left)?,
-            Scope::new(self.context, right)?,
-        );
+    fn join_persons(&mut self, join: &Join, left: &Node, right: &Node, l: &Person, r: &Person) -> Result<Node> {
+        let (scope_l, scope_r) = (Scope::new(self.context, left)?, Scope::new(self.context, right)?);
         let mut late = Vec::new();
-        let mut pairs = Pairs {
-            on: Vec::new(),
-            by_key: false,
-            left: BTreeSet::new(),
-            right: BTreeSet::new(),
-        };
+        let mut pairs = Pairs { on: Vec::new(), by_key: false, left: BTreeSet::new(), right: BTreeSet::new() };
         for (a, b) in &join.on {
             let (da, db) = (scope_l.derive(a)?, scope_r.derive(b)?);
             if da.facts.profiles() || db.facts.profiles() {
@@ -117,16 +73,8 @@ impl Rewriter<'_> {
             }
             let keys = is_key(&scope_l, a) && is_key(&scope_r, b);
             pairs.by_key |= keys;
-            pairs.left.extend(if keys {
-                Some(Part::Key)
-            } else {
-                scope_l.index_of(a).map(Part::Visible)
-            });
-            pairs.right.extend(if keys {
-                Some(Part::Key)
-            } else {
-                scope_r.index_of(b).map(Part::Visible)
-            });
+            pairs.left.extend(if keys { Some(Part::Key) } else { scope_l.index_of(a).map(Part::Visible) });
+            pairs.right.extend(if keys { Some(Part::Key) } else { scope_r.index_of(b).map(Part::Visible) });
             pairs.on.push((da.expression, db.expression));
         }
         if !pairs.by_key {
@@ -151,21 +99,16 @@ impl Rewriter<'_> {
             unique.extend(r.unique.iter().map(shift));
         }
         if unique.is_empty() {
-            unique.extend(l.unique.iter().flat_map(|a| {
-                r.unique
-                    .iter()
-                    .map(move |b| a.union(&shift(b)).copied().collect())
-            }));
+            unique.extend(
+                l.unique.iter().flat_map(|a| r.unique.iter().map(move |b| a.union(&shift(b)).copied().collect())),
+            );
         }
         let times = |a: Option<u64>, b: Option<u64>| match (left_single, right_single) {
             (_, true) => a,
             (true, false) => b,
             (false, false) => a.zip(b).map(|(a, b)| a.saturating_mul(b)),
         };
-        let (max_rows, max_groups) = (
-            times(l.max_rows, r.max_rows),
-            times(l.max_groups, r.max_groups),
-        );
+        let (max_rows, max_groups) = (times(l.max_rows, r.max_rows), times(l.max_groups, r.max_groups));
         let person = Person {
             columns: l.columns.iter().chain(&r.columns).cloned().collect(),
             unique,
@@ -196,10 +139,7 @@ impl Rewriter<'_> {
         if !kept {
             return Err(Error::new(
                 SqlState::FeatureNotSupported,
-                format!(
-                    "a {} join that adds rows without a person is not supported",
-                    join.join_type
-                ),
+                format!("a {} join that adds rows without a person is not supported", join.join_type),
             )
             .detail("a row of nobody's beside rows of persons would show who is missing")
             .hint("make the table of persons the side whose rows are kept"));
@@ -211,11 +151,9 @@ impl Rewriter<'_> {
         for (a, b) in &join.on {
             let (mine, theirs) = if person_left { (a, b) } else { (b, a) };
             let derived = scope.derive(mine)?;
-            let column = super::plain_index(table, theirs);
+            let column = plain_index(table, theirs);
             if derived.facts.class == Class::Identifier
-                && !column
-                    .and_then(|i| rows.columns.get(i))
-                    .is_some_and(|c| c.of_table)
+                && !column.and_then(|i| rows.columns.get(i)).is_some_and(|c| c.of_table)
             {
                 return Err(Error::new(
                     SqlState::InsufficientPrivilege,
@@ -229,18 +167,11 @@ impl Rewriter<'_> {
             determined &= derived.facts.determined;
             equated.extend(column);
             let total = self.public_expression(table, rows, theirs)?;
-            on.push(if person_left {
-                (derived.expression, total)
-            } else {
-                (total, derived.expression)
-            });
+            on.push(if person_left { (derived.expression, total) } else { (total, derived.expression) });
         }
         let single = rows.unique.iter().any(|set| set.is_subset(&equated));
-        let looked_up = PersonColumn {
-            class: Class::Attribute,
-            determined: determined && single,
-            ..PersonColumn::constant(None)
-        };
+        let looked_up =
+            PersonColumn { class: Class::Attribute, determined: determined && single, ..PersonColumn::constant(None) };
         let others = rows.columns.iter().map(|_| looked_up.clone());
         let offset = if person_left { 0 } else { table.visible };
         let columns: Vec<PersonColumn> = if person_left {
@@ -252,30 +183,12 @@ impl Rewriter<'_> {
             join.join_type,
             JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti
         );
-        let unique = if single || semi {
-            person.unique_after(|i| Some(i + if semi { 0 } else { offset }))
-        } else {
-            Vec::new()
-        };
-        let joined = Person {
-            columns: if semi {
-                person.columns.clone()
-            } else {
-                columns
-            },
-            unique,
-            ..person.clone()
-        };
-        let plain = Node {
-            plan: self.visible_only(table.clone())?,
-            visible: table.visible,
-            rows: Rows::Public(rows.clone()),
-        };
-        let sides = if person_left {
-            (node, &plain)
-        } else {
-            (&plain, node)
-        };
+        let unique =
+            if single || semi { person.unique_after(|i| Some(i + if semi { 0 } else { offset })) } else { Vec::new() };
+        let joined = Person { columns: if semi { person.columns.clone() } else { columns }, unique, ..person.clone() };
+        let plain =
+            Node { plan: self.visible_only(table.clone())?, visible: table.visible, rows: Rows::Public(rows.clone()) };
+        let sides = if person_left { (node, &plain) } else { (&plain, node) };
         self.finish_person_join(join, sides, on, Vec::new(), joined)
     }
 
@@ -302,11 +215,7 @@ impl Rewriter<'_> {
         }
         refuse_lost_profile(join.join_type, left, right)?;
         let plan = build(join, left.plan.clone(), right.plan.clone(), on, filter)?;
-        let columns = |node: &Node| -> Vec<Expr> {
-            (0..node.visible)
-                .map(|i| Expr::Column(node.column(i)))
-                .collect()
-        };
+        let columns = |node: &Node| -> Vec<Expr> { (0..node.visible).map(|i| Expr::Column(node.column(i))).collect() };
         let mut wanted = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => columns(left),
             JoinType::RightSemi | JoinType::RightAnti => columns(right),
@@ -318,10 +227,7 @@ impl Rewriter<'_> {
             | JoinType::RightMark => columns(left).into_iter().chain(columns(right)).collect(),
         };
         let visible = wanted.len();
-        let person = Person {
-            columns: person.columns.into_iter().take(visible).collect(),
-            ..person
-        };
+        let person = Person { columns: person.columns.into_iter().take(visible).collect(), ..person };
         let keys: Vec<Expr> = match join.join_type {
             JoinType::RightSemi | JoinType::RightAnti | JoinType::Right => vec![right],
             JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => vec![left],
@@ -334,31 +240,17 @@ impl Rewriter<'_> {
         .map(|node| Expr::Column(node.key()))
         .collect();
         let key = match (join.join_type, keys.as_slice()) {
-            (JoinType::Full, [a, b]) => {
-                datafusion::functions::expr_fn::coalesce(vec![a.clone(), b.clone()])
-            }
+            (JoinType::Full, [a, b]) => datafusion::functions::expr_fn::coalesce(vec![a.clone(), b.clone()]),
             (_, [first, ..]) => first.clone(),
             (_, []) => return Err(Error::internal()),
         };
         wanted.push(key.alias(self.hidden_name("person")));
-        let flags = [left, right]
-            .into_iter()
-            .filter_map(Node::profile)
-            .map(Expr::Column)
-            .reduce(Expr::and);
+        let flags = [left, right].into_iter().filter_map(Node::profile).map(Expr::Column).reduce(Expr::and);
         if let Some(flags) = flags {
             wanted.push(flags.alias(self.hidden_name("profile")));
         }
-        let plan = built(
-            LogicalPlanBuilder::from(plan)
-                .project(wanted)
-                .and_then(LogicalPlanBuilder::build),
-        )?;
-        let mut node = Node {
-            plan,
-            visible,
-            rows: Rows::Person(person),
-        };
+        let plan = built(LogicalPlanBuilder::from(plan).project(wanted).and_then(LogicalPlanBuilder::build))?;
+        let mut node = Node { plan, visible, rows: Rows::Person(person) };
         for predicate in late {
             node = self.person_filter(node, &predicate)?;
         }
@@ -379,46 +271,27 @@ impl Rewriter<'_> {
         );
         let plan = LogicalPlan::Join(built(cross)?);
         let facts = |node: &Node| -> Vec<PersonColumn> {
-            let hidden = PersonColumn {
-                class: Class::Hidden,
-                refusal: Some(Error::internal()),
-                ..PersonColumn::constant(None)
-            };
+            let hidden =
+                PersonColumn { class: Class::Hidden, refusal: Some(Error::internal()), ..PersonColumn::constant(None) };
             let mut columns = match &node.rows {
                 Rows::Person(person) => person.columns.clone(),
                 Rows::Public(rows) => rows
                     .columns
                     .iter()
-                    .map(|_| PersonColumn {
-                        class: Class::Attribute,
-                        ..PersonColumn::constant(None)
-                    })
+                    .map(|_| PersonColumn { class: Class::Attribute, ..PersonColumn::constant(None) })
                     .collect(),
             };
             columns.resize(node.plan.schema().fields().len(), hidden);
             columns
         };
-        let ((Rows::Person(person), _) | (_, Rows::Person(person))) = (&left.rows, &right.rows)
-        else {
+        let ((Rows::Person(person), _) | (_, Rows::Person(person))) = (&left.rows, &right.rows) else {
             return Err(Error::internal());
         };
         let columns: Vec<PersonColumn> = facts(left).into_iter().chain(facts(right)).collect();
         let visible = columns.len();
-        let node = Node {
-            plan,
-            visible,
-            rows: Rows::Person(Person {
-                columns,
-                profile: false,
-                ..person.clone()
-            }),
-        };
+        let node = Node { plan, visible, rows: Rows::Person(Person { columns, profile: false, ..person.clone() }) };
         let derived = Scope::new(self.context, &node)?.derive(filter)?;
-        if derived.facts.profiles() {
-            Err(refuse_measure_condition())
-        } else {
-            Ok(derived.expression)
-        }
+        if derived.facts.profiles() { Err(refuse_measure_condition()) } else { Ok(derived.expression) }
     }
 
     pub(super) fn hidden_name(&mut self, what: &str) -> String {
@@ -430,19 +303,14 @@ impl Rewriter<'_> {
 /// Is `expression` the person key, at most widened? A cast that brings different keys together would mix persons.
 fn is_key(scope: &Scope, expression: &Expr) -> bool {
     let keeps_apart = |from: &DataType, to: &DataType| {
-        let text =
-            |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         from == to
             || (text(from) && text(to))
-            || (from.is_signed_integer()
-                && to.is_signed_integer()
-                && from.primitive_width() <= to.primitive_width())
+            || (from.is_signed_integer() && to.is_signed_integer() && from.primitive_width() <= to.primitive_width())
             || (from.is_unsigned_integer()
                 && to.is_unsigned_integer()
                 && from.primitive_width() <= to.primitive_width())
-            || (from.is_unsigned_integer()
-                && to.is_signed_integer()
-                && from.primitive_width() < to.primitive_width())
+            || (from.is_unsigned_integer() && to.is_signed_integer() && from.primitive_width() < to.primitive_width())
     };
     match expression {
         Expr::Cast(cast) => {
@@ -452,10 +320,7 @@ fn is_key(scope: &Scope, expression: &Expr) -> bool {
                     .get_type(scope.node.plan.schema().as_ref())
                     .is_ok_and(|from| keeps_apart(&from, cast.field.data_type()))
         }
-        _ => scope
-            .index_of(expression)
-            .and_then(|i| scope.person.columns.get(i))
-            .is_some_and(|facts| facts.key),
+        _ => scope.index_of(expression).and_then(|i| scope.person.columns.get(i)).is_some_and(|facts| facts.key),
     }
 }
 
@@ -485,39 +350,24 @@ fn refuse_lost_profile(join_type: JoinType, left: &Node, right: &Node) -> Result
         JoinType::Inner => false,
         JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => right.profile().is_some(),
         JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => left.profile().is_some(),
-        JoinType::Full | JoinType::LeftMark | JoinType::RightMark => {
-            left.profile().or(right.profile()).is_some()
-        }
+        JoinType::Full | JoinType::LeftMark | JoinType::RightMark => left.profile().or(right.profile()).is_some(),
     };
-    if lost {
-        Err(refuse_measure_condition())
-    } else {
-        Ok(())
-    }
+    if lost { Err(refuse_measure_condition()) } else { Ok(()) }
 }
 
 fn refuse_measure_condition() -> Error {
-    Error::new(
-        SqlState::FeatureNotSupported,
-        "a join condition on a measure is not supported",
-    )
-    .detail("which persons meet it could not be compared with their group")
-    .hint("join first, then filter in WHERE, or use CASE or FILTER (WHERE …)")
+    Error::new(SqlState::FeatureNotSupported, "a join condition on a measure is not supported")
+        .detail("which persons meet it could not be compared with their group")
+        .hint("join first, then filter in WHERE, or use CASE or FILTER (WHERE …)")
 }
 
 fn refuse_two_persons(left: &Person, right: &Person) -> Error {
     let names = |person: &Person| person.tables.iter().cloned().collect::<Vec<_>>().join(", ");
-    Error::new(
-        SqlState::FeatureNotSupported,
-        "this join would give a row two persons",
-    )
-    .detail(format!(
-        "rows of {} and rows of {} are joined on something other than the person key",
-        names(left),
-        names(right)
-    ))
-    .hint(format!(
-        "join on {} = {}, or aggregate one side first",
-        left.person_key, right.person_key
-    ))
+    Error::new(SqlState::FeatureNotSupported, "this join would give a row two persons")
+        .detail(format!(
+            "rows of {} and rows of {} are joined on something other than the person key",
+            names(left),
+            names(right)
+        ))
+        .hint(format!("join on {} = {}, or aggregate one side first", left.person_key, right.person_key))
 }

@@ -9,9 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::functions_aggregate::expr_fn::{bool_or, count, sum};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
-use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit, try_cast, when,
-};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit, try_cast, when};
 use paravent_udfs::{BoundGroups, dp_persons};
 
 use super::{Rewriter, built, named_as, public};
@@ -48,149 +46,76 @@ impl Rewriter<'_> {
             .hint("ask for each grouping by itself")
             .at(position::of_expression(self.context, set)));
         }
-        let by_person = keys.iter().any(|key| {
-            scope
-                .index_of(key)
-                .and_then(|i| scope.person.columns.get(i))
-                .is_some_and(|f| f.key)
-        });
-        if by_person {
-            self.per_person(&node, keys, calls)
-        } else {
-            self.release(&node, keys, calls)
-        }
+        let by_person =
+            keys.iter().any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(|f| f.key));
+        if by_person { self.per_person(&node, keys, calls) } else { self.release(&node, keys, calls) }
     }
 
     /// Aggregates of one person's own rows: a metric per person (and week, …).
     fn per_person(&mut self, node: &Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, node)?;
-        let derived = keys
-            .iter()
-            .map(|key| scope.derive(key))
-            .collect::<Result<Vec<_>>>()?;
+        let derived = keys.iter().map(|key| scope.derive(key)).collect::<Result<Vec<_>>>()?;
         let determined = derived.iter().all(|key| key.facts.determined);
-        let metrics = calls
-            .iter()
-            .map(|call| metric(&scope, call, node, determined))
-            .collect::<Result<Vec<_>>>()?;
-        let mut groups: Vec<Expr> = derived
-            .iter()
-            .zip(keys)
-            .map(|(d, was)| named_as(d.expression.clone(), was))
-            .collect();
+        let metrics = calls.iter().map(|call| metric(&scope, call, node, determined)).collect::<Result<Vec<_>>>()?;
+        let mut groups: Vec<Expr> =
+            derived.iter().zip(keys).map(|(d, was)| named_as(d.expression.clone(), was)).collect();
         groups.push(Expr::Column(node.key()));
-        let mut values: Vec<Expr> = metrics
-            .iter()
-            .zip(calls)
-            .map(|(d, was)| named_as(d.expression.clone(), was))
-            .collect();
-        let flag = node
-            .profile()
-            .map(|flag| (bool_or(Expr::Column(flag)), self.hidden_name("profile")));
+        let mut values: Vec<Expr> =
+            metrics.iter().zip(calls).map(|(d, was)| named_as(d.expression.clone(), was)).collect();
+        let flag = node.profile().map(|flag| (bool_or(Expr::Column(flag)), self.hidden_name("profile")));
         if let Some((any, name)) = &flag {
             values.push(any.clone().alias(name));
         }
         let plan = built(
-            Aggregate::try_new(std::sync::Arc::new(node.plan.clone()), groups, values)
-                .map(LogicalPlan::Aggregate),
+            Aggregate::try_new(std::sync::Arc::new(node.plan.clone()), groups, values).map(LogicalPlan::Aggregate),
         )?;
         let at = |index: usize| Expr::Column(Column::from(plan.schema().qualified_field(index)));
-        let mut wanted: Vec<Expr> = (0..keys.len())
-            .chain(keys.len() + 1..=keys.len() + calls.len())
-            .map(at)
-            .collect();
+        let mut wanted: Vec<Expr> = (0..keys.len()).chain(keys.len() + 1..=keys.len() + calls.len()).map(at).collect();
         wanted.push(at(keys.len()));
         if flag.is_some() {
             wanted.push(at(keys.len() + 1 + calls.len()));
         }
-        let plan = built(
-            LogicalPlanBuilder::from(plan)
-                .project(wanted)
-                .and_then(LogicalPlanBuilder::build),
-        )?;
-        let parts = derived
-            .iter()
-            .enumerate()
-            .filter(|(_, key)| !key.facts.determined)
-            .map(|(i, _)| Part::Visible(i));
+        let plan = built(LogicalPlanBuilder::from(plan).project(wanted).and_then(LogicalPlanBuilder::build))?;
+        let parts = derived.iter().enumerate().filter(|(_, key)| !key.facts.determined).map(|(i, _)| Part::Visible(i));
         let person = Person {
-            columns: derived
-                .iter()
-                .chain(&metrics)
-                .map(|d| d.facts.clone())
-                .collect(),
+            columns: derived.iter().chain(&metrics).map(|d| d.facts.clone()).collect(),
             unique: vec![parts.chain([Part::Key]).collect()],
-            max_rows: if determined {
-                Some(1)
-            } else {
-                scope.person.max_rows
-            },
-            max_groups: if determined {
-                Some(1)
-            } else {
-                scope.person.max_groups
-            },
+            max_rows: if determined { Some(1) } else { scope.person.max_rows },
+            max_groups: if determined { Some(1) } else { scope.person.max_groups },
             ..scope.person.clone()
         };
-        Ok(Node {
-            plan,
-            visible: keys.len() + calls.len(),
-            rows: Rows::Person(person),
-        })
+        Ok(Node { plan, visible: keys.len() + calls.len(), rows: Rows::Person(person) })
     }
 
     fn release(&mut self, node: &Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, node)?;
-        let derived = keys
-            .iter()
-            .map(|key| key_of(&scope, key))
-            .collect::<Result<Vec<_>>>()?;
-        let calls = calls
-            .iter()
-            .map(|call| call_of(&scope, call, node))
-            .collect::<Result<Vec<_>>>()?;
+        let derived = keys.iter().map(|key| key_of(&scope, key)).collect::<Result<Vec<_>>>()?;
+        let calls = calls.iter().map(|call| call_of(&scope, call, node)).collect::<Result<Vec<_>>>()?;
         let plain: BTreeSet<usize> = keys.iter().filter_map(|key| scope.index_of(key)).collect();
         let determined = derived.iter().all(|key| key.facts.determined);
         let (max_groups, groups_proof) = groups_per_person(scope.person, determined)?;
         let one_row = scope.person.one_row_per(&plain);
-        let (cap, rows_proof) = if one_row {
-            (Some(1), Proof::Key)
-        } else {
-            (scope.person.max_rows, Proof::Declared)
-        };
-        let profile_keys: Vec<usize> = derived
-            .iter()
-            .enumerate()
-            .filter(|(_, key)| key.facts.profiles())
-            .map(|(i, _)| i)
-            .collect();
+        let (cap, rows_proof) = if one_row { (Some(1), Proof::Key) } else { (scope.person.max_rows, Proof::Declared) };
+        let profile_keys: Vec<usize> =
+            derived.iter().enumerate().filter(|(_, key)| key.facts.profiles()).map(|(i, _)| i).collect();
         let under = UnderProfile {
             rows: node.profile(),
-            keys: (0..keys.len())
-                .filter(|i| !profile_keys.contains(i))
-                .collect::<Vec<_>>(),
+            keys: (0..keys.len()).filter(|i| !profile_keys.contains(i)).collect::<Vec<_>>(),
             by_keys: !profile_keys.is_empty(),
         };
-        let mut contributions =
-            Contributions::new(self.context, cap, max_groups, self.budget_share, under);
+        let mut contributions = Contributions::new(self.context, cap, max_groups, self.budget_share, under);
         for call in &calls {
-            contributions
-                .add(call)
-                .map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
+            contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
         }
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {
             Proof::Key | Proof::Dependency => rows,
-            Proof::Declared => built(BoundGroups::try_new(
-                rows,
-                Expr::Column(Column::new_unqualified("__u")),
-                max_groups,
-            ))?
-            .into_plan(),
+            Proof::Declared => {
+                built(BoundGroups::try_new(rows, Expr::Column(Column::new_unqualified("__u")), max_groups))?.into_plan()
+            }
         };
-        let groups: Vec<Expr> = (0..keys.len())
-            .map(|i| Expr::Column(Column::new_unqualified(format!("__k{i}"))))
-            .collect();
+        let groups: Vec<Expr> =
+            (0..keys.len()).map(|i| Expr::Column(Column::new_unqualified(format!("__k{i}")))).collect();
         let plan = built(
             LogicalPlanBuilder::from(bounded)
                 .aggregate(groups, contributions.states())
@@ -199,20 +124,14 @@ impl Rewriter<'_> {
         let draft = Draft {
             plan,
             keys: keys.len(),
-            key_names: keys
-                .iter()
-                .map(|key| key.schema_name().to_string())
-                .collect(),
+            key_names: keys.iter().map(|key| key.schema_name().to_string()).collect(),
             max_groups,
             groups_proof,
             cap,
             rows_proof,
             measurements: contributions.measurements,
             outputs: contributions.outputs,
-            labels: calls
-                .iter()
-                .map(|call| call.written.schema_name().to_string())
-                .collect(),
+            labels: calls.iter().map(|call| call.written.schema_name().to_string()).collect(),
             policies: scope.person.policies.clone(),
             tables: scope.person.tables.clone(),
             person_key: scope.person.person_key.clone(),
@@ -225,45 +144,24 @@ impl Rewriter<'_> {
         let scan = draft.released_scan(self.drafts.len())?;
         self.drafts.push(draft);
         let at = |index: usize| Expr::Column(Column::from(scan.schema().qualified_field(index)));
-        let mut expressions: Vec<Expr> = keys
-            .iter()
-            .enumerate()
-            .map(|(i, key)| named_as(at(i), key))
-            .collect();
+        let mut expressions: Vec<Expr> = keys.iter().enumerate().map(|(i, key)| named_as(at(i), key)).collect();
         let mut columns = vec![PublicColumn::default(); keys.len()];
         let mut errors = Vec::new();
         for (i, call) in calls.iter().enumerate() {
             let value = at(keys.len() + 2 * i);
             let type_now = built(value.get_type(scan.schema().as_ref()))?;
-            let value = if type_now == call.data_type {
-                value
-            } else {
-                try_cast(value, call.data_type.clone())
-            };
+            let value = if type_now == call.data_type { value } else { try_cast(value, call.data_type.clone()) };
             expressions.push(named_as(value, &call.written));
             let name = self.hidden_name("stddev");
-            columns.push(PublicColumn {
-                of_table: false,
-                error: Some(Column::new_unqualified(name.clone())),
-            });
+            columns.push(PublicColumn { of_table: false, error: Some(Column::new_unqualified(name.clone())) });
             errors.push(at(keys.len() + 2 * i + 1).alias(name));
         }
         let visible = expressions.len();
         expressions.extend(errors);
-        let plan = built(
-            LogicalPlanBuilder::from(scan.clone())
-                .project(expressions)
-                .and_then(LogicalPlanBuilder::build),
-        )?;
+        let plan =
+            built(LogicalPlanBuilder::from(scan.clone()).project(expressions).and_then(LogicalPlanBuilder::build))?;
         let unique = vec![(0..keys.len()).collect()];
-        let mut node = public(
-            plan,
-            Public {
-                columns,
-                unique,
-                released: true,
-            },
-        );
+        let mut node = public(plan, Public { columns, unique, released: true });
         node.visible = visible;
         Ok(node)
     }
@@ -286,19 +184,11 @@ fn groups_per_person(person: &Person, determined: bool) -> Result<(u64, Proof)> 
 }
 
 /// One row a person and group: the keys `__k…`, the person `__u`, the profile `__p`, sums `__s…` and counts `__c…`.
-fn per_group_rows(
-    node: &Node,
-    keys: &[Derived],
-    contributions: &Contributions,
-    one_row: bool,
-) -> Result<LogicalPlan> {
+fn per_group_rows(node: &Node, keys: &[Derived], contributions: &Contributions, one_row: bool) -> Result<LogicalPlan> {
     let name = |prefix: &str, i: usize| format!("__{prefix}{i}");
     let col = |name: String| Expr::Column(Column::new_unqualified(name));
-    let mut inputs: Vec<Expr> = keys
-        .iter()
-        .enumerate()
-        .map(|(i, key)| key.expression.clone().unalias().alias(name("k", i)))
-        .collect();
+    let mut inputs: Vec<Expr> =
+        keys.iter().enumerate().map(|(i, key)| key.expression.clone().unalias().alias(name("k", i))).collect();
     inputs.push(Expr::Column(node.key()).alias("__u"));
     if let Some(flag) = node.profile() {
         inputs.push(Expr::Column(flag).alias("__p"));
@@ -306,9 +196,7 @@ fn per_group_rows(
     for (i, value) in contributions.values().iter().enumerate() {
         inputs.push(value.expression.clone().alias(name("x", i)));
     }
-    let rows = LogicalPlanBuilder::from(node.plan.clone())
-        .project(inputs)
-        .and_then(LogicalPlanBuilder::build);
+    let rows = LogicalPlanBuilder::from(node.plan.clone()).project(inputs).and_then(LogicalPlanBuilder::build);
     let rows = built(rows)?;
     let mut groups: Vec<Expr> = (0..keys.len()).map(|i| col(name("k", i))).collect();
     groups.push(col("__u".to_owned()));
@@ -338,23 +226,16 @@ fn per_group_rows(
 
 /// The person count's own column: is there a row that fits?
 pub(in crate::query) fn persons_state(profile: bool) -> Expr {
-    if profile {
-        dp_persons(Expr::Column(Column::new_unqualified("__p")))
-    } else {
-        dp_persons(lit(true))
-    }
+    if profile { dp_persons(Expr::Column(Column::new_unqualified("__p"))) } else { dp_persons(lit(true)) }
 }
 
 fn key_of(scope: &Scope, key: &Expr) -> Result<Derived> {
     let derived = scope.derive(key)?;
     if derived.facts.class == Class::Identifier {
-        return Err(Error::new(
-            SqlState::InsufficientPrivilege,
-            "an identifier cannot be a group of an answer",
-        )
-        .detail("each group would be one person, or name one")
-        .hint("group by an attribute, or by the person key in a subquery that is aggregated again")
-        .at(position::of_expression(scope.context, key)));
+        return Err(Error::new(SqlState::InsufficientPrivilege, "an identifier cannot be a group of an answer")
+            .detail("each group would be one person, or name one")
+            .hint("group by an attribute, or by the person key in a subquery that is aggregated again")
+            .at(position::of_expression(scope.context, key)));
     }
     Ok(derived)
 }
@@ -371,11 +252,8 @@ fn refuse_order(scope: &Scope, call: &Expr, params: &AggregateFunctionParams) ->
     if params.order_by.is_empty() && params.null_treatment.is_none() {
         return Ok(());
     }
-    Err(Error::new(
-        SqlState::FeatureNotSupported,
-        "ORDER BY and IGNORE NULLS inside an aggregate are not supported",
-    )
-    .at(position::of_expression(scope.context, call)))
+    Err(Error::new(SqlState::FeatureNotSupported, "ORDER BY and IGNORE NULLS inside an aggregate are not supported")
+        .at(position::of_expression(scope.context, call)))
 }
 
 /// One released aggregate. Errors: 0A000 with what to use instead.
@@ -384,31 +262,17 @@ fn call_of(scope: &Scope, written: &Expr, node: &Node) -> Result<Call> {
     let name = function.func.name().to_owned();
     let params = &function.params;
     if !allow::released_aggregate(&name) {
-        return Err(Error::new(
-            SqlState::FeatureNotSupported,
-            format!("the aggregate {name} is not released"),
-        )
-        .detail("it has no differentially private form here")
-        .hint(allow::aggregate_hint(&name))
-        .at(position::of_expression(scope.context, written)
-            .or_else(|| position::of_word(&scope.context.text, &name))));
+        return Err(Error::new(SqlState::FeatureNotSupported, format!("the aggregate {name} is not released"))
+            .detail("it has no differentially private form here")
+            .hint(allow::aggregate_hint(&name))
+            .at(position::of_expression(scope.context, written)
+                .or_else(|| position::of_word(&scope.context.text, &name))));
     }
     refuse_order(scope, written, params)?;
-    let argument = params
-        .args
-        .first()
-        .map(|argument| scope.derive(argument))
-        .transpose()?;
-    let filter = params
-        .filter
-        .as_ref()
-        .map(|filter| scope.derive(filter))
-        .transpose()?;
+    let argument = params.args.first().map(|argument| scope.derive(argument)).transpose()?;
+    let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
     let schema = node.plan.schema();
-    let nullable = params
-        .args
-        .first()
-        .map_or(Ok(false), |argument| argument.nullable(schema.as_ref()));
+    let nullable = params.args.first().map_or(Ok(false), |argument| argument.nullable(schema.as_ref()));
     Ok(Call {
         name,
         argument,
@@ -433,43 +297,16 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
         .at(position::of_expression(scope.context, written)));
     }
     refuse_order(scope, written, params)?;
-    let arguments = params
-        .args
-        .iter()
-        .map(|argument| scope.derive(argument))
-        .collect::<Result<Vec<_>>>()?;
+    let arguments = params.args.iter().map(|argument| scope.derive(argument)).collect::<Result<Vec<_>>>()?;
     if name != "count" && arguments.iter().any(|d| d.facts.class == Class::Identifier) {
-        return Err(Error::new(
-            SqlState::InsufficientPrivilege,
-            "identifiers can be counted, and nothing else",
-        )
-        .at(position::of_expression(scope.context, written)));
+        return Err(Error::new(SqlState::InsufficientPrivilege, "identifiers can be counted, and nothing else")
+            .at(position::of_expression(scope.context, written)));
     }
-    let filter = params
-        .filter
-        .as_ref()
-        .map(|filter| scope.derive(filter))
-        .transpose()?;
-    let class = arguments
-        .iter()
-        .chain(&filter)
-        .map(|d| d.facts.class)
-        .filter(|class| *class != Class::Identifier);
-    let class = class
-        .chain([Class::Measure])
-        .max_by_key(|class| weight(*class))
-        .unwrap_or(Class::Measure);
-    let bounds = metric_bounds(
-        name,
-        arguments.first().and_then(|d| d.facts.bounds),
-        scope.person.max_rows,
-    );
-    let fits = node
-        .profile()
-        .map(Expr::Column)
-        .into_iter()
-        .chain(filter.map(|d| d.expression))
-        .reduce(Expr::and);
+    let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
+    let class = arguments.iter().chain(&filter).map(|d| d.facts.class).filter(|class| *class != Class::Identifier);
+    let class = class.chain([Class::Measure]).max_by_key(|class| weight(*class)).unwrap_or(Class::Measure);
+    let bounds = metric_bounds(name, arguments.first().and_then(|d| d.facts.bounds), scope.person.max_rows);
+    let fits = node.profile().map(Expr::Column).into_iter().chain(filter.map(|d| d.expression)).reduce(Expr::and);
     let expression = Expr::AggregateFunction(AggregateFunction::new_udf(
         function.func.clone(),
         arguments.into_iter().map(|d| d.expression).collect(),
@@ -478,14 +315,7 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
         vec![],
         None,
     ));
-    let facts = PersonColumn {
-        class,
-        key: false,
-        determined,
-        bounds,
-        zero_one: false,
-        refusal: None,
-    };
+    let facts = PersonColumn { class, key: false, determined, bounds, zero_one: false, refusal: None };
     Ok(Derived { expression, facts })
 }
 
@@ -493,14 +323,12 @@ fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) ->
     let rows = max_rows.map(|rows| rows as f64);
     match name {
         "count" => rows.and_then(|rows| Bounds::new(0.0, rows).ok()),
-        "sum" => argument.zip(rows).and_then(|(b, rows)| {
-            Bounds::new(b.lower().min(0.0) * rows, b.upper().max(0.0) * rows).ok()
-        }),
+        "sum" => argument
+            .zip(rows)
+            .and_then(|(b, rows)| Bounds::new(b.lower().min(0.0) * rows, b.upper().max(0.0) * rows).ok()),
         "avg" | "mean" | "min" | "max" | "median" => argument,
         "share" => Bounds::new(0.0, 1.0).ok(),
-        "stddev" | "stddev_samp" | "stddev_pop" => {
-            argument.and_then(|b| Bounds::new(0.0, b.upper() - b.lower()).ok())
-        }
+        "stddev" | "stddev_samp" | "stddev_pop" => argument.and_then(|b| Bounds::new(0.0, b.upper() - b.lower()).ok()),
         _ => None,
     }
 }

@@ -22,10 +22,7 @@ enum Owner {
 
 /// The states' own input must be rows of one person each.
 pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
-    let unreleased = states
-        .aggr_expr
-        .iter()
-        .all(|call| call.to_string().starts_with("dp_"));
+    let unreleased = states.aggr_expr.iter().all(|call| call.to_string().starts_with("dp_"));
     if !unreleased || states.group_expr.iter().any(has_subquery) {
         return Err(unproven("a released aggregate that is not one of ours"));
     }
@@ -81,14 +78,12 @@ fn owner(context: &Context, plan: &LogicalPlan) -> Result<Owner> {
                 Owner::Person(keys) if matches!(bound.person(), Expr::Column(c) if keys.contains(c)) => {
                     Ok(Owner::Person(keys))
                 }
-                Owner::Person(_) | Owner::Nobody => Err(unproven(
-                    "groups bounded by something other than the person key",
-                )),
+                Owner::Person(_) | Owner::Nobody => {
+                    Err(unproven("groups bounded by something other than the person key"))
+                }
             }
         }
-        LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => {
-            only_nobody("DISTINCT over rows of persons")
-        }
+        LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => only_nobody("DISTINCT over rows of persons"),
         LogicalPlan::Window(_) => only_nobody("a window over rows of persons"),
         LogicalPlan::Union(_) => only_nobody("a union of rows of persons"),
         LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(Owner::Nobody),
@@ -102,17 +97,12 @@ fn owner(context: &Context, plan: &LogicalPlan) -> Result<Owner> {
         | LogicalPlan::Copy(_)
         | LogicalPlan::DescribeTable(_)
         | LogicalPlan::Unnest(_)
-        | LogicalPlan::RecursiveQuery(_) => {
-            Err(unproven("an operator that is not allowed below a release"))
-        }
+        | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed below a release")),
     }
 }
 
 fn scan_owner(context: &Context, scan: &TableScan) -> Result<Owner> {
-    let source = scan
-        .source
-        .downcast_ref::<Source>()
-        .ok_or_else(|| unproven("an unknown source"))?;
+    let source = scan.source.downcast_ref::<Source>().ok_or_else(|| unproven("an unknown source"))?;
     let SourceKind::Protected(name) = &source.kind else {
         return Ok(Owner::Nobody);
     };
@@ -124,12 +114,7 @@ fn scan_owner(context: &Context, scan: &TableScan) -> Result<Owner> {
         return Err(unproven("a protected table without a person key"));
     };
     let key = Column::new(Some(scan.table_name.clone()), person_key);
-    Ok(Owner::Person(
-        BTreeSet::from([key])
-            .into_iter()
-            .filter(|key| scan.projected_schema.has_column(key))
-            .collect(),
-    ))
+    Ok(Owner::Person(BTreeSet::from([key]).into_iter().filter(|key| scan.projected_schema.has_column(key)).collect()))
 }
 
 /// An aggregate below a release keeps its rows apart by person, or has no rows of persons.
@@ -144,11 +129,7 @@ fn aggregate_owner(context: &Context, plan: &LogicalPlan, aggregate: &Aggregate)
         .filter(|(_, group)| is_one_of(group, &keys))
         .map(|(index, _)| Column::from(plan.schema().qualified_field(index)))
         .collect();
-    if kept.is_empty() {
-        Err(unproven("an aggregate below a release mixes persons"))
-    } else {
-        Ok(Owner::Person(kept))
-    }
+    if kept.is_empty() { Err(unproven("an aggregate below a release mixes persons")) } else { Ok(Owner::Person(kept)) }
 }
 
 fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
@@ -156,49 +137,31 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
     match (left, right) {
         (Owner::Nobody, Owner::Nobody) => Ok(Owner::Nobody),
         (Owner::Person(keys), Owner::Nobody) => match join.join_type {
-            JoinType::Inner
-            | JoinType::Left
-            | JoinType::LeftSemi
-            | JoinType::LeftAnti
-            | JoinType::LeftMark => Ok(Owner::Person(keys)),
-            JoinType::Right
-            | JoinType::Full
-            | JoinType::RightSemi
-            | JoinType::RightAnti
-            | JoinType::RightMark => Err(unproven("a join adds rows without a person")),
+            JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                Ok(Owner::Person(keys))
+            }
+            JoinType::Right | JoinType::Full | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                Err(unproven("a join adds rows without a person"))
+            }
         },
         (Owner::Nobody, Owner::Person(keys)) => match join.join_type {
-            JoinType::Inner
-            | JoinType::Right
-            | JoinType::RightSemi
-            | JoinType::RightAnti
-            | JoinType::RightMark => Ok(Owner::Person(keys)),
-            JoinType::Left
-            | JoinType::Full
-            | JoinType::LeftSemi
-            | JoinType::LeftAnti
-            | JoinType::LeftMark => Err(unproven("a join adds rows without a person")),
+            JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                Ok(Owner::Person(keys))
+            }
+            JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                Err(unproven("a join adds rows without a person"))
+            }
         },
         (Owner::Person(l), Owner::Person(r)) => {
-            let on_key = join
-                .on
-                .iter()
-                .any(|(a, b)| is_one_of(a, &l) && is_one_of(b, &r));
-            let in_filter = join
-                .filter
-                .iter()
-                .flat_map(split_conjunction)
-                .any(|part| equates(part, &l, &r));
+            let on_key = join.on.iter().any(|(a, b)| is_one_of(a, &l) && is_one_of(b, &r));
+            let in_filter = join.filter.iter().flat_map(split_conjunction).any(|part| equates(part, &l, &r));
             if !(on_key || in_filter) {
                 return Err(unproven("a join of two persons"));
             }
             Ok(Owner::Person(match join.join_type {
                 JoinType::Inner | JoinType::Full => l.into_iter().chain(r).collect(),
                 JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => l,
-                JoinType::Right
-                | JoinType::RightSemi
-                | JoinType::RightAnti
-                | JoinType::RightMark => r,
+                JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => r,
             }))
         }
     }
@@ -222,20 +185,13 @@ fn is_one_of(expression: &Expr, keys: &BTreeSet<Column>) -> bool {
         Expr::Cast(cast) => widens(&cast.expr, keys, cast.field.data_type()),
         Expr::TryCast(cast) => widens(&cast.expr, keys, cast.field.data_type()),
         Expr::ScalarFunction(call) => {
-            call.func.name() == "coalesce"
-                && call.args.iter().all(|argument| is_one_of(argument, keys))
+            call.func.name() == "coalesce" && call.args.iter().all(|argument| is_one_of(argument, keys))
         }
         Expr::Case(case) => {
             // The optimiser's form of coalesce.
             case.expr.is_none()
-                && case
-                    .when_then_expr
-                    .iter()
-                    .all(|(_, then)| is_one_of(then, keys))
-                && case
-                    .else_expr
-                    .as_ref()
-                    .is_some_and(|otherwise| is_one_of(otherwise, keys))
+                && case.when_then_expr.iter().all(|(_, then)| is_one_of(then, keys))
+                && case.else_expr.as_ref().is_some_and(|otherwise| is_one_of(otherwise, keys))
         }
         _ => false,
     }
@@ -251,31 +207,16 @@ fn renamed(below: Owner, plan: &LogicalPlan, expressions: &[Expr]) -> Owner {
     let Owner::Person(keys) = below else {
         return Owner::Nobody;
     };
-    let kept = expressions
-        .iter()
-        .enumerate()
-        .filter(|(_, e)| is_one_of(e, &keys));
-    Owner::Person(
-        kept.map(|(index, _)| Column::from(plan.schema().qualified_field(index)))
-            .collect(),
-    )
+    let kept = expressions.iter().enumerate().filter(|(_, e)| is_one_of(e, &keys));
+    Owner::Person(kept.map(|(index, _)| Column::from(plan.schema().qualified_field(index))).collect())
 }
 
 fn has_subquery(expression: &Expr) -> bool {
     let mut found = false;
     let _ = expression.apply(|part| {
-        found |= matches!(
-            part,
-            Expr::Exists(_)
-                | Expr::InSubquery(_)
-                | Expr::SetComparison(_)
-                | Expr::ScalarSubquery(_)
-        );
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        found |=
+            matches!(part, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_));
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found
 }

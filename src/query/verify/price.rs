@@ -12,11 +12,7 @@ use crate::query::context::Context;
 use crate::query::private::ReleaseFacts;
 
 /// Checks floor, threshold and price; gives back the aggregate of states, for the proof of ownership.
-pub(super) fn verify<'a>(
-    context: &Context,
-    release: &'a Release,
-    facts: &ReleaseFacts,
-) -> Result<&'a Aggregate> {
+pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &ReleaseFacts) -> Result<&'a Aggregate> {
     let spec = release.spec();
     if spec.floor < context.policies.settings.min_group_size || spec.floor < 10 {
         return Err(unproven("the floor is too low"));
@@ -28,11 +24,8 @@ pub(super) fn verify<'a>(
     let groups = max_groups(states, facts)?;
     let mut rho = 0.0;
     for measurement in &spec.measurements {
-        let position = columns
-            .get(measurement.column)
-            .copied()
-            .flatten()
-            .ok_or_else(|| unproven("a measurement of no state"))?;
+        let position =
+            columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
         let reach = reach(states, position, measurement.word)?;
         let sigma = measurement.noise.std_dev();
         rho += groups as f64 * reach * reach / (2.0 * sigma * sigma);
@@ -47,16 +40,11 @@ pub(super) fn verify<'a>(
 /// The aggregate under a release, and where each of the release's input columns comes from in it.
 fn states_below(plan: &LogicalPlan) -> Result<(&Aggregate, Vec<Option<usize>>)> {
     match plan {
-        LogicalPlan::Aggregate(aggregate) => Ok((
-            aggregate,
-            (0..aggregate.schema.fields().len()).map(Some).collect(),
-        )),
+        LogicalPlan::Aggregate(aggregate) => Ok((aggregate, (0..aggregate.schema.fields().len()).map(Some).collect())),
         LogicalPlan::Projection(projection) => {
             let (aggregate, below) = states_below(&projection.input)?;
             let from = |e: &Expr| {
-                plain(e)
-                    .and_then(|c| projection.input.schema().maybe_index_of_column(c))
-                    .and_then(|i| below[i])
+                plain(e).and_then(|c| projection.input.schema().maybe_index_of_column(c)).and_then(|i| below[i])
             };
             Ok((aggregate, projection.expr.iter().map(from).collect()))
         }
@@ -102,9 +90,9 @@ fn reach(states: &Aggregate, position: usize, word: usize) -> Result<f64> {
     }
     let literal = |index: usize| -> Result<f64> {
         match call.params.args.get(index) {
-            Some(Expr::Literal(value, _)) => number(value)
-                .filter(|n| *n >= 1.0)
-                .ok_or_else(|| unproven("a bound below 1")),
+            Some(Expr::Literal(value, _)) => {
+                number(value).filter(|n| *n >= 1.0).ok_or_else(|| unproven("a bound below 1"))
+            }
             Some(_) | None => Err(unproven("a bound that is not a literal")),
         }
     };
