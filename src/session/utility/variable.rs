@@ -3,6 +3,7 @@
 //! In: a name and a text. Out: the text as Postgres would show it, or a refusal. Knows nothing of sessions; the settings of
 //! [`crate::policy::Setting`] are not here.
 
+use crate::catalog::system::SERVER_VERSION;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Setting, Settings};
 
@@ -115,7 +116,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     reported("scram_iterations", "4096", Takes::Nothing),
     variable("search_path", "\"$user\", public", Takes::Text),
     reported("server_encoding", "UTF8", Takes::Nothing),
-    reported("server_version", "16.4 (Paravent 0.1.0)", Takes::Nothing),
+    reported("server_version", SERVER_VERSION, Takes::Nothing),
     variable("server_version_num", "160004", Takes::Nothing),
     reported("session_authorization", "", Takes::Nothing),
     reported("standard_conforming_strings", "on", ON),
