@@ -369,7 +369,7 @@ fn truth(parts: &[&PersonColumn]) -> PersonColumn {
     mixed(parts)
 }
 
-fn refuse_identifier() -> Error {
+pub(super) fn refuse_identifier() -> Error {
     Error::new(
         SqlState::InsufficientPrivilege,
         "an identifier can only join tables, group rows by person or be counted",

@@ -10,7 +10,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
@@ -76,10 +78,14 @@ impl Unbound {
     }
 }
 
-/// Explicit casts, `count(*)` spelled out, inlined views: what every later stage relies on.
+/// Explicit casts, `count(*)` spelled out, and every equality of a join among its pairs (also of `FROM a, b WHERE a.k = b.k`):
+/// what every later stage relies on.
 fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let joins =
+        Optimizer::with_rules(vec![Arc::new(EliminateCrossJoin::new()), Arc::new(ExtractEquijoinPredicate::new())]);
     Analyzer::new()
         .execute_and_check(plan, &ConfigOptions::default(), |_, _| {})
+        .and_then(|plan| joins.optimize(plan, &OptimizerContext::new(), |_, _| {}))
         .map_err(|error| refuse_plan(context, &error))
 }
 
@@ -98,6 +104,11 @@ impl Names<'_> {
                 .hint("\\dt lists the tables you may query"));
         };
         self.refuse_unreadable(&known.table.access, name)?;
+        if !self.context.policies.may_see(&self.context.principal, name) {
+            return Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for table {name}"))
+                .detail("the table is not granted to any of your roles")
+                .hint(format!("an administrator grants it: GRANT SELECT ON {name} TO …")));
+        }
         let kind = match known.table.access {
             Access::Public => SourceKind::Public(name.to_owned()),
             Access::Protected { .. } | Access::Unclassified => SourceKind::Protected(name.to_owned()),

@@ -96,6 +96,18 @@ impl VerifiedRelease {
         &self.facts
     }
 
+    /// Everything that its plan reads.
+    pub fn sources(&self) -> Vec<SourceKind> {
+        let mut found = Vec::new();
+        let _ = self.plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                found.extend(scan.source.downcast_ref::<Source>().map(|source| source.kind.clone()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        found
+    }
+
     /// The release's own numbers and words, beyond what the plan prints.
     pub fn fingerprint(&self) -> String {
         root(&self.plan).map(|node| format!("{:?}", node.spec())).unwrap_or_default()

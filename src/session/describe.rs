@@ -112,8 +112,7 @@ impl Session {
         let verified = compile(&around, query, asked.parameters)?;
         let lines = if privacy {
             let mut known = Vec::new();
-            for planned in verified.releases() {
-                let key = release::answer_key(planned, &around.snapshots, around.context.policies.release_epoch);
+            for key in release::answer_keys(&verified, &around.snapshots, around.context.policies.release_epoch) {
                 known.push(self.server.ledger.stored(&key).await?.is_some());
             }
             let mut lines = query::privacy_lines(&verified, &known);

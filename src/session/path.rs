@@ -80,12 +80,11 @@ impl Session {
 
     /// The answer store: the same release of the same data under the same rules is the same rows, at no cost.
     async fn known(&self, around: &Surroundings, verified: &Verified) -> Result<Known> {
-        let mut known = Known { keys: Vec::new(), rows: Vec::new() };
-        for planned in verified.releases() {
-            let key = release::answer_key(planned, &around.snapshots, around.context.policies.release_epoch);
-            let stored = self.server.ledger.stored(&key).await?;
+        let keys = release::answer_keys(verified, &around.snapshots, around.context.policies.release_epoch);
+        let mut known = Known { keys, rows: Vec::new() };
+        for key in &known.keys {
+            let stored = self.server.ledger.stored(key).await?;
             known.rows.push(stored.map(|bytes| Released::from_store(&bytes)).transpose()?);
-            known.keys.push(key);
         }
         Ok(known)
     }

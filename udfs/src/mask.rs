@@ -22,8 +22,7 @@ pub enum Base {
     Itself,
     /// A measurement: the noised count of the group without the profile.
     Measurement(usize),
-    /// The noised person counts (measurement 0) of all released rows that agree in these key
-    /// columns, summed.
+    /// The masked value's own measurement, summed over all released rows that agree in these key columns.
     Partition(Vec<usize>),
 }
 

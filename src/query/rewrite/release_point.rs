@@ -16,7 +16,7 @@ use super::{Rewriter, built, named_as, public};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Bounds, Class};
 use crate::query::contributions::{Contributions, UnderProfile};
-use crate::query::expression::{Derived, Scope};
+use crate::query::expression::{Derived, Scope, refuse_identifier};
 use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, weight};
 use crate::query::private::{Draft, Proof};
 use crate::query::{allow, position};
@@ -270,6 +270,9 @@ fn call_of(scope: &Scope, written: &Expr, node: &Node) -> Result<Call> {
     }
     refuse_order(scope, written, params)?;
     let argument = params.args.first().map(|argument| scope.derive(argument)).transpose()?;
+    if name != "count" && argument.as_ref().is_some_and(|d| d.facts.class == Class::Identifier) {
+        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
+    }
     let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
     let schema = node.plan.schema();
     let nullable = params.args.first().map_or(Ok(false), |argument| argument.nullable(schema.as_ref()));
@@ -299,8 +302,7 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
     refuse_order(scope, written, params)?;
     let arguments = params.args.iter().map(|argument| scope.derive(argument)).collect::<Result<Vec<_>>>()?;
     if name != "count" && arguments.iter().any(|d| d.facts.class == Class::Identifier) {
-        return Err(Error::new(SqlState::InsufficientPrivilege, "identifiers can be counted, and nothing else")
-            .at(position::of_expression(scope.context, written)));
+        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
     }
     let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
     let class = arguments.iter().chain(&filter).map(|d| d.facts.class).filter(|class| *class != Class::Identifier);

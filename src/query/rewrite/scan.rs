@@ -21,6 +21,7 @@ impl Rewriter<'_> {
         match &source.kind {
             SourceKind::Public(name) => {
                 let known = self.known(name)?;
+                self.refuse_ungranted(known)?;
                 let columns =
                     known.schema.fields().iter().map(|_| PublicColumn { of_table: true, error: None }).collect();
                 let unique = known.proven_keys.iter().filter_map(|key| positions(known, &key.columns)).collect();
@@ -31,6 +32,18 @@ impl Rewriter<'_> {
                 self.protected_scan(&known, plan)
             }
             SourceKind::Released(_) => Err(Error::internal()),
+        }
+    }
+
+    /// A public table is read whole, so the whole of it must be granted.
+    fn refuse_ungranted(&self, known: &KnownTable) -> Result<()> {
+        let table = &known.table.name;
+        let readable = |name: &String| self.context.policies.may_read(&self.context.principal, table, name);
+        match known.schema.fields().iter().find(|field| !readable(field.name())) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for table {table}"))
+                .detail("not every column of this public table is granted to one of your roles")
+                .hint(format!("an administrator grants it: GRANT SELECT ON {table} TO …"))),
         }
     }
 

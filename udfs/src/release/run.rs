@@ -140,7 +140,7 @@ fn emit(
         let mut values = values.collect::<Vec<_>>();
         let mut stddevs: Vec<_> = values.iter().map(|value| value.map(|value| value.stddev)).collect();
         if let Some(mask) = &output.mask {
-            let bases = bases(mask, columns, noised, kept)?;
+            let bases = bases(mask, output.estimate.own(), columns, noised, kept)?;
             apply_mask(mask, &bases, &mut values, &mut stddevs);
         }
         if spec.keys == 0 && kept.is_empty() {
@@ -154,12 +154,13 @@ fn emit(
     Ok(RecordBatch::try_new_with_options(spec.output_schema(input), released, &options)?)
 }
 
-fn bases(mask: &Mask, columns: &[ArrayRef], noised: &Noised, kept: &[usize]) -> Result<Vec<f64>> {
+/// `own`: the measurement that the masked value itself shows.
+fn bases(mask: &Mask, own: usize, columns: &[ArrayRef], noised: &Noised, kept: &[usize]) -> Result<Vec<f64>> {
     match &mask.base {
         Base::Itself => Ok(vec![1.0; kept.len()]),
         Base::Measurement(number) => Ok(kept.iter().map(|&group| noised.of(group)[*number] as f64).collect()),
         Base::Partition(keys) if keys.is_empty() => {
-            let whole = kept.iter().map(|&group| noised.of(group)[0] as f64).sum();
+            let whole = kept.iter().map(|&group| noised.of(group)[own] as f64).sum();
             Ok(vec![whole; kept.len()])
         }
         Base::Partition(keys) => {
@@ -167,7 +168,7 @@ fn bases(mask: &Mask, columns: &[ArrayRef], noised: &Noised, kept: &[usize]) -> 
             let rows = key_rows(&columns, kept)?;
             let mut wholes: HashMap<&OwnedRow, f64> = HashMap::new();
             for (row, &group) in rows.iter().zip(kept) {
-                *wholes.entry(row).or_default() += noised.of(group)[0] as f64;
+                *wholes.entry(row).or_default() += noised.of(group)[own] as f64;
             }
             Ok(rows.iter().map(|row| wholes.get(row).copied().unwrap_or(0.0)).collect())
         }

@@ -101,6 +101,16 @@ impl Estimate {
         }
     }
 
+    /// The measurement that the value shows, where it shows one.
+    pub(super) fn own(&self) -> usize {
+        match self {
+            Self::Count { count } => *count,
+            Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } | Self::Share { sum, .. } => {
+                *sum
+            }
+        }
+    }
+
     /// The measurement that a ratio divides by.
     pub(super) fn count(&self) -> Option<usize> {
         match self {
