@@ -5,6 +5,7 @@
 //! nothing can be written. What a role may not see is not there at all.
 
 mod adapt;
+mod any_equals;
 mod correlated;
 mod empty;
 mod functions;
@@ -12,7 +13,10 @@ mod information_schema;
 mod names;
 mod objects;
 mod privileges;
+mod reg_types;
 mod relations;
+#[cfg(test)]
+mod relations_tests;
 mod rows;
 mod schemas;
 mod statics;

@@ -28,6 +28,7 @@ use datafusion_pg_catalog::sql::rules::{
 use super::correlated::is_correlated;
 use super::empty::without_rows;
 use super::names::alias_projection;
+use super::reg_types::{outputs, reg_lookup, reg_name};
 use super::relations::is_catalog_relation;
 
 /// What to do with a scalar subquery that refers to the query around it.
@@ -167,89 +168,6 @@ fn any(left: &Expr, right: &Expr, negated: bool) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
 }
 
-/// The kind of an OID alias type: `regclass`, `regtype`, …
-fn reg_kind(data_type: &DataType) -> Option<&'static str> {
-    let name = data_type.to_string().to_lowercase();
-    let bare = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-    ["regclass", "regtype", "regnamespace", "regrole"].into_iter().find(|kind| *kind == bare)
-}
-
-/// `'name'::regclass` and `$1::regclass`: the OID.
-fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
-    let Expr::Value(value) = operand else {
-        return None;
-    };
-    match &value.value {
-        Value::SingleQuotedString(_) | Value::Placeholder(_) => {}
-        _ => return None,
-    }
-    // Columns of this type hold names here, not OIDs.
-    if ["regproc", "pg_catalog.regproc"].contains(&data_type.to_string().to_lowercase().as_str()) {
-        return Some(operand.clone());
-    }
-    let kind = reg_kind(data_type)?;
-    Some(call(&format!("to_{kind}"), vec![operand.clone()]))
-}
-
-/// `oid::regclass::text`: the name.
-fn reg_name(expr: &Expr) -> Option<Expr> {
-    let Expr::Cast { expr: inner, data_type, .. } = expr else {
-        return None;
-    };
-    let text = data_type.to_string().to_lowercase();
-    let is_text = ["text", "varchar", "name"].contains(&text.strip_prefix("pg_catalog.").unwrap_or(&text));
-    match inner.as_ref() {
-        Expr::Cast { expr: oid, data_type, .. } if is_text => reg_name_of(oid, data_type),
-        _ => None,
-    }
-}
-
-fn reg_name_of(oid: &Expr, data_type: &DataType) -> Option<Expr> {
-    let kind = reg_kind(data_type)?;
-    if reg_lookup(oid, data_type).is_some() {
-        return None;
-    }
-    Some(match kind {
-        "regtype" => call("format_type", vec![oid.clone(), Expr::Value(Value::Null.with_empty_span())]),
-        "regrole" => call("pg_get_userbyid", vec![oid.clone()]),
-        _ => call(&format!("{kind}_name"), vec![oid.clone()]),
-    })
-}
-
-/// What goes out as Postgres shows it: `SELECT c.oid::regclass` is a name, `SELECT 1` an integer of four bytes.
-fn outputs(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => {
-            for item in &mut select.projection {
-                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-                    && let Some(new) = output(expr)
-                {
-                    *expr = new;
-                }
-            }
-        }
-        SetExpr::SetOperation { left, right, .. } => {
-            outputs(left);
-            outputs(right);
-        }
-        _ => {}
-    }
-}
-
-fn output(expr: &Expr) -> Option<Expr> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::Number(digits, _) if digits.parse::<i32>().is_ok() => Some(cast(expr.clone(), DataType::Int4(None))),
-            _ => None,
-        },
-        Expr::Cast { expr: operand, data_type, .. } => match reg_lookup(operand, data_type) {
-            Some(oid) => reg_name_of(&oid, data_type),
-            None => reg_name_of(operand, data_type),
-        },
-        _ => None,
-    }
-}
-
 /// `name` and `"char"` are types of pg_catalog, which the type planner knows by their full names.
 fn qualified_type(operand: &Expr, data_type: &DataType) -> Option<Expr> {
     let DataType::Custom(name, modifiers) = data_type else {
@@ -341,11 +259,11 @@ fn is_limit_one(limit: &LimitClause) -> bool {
     }
 }
 
-fn cast(operand: Expr, data_type: DataType) -> Expr {
+pub(super) fn cast(operand: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(operand), data_type, array: false, format: None }
 }
 
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),

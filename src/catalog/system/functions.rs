@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::SystemSession;
+use super::any_equals;
 use super::objects::Objects;
 use super::privileges;
 use super::tables::{constraint_definition, index_definition};
@@ -72,7 +73,7 @@ impl ScalarUDFImpl for Function {
     }
 }
 
-fn function(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
+pub(super) fn function(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
     let arguments = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
     ScalarUDF::new_from_impl(Function {
         name,
@@ -146,7 +147,7 @@ pub(super) fn all(session: &SystemSession, relations: &Shared) -> Vec<ScalarUDF>
     functions.extend(definitions(relations));
     functions.extend(unknown(relations));
     functions.extend(privileges::all(&session.user, relations));
-    functions.push(any_equals());
+    functions.push(any_equals::any_equals());
     functions
 }
 
@@ -341,44 +342,6 @@ fn unknown(objects: &Shared) -> Vec<ScalarUDF> {
     let ints = ints.map(|name| int(name, objects, |_, _| None));
     let publishable = flag("pg_relation_is_publishable", objects, |_, _| Some(false));
     texts.into_iter().chain(ints).chain([publishable]).collect()
-}
-
-/// `x = ANY (array)`, for arrays and for their text form `{a,b}`; elements are compared as text.
-fn any_equals() -> ScalarUDF {
-    let body = |arrays: &[ArrayRef], rows| {
-        let [array, wanted] = arrays else {
-            return Err(DataFusionError::Internal("two arguments".to_owned()));
-        };
-        let wanted = cast(wanted, &DataType::Utf8)?;
-        let wanted = wanted.as_string::<i32>();
-        let found = (0..rows).map(|row| {
-            if array.is_null(row) || wanted.is_null(row) {
-                return Ok(None);
-            }
-            Ok(Some(elements(array, row)?.iter().any(|e| e == wanted.value(row))))
-        });
-        let found: BooleanArray = found.collect::<Result<_>>()?;
-        Ok(Arc::new(found) as ArrayRef)
-    };
-    function("any_equals", DataType::Boolean, Arc::new(body))
-}
-
-fn elements(array: &ArrayRef, row: usize) -> Result<Vec<String>> {
-    let values = match array.data_type() {
-        DataType::List(_) => array.as_list::<i32>().value(row),
-        DataType::LargeList(_) => array.as_list::<i64>().value(row),
-        DataType::FixedSizeList(..) => array.as_fixed_size_list().value(row),
-        _ => {
-            let text = cast(array, &DataType::Utf8)?;
-            let text = text.as_string::<i32>().value(row).trim();
-            let inner = text.trim_start_matches('{').trim_end_matches('}');
-            let parts = inner.split(',').map(|part| part.trim().trim_matches('"'));
-            return Ok(parts.filter(|p| !p.is_empty()).map(str::to_owned).collect());
-        }
-    };
-    let values = cast(&values, &DataType::Utf8)?;
-    let values = values.as_string::<i32>();
-    Ok(values.iter().flatten().map(str::to_owned).collect())
 }
 
 pub(super) fn privilege(
