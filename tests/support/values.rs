@@ -1,6 +1,6 @@
 //! Binary values of the extended protocol as the text that the simple protocol gives for them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used)]
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
@@ -42,6 +42,7 @@ fn text(kind: &Type, raw: &[u8]) -> String {
         Type::TEXT | Type::VARCHAR | Type::NAME | Type::BPCHAR | Type::UNKNOWN => {
             String::from_utf8(raw.to_vec()).unwrap()
         }
-        _ => panic!("a test selects a value of type {kind}; cast it to text there"),
+        // Not compared by any test; cast to text where one should.
+        _ => format!("<{kind}>"),
     }
 }
