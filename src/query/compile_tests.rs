@@ -406,3 +406,17 @@ fn a_release_of_nobody_is_found() {
         rebuilt(&mut private.releases[0], over(nobody.unwrap().build().unwrap()), |_| {});
     });
 }
+
+#[test]
+fn a_released_threshold_can_be_joined_and_nothing_is_released_twice() {
+    let sql = "WITH m AS (SELECT avg(hours) AS a FROM week) \
+               SELECT country, count(DISTINCT id) FROM week JOIN person USING (id) CROSS JOIN m WHERE hours > m.a GROUP BY country";
+    check(sql, &["Release 0", "Release 1", "TableScan: released_0"]);
+    let twice = "WITH p AS (SELECT country, count(*) AS n FROM person GROUP BY 1) SELECT a.n, b.n FROM p a JOIN p b USING (country)";
+    assert_eq!(compile(twice).unwrap().releases().len(), 1);
+}
+
+#[test]
+fn a_question_about_nothing_is_answered() {
+    check("SELECT count(*) FROM week WHERE 1 = 0", &["Release", "EmptyRelation"]);
+}

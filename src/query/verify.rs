@@ -23,7 +23,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use paravent_udfs::{Delta, Release, Rho, is_unreleased};
 
 use super::context::{Context, Source, SourceKind};
-use super::private::{Private, ReleaseFacts, ReleasePlan};
+use super::private::{Private, ReleaseFacts, ReleasePlan, canonical};
 use crate::error::{Error, Result};
 
 /// Optimised plans of which the guarantee was proven. Only this stage makes them.
@@ -108,9 +108,10 @@ impl VerifiedRelease {
         found
     }
 
-    /// The release's own numbers and words, beyond what the plan prints.
+    /// The question it answers, as text: the plan, and the release's numbers and words.
     pub fn fingerprint(&self) -> String {
-        root(&self.plan).map(|node| format!("{:?}", node.spec())).unwrap_or_default()
+        let spec = root(&self.plan).map(|node| format!("{:?}", node.spec()));
+        canonical(&self.plan) + &spec.unwrap_or_default()
     }
 }
 

@@ -40,7 +40,10 @@ impl Engine {
     /// `noise` is where every release draws from; `runtime` holds the object stores and the memory pool.
     pub fn new(noise: Noise, runtime: Arc<RuntimeEnv>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let config = SessionConfig::new().with_target_partitions(cores).with_information_schema(false);
+        let mut config = SessionConfig::new().with_target_partitions(cores).with_information_schema(false);
+        // The engine takes `x IS TRUE` for never NULL in logical plans and for nullable in physical ones; the difference is in the
+        // schema only, and the check would refuse the plan.
+        config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)

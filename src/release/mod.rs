@@ -53,7 +53,6 @@ fn answer_key(
             SourceKind::Released(number) => part(earlier.get(number).map_or(&[], |key| key.as_slice())),
         }
     }
-    part(release.plan().display_indent_schema().to_string().as_bytes());
     part(release.fingerprint().as_bytes());
     hash.finalize().into()
 }

@@ -141,8 +141,11 @@ impl Rewriter<'_> {
 
     /// The released rows under the names and types that the query expects.
     fn above(&mut self, draft: Draft, keys: &[Expr], calls: &[Call]) -> Result<Node> {
-        let scan = draft.released_scan(self.drafts.len())?;
-        self.drafts.push(draft);
+        let number = self.drafts.iter().position(|known| known.same_as(&draft)).unwrap_or(self.drafts.len());
+        let scan = draft.released_scan(number)?;
+        if number == self.drafts.len() {
+            self.drafts.push(draft);
+        }
         let at = |index: usize| Expr::Column(Column::from(scan.schema().qualified_field(index)));
         let mut expressions: Vec<Expr> = keys.iter().enumerate().map(|(i, key)| named_as(at(i), key)).collect();
         let mut columns = vec![PublicColumn::default(); keys.len()];
