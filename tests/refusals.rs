@@ -156,7 +156,7 @@ async fn an_exhausted_budget_refuses_and_keeps_what_was_answered() {
     let server = TestServer::with_company(SMALL).await;
     run(
         &server.admin().await,
-        "ALTER SYSTEM SET privacy.principal_budget_epsilon = 3",
+        "ALTER SYSTEM SET privacy.principal_budget_epsilon = 6",
     )
     .await;
     let analyst = server.analyst().await;
@@ -169,7 +169,7 @@ async fn an_exhausted_budget_refuses_and_keeps_what_was_answered() {
             break;
         }
     }
-    let refusal = refusal.expect("twenty answers at epsilon 1 for a budget of 3");
+    let refusal = refusal.expect("twenty answers at epsilon 1 for a budget of 6");
     assert_eq!(refusal.sqlstate, "53400", "{refusal}");
     says_what_to_do("budget", &refusal);
     assert_eq!(
