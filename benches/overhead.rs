@@ -20,10 +20,7 @@ use tokio_postgres::Client;
 
 /// Name and question. `{n}` makes a question a new one.
 const QUESTIONS: [(&str, &str); 4] = [
-    (
-        "persons by function",
-        "SELECT function, count(*) FROM person WHERE country <> 'X{n}' GROUP BY function",
-    ),
+    ("persons by function", "SELECT function, count(*) FROM person WHERE country <> 'X{n}' GROUP BY function"),
     (
         "after hours by function and country",
         "SELECT function, country, avg(after_hours) FROM person JOIN person_week USING (person_id) \
@@ -64,20 +61,11 @@ impl Bench {
             for table in ["person", "person_week", "email"] {
                 let file = server.folder().join(format!("company/{table}.parquet"));
                 let file = file.to_str().unwrap();
-                plain
-                    .register_parquet(table, file, ParquetReadOptions::default())
-                    .await
-                    .unwrap();
+                plain.register_parquet(table, file, ParquetReadOptions::default()).await.unwrap();
             }
             (server.analyst().await, plain, server)
         });
-        Self {
-            runtime,
-            _server: server,
-            analyst,
-            plain,
-            asked: 0,
-        }
+        Self { runtime, _server: server, analyst, plain, asked: 0 }
     }
 
     fn next(&mut self, question: &str) -> String {
@@ -89,21 +77,14 @@ impl Bench {
         let sql = self.next(question);
         let start = Instant::now();
         let answer = self.runtime.block_on(self.analyst.simple_query(&sql));
-        assert!(
-            answer
-                .unwrap_or_else(|error| panic!("{}", support::Refusal::of(error)))
-                .len()
-                > 2
-        );
+        assert!(answer.unwrap_or_else(|error| panic!("{}", support::Refusal::of(error))).len() > 2);
         start.elapsed()
     }
 
     fn plain(&mut self, question: &str) -> Duration {
         let sql = self.next(question);
         let start = Instant::now();
-        let rows = self
-            .runtime
-            .block_on(async { self.plain.sql(&sql).await?.collect().await });
+        let rows = self.runtime.block_on(async { self.plain.sql(&sql).await?.collect().await });
         assert!(!rows.unwrap().is_empty());
         start.elapsed()
     }
@@ -126,15 +107,11 @@ fn main() {
         });
     }
     criterion.final_summary();
-    println!(
-        "\n{:40} {:>12} {:>12} {:>8}",
-        "question", "protected", "plain", "ratio"
-    );
+    println!("\n{:40} {:>12} {:>12} {:>8}", "question", "protected", "plain", "ratio");
     for (name, question) in QUESTIONS {
         // In turns, so that both see the same machine.
-        let (with, without): (Vec<_>, Vec<_>) = (0..ROUNDS)
-            .map(|_| (bench.protected(question), bench.plain(question)))
-            .unzip();
+        let (with, without): (Vec<_>, Vec<_>) =
+            (0..ROUNDS).map(|_| (bench.protected(question), bench.plain(question))).unzip();
         let (with, without) = (median(with), median(without));
         let ratio = with.as_secs_f64() / without.as_secs_f64();
         println!("{name:40} {with:>12.2?} {without:>12.2?} {ratio:>8.2}");

@@ -130,13 +130,7 @@ pub struct Error {
 
 impl Error {
     pub fn new(sqlstate: SqlState, message: impl Into<String>) -> Self {
-        Self {
-            sqlstate,
-            message: message.into(),
-            detail: None,
-            hint: None,
-            position: None,
-        }
+        Self { sqlstate, message: message.into(), detail: None, hint: None, position: None }
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -157,10 +151,7 @@ impl Error {
 
     /// The one message for everything that went wrong inside: its cause may hold data, so its text goes nowhere.
     pub fn internal() -> Self {
-        Self::new(
-            SqlState::InternalError,
-            "the statement could not be completed",
-        )
+        Self::new(SqlState::InternalError, "the statement could not be completed")
     }
 }
 

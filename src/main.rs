@@ -54,12 +54,8 @@ struct Serve {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,paravent=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,paravent=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match start(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,23 +66,13 @@ fn main() -> ExitCode {
 }
 
 fn start(command: Command) -> Result<(), demo::Error> {
-    let admin_password = std::env::var("PARAVENT_ADMIN_PASSWORD")
-        .ok()
-        .filter(|password| !password.is_empty());
+    let admin_password = std::env::var("PARAVENT_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty());
     let noise = Noise::from_os();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
             Command::Demo { data, listen } => {
-                let demo = Demo {
-                    data_dir: data,
-                    listen,
-                    admin_password,
-                    noise,
-                    size: Size::DEMO,
-                };
+                let demo = Demo { data_dir: data, listen, admin_password, noise, size: Size::DEMO };
                 demo.run(interrupted(), |text| println!("{text}")).await
             }
             Command::Serve(options) => serve(options, admin_password, noise).await,
@@ -94,24 +80,10 @@ fn start(command: Command) -> Result<(), demo::Error> {
     })
 }
 
-async fn serve(
-    options: Serve,
-    admin_password: Option<String>,
-    noise: Noise,
-) -> Result<(), demo::Error> {
-    let tls = options
-        .tls_cert
-        .zip(options.tls_key)
-        .map(|(certificate, key)| TlsFiles { certificate, key });
-    let wire = ListenerOptions {
-        tls,
-        ..ListenerOptions::default()
-    };
-    let config = Config {
-        data_dir: options.data,
-        admin_password,
-        noise,
-    };
+async fn serve(options: Serve, admin_password: Option<String>, noise: Noise) -> Result<(), demo::Error> {
+    let tls = options.tls_cert.zip(options.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
+    let wire = ListenerOptions { tls, ..ListenerOptions::default() };
+    let config = Config { data_dir: options.data, admin_password, noise };
     let (server, generated) = Server::open(config).await?;
     let listener = Listener::bind(options.listen, wire).await?;
     if let Some(password) = generated {
@@ -124,11 +96,10 @@ async fn serve(
 
 /// Ctrl-C, or what a service manager sends.
 async fn interrupted() {
-    let mut terminate =
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(signal) => signal,
-            Err(_) => return std::future::pending().await,
-        };
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(_) => return std::future::pending().await,
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}

@@ -32,13 +32,7 @@ fn demo(folder: &Path) -> (String, Duration) {
     }
     let took = start.elapsed();
     let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     for _ in 0..200 {
         if let Some(ended) = child.try_wait().unwrap() {
             assert!(ended.success(), "{printed}");
@@ -54,35 +48,18 @@ fn demo(folder: &Path) -> (String, Duration) {
 fn the_demo_answers_and_starts_again_quickly() {
     let folder = tempfile::tempdir().unwrap();
     let (first, _) = demo(folder.path());
-    for word in [
-        "Engineering",
-        "Legal",
-        "±",
-        "psql \"postgresql://analyst_1:",
-        "auditor_1",
-    ] {
+    for word in ["Engineering", "Legal", "±", "psql \"postgresql://analyst_1:", "auditor_1"] {
         assert!(first.contains(word), "no {word} in\n{first}");
     }
     let functions = first.lines().filter(|line| line.contains(" | ")).count();
     assert_eq!(functions, 1 + 8, "{first}");
 
     let (second, took) = demo(folder.path());
-    let table = |text: &str| -> Vec<String> {
-        text.lines()
-            .filter(|line| line.contains(" | "))
-            .map(str::to_owned)
-            .collect()
-    };
-    assert_eq!(
-        table(&first),
-        table(&second),
-        "the same question has the same answer"
-    );
+    let table =
+        |text: &str| -> Vec<String> { text.lines().filter(|line| line.contains(" | ")).map(str::to_owned).collect() };
+    assert_eq!(table(&first), table(&second), "the same question has the same answer");
     let limit = if cfg!(debug_assertions) { 10 } else { 2 };
-    assert!(
-        took < Duration::from_secs(limit),
-        "the second start took {took:?}"
-    );
+    assert!(took < Duration::from_secs(limit), "the second start took {took:?}");
 }
 
 #[test]
@@ -111,11 +88,7 @@ async fn asked_twice_it_is_paid_once() {
     assert_eq!(number(&analyst, left).await, after_one);
     let by_extended = analyst.query(question, &[]).await.unwrap();
     assert_eq!(by_extended.len(), 5);
-    assert_eq!(
-        number(&analyst, left).await,
-        after_one,
-        "the other protocol asks the same question"
-    );
+    assert_eq!(number(&analyst, left).await, after_one, "the other protocol asks the same question");
     rows(&analyst, "SELECT count(*) FROM person").await;
     assert!(number(&analyst, left).await < after_one);
 }

@@ -53,10 +53,7 @@ fn serve(folder: &Path) -> (Process, SocketAddr) {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let process = Process(child);
     for line in lines.map(Result::unwrap) {
-        assert!(
-            !line.contains("password"),
-            "a password that was set is printed"
-        );
+        assert!(!line.contains("password"), "a password that was set is printed");
         if let Some(address) = line.strip_prefix("listening on ") {
             return (process, address.parse().unwrap());
         }
@@ -66,9 +63,7 @@ fn serve(folder: &Path) -> (Process, SocketAddr) {
 
 /// Different persons may be meant by each, so each has its own price.
 fn question(n: usize) -> String {
-    format!(
-        "SELECT function, count(*) FROM person WHERE country <> 'X{n}' GROUP BY function ORDER BY function"
-    )
+    format!("SELECT function, count(*) FROM person WHERE country <> 'X{n}' GROUP BY function ORDER BY function")
 }
 
 async fn ask(address: SocketAddr, first: usize, received: Arc<Mutex<BTreeMap<usize, Rows>>>) {
@@ -77,10 +72,7 @@ async fn ask(address: SocketAddr, first: usize, received: Arc<Mutex<BTreeMap<usi
     };
     for n in (first..QUESTIONS).step_by(4) {
         match client.simple_query(&question(n)).await {
-            Ok(messages) => received
-                .lock()
-                .unwrap()
-                .insert(n, support::texts(&messages)),
+            Ok(messages) => received.lock().unwrap().insert(n, support::texts(&messages)),
             Err(error) if error.as_db_error().is_none() => return,
             Err(error) => panic!("{}", support::Refusal::of(error)),
         };
@@ -90,8 +82,7 @@ async fn ask(address: SocketAddr, first: usize, received: Arc<Mutex<BTreeMap<usi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_keeps_every_debit() {
     let folder = tempfile::tempdir().unwrap();
-    paravent::demo::ensure_company(folder.path(), SMALL, &indicatif::ProgressBar::hidden())
-        .unwrap();
+    paravent::demo::ensure_company(folder.path(), SMALL, &indicatif::ProgressBar::hidden()).unwrap();
     let (mut server, address) = serve(folder.path());
     let admin = connect(address, "admin", ADMIN_PASSWORD).await.unwrap();
     for statement in statements(include_str!("../sql/demo.sql")) {
@@ -99,9 +90,7 @@ async fn a_killed_server_keeps_every_debit() {
     }
     run(&admin, "ALTER SYSTEM SET privacy.budget_delta = 1e-3").await;
     let received = Arc::new(Mutex::new(BTreeMap::new()));
-    let askers: Vec<_> = (0..4)
-        .map(|n| tokio::spawn(ask(address, n, received.clone())))
-        .collect();
+    let askers: Vec<_> = (0..4).map(|n| tokio::spawn(ask(address, n, received.clone()))).collect();
     let waited = tokio::time::timeout(Duration::from_secs(120), async {
         while received.lock().unwrap().len() < ENOUGH {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -113,10 +102,7 @@ async fn a_killed_server_keeps_every_debit() {
         asker.await.unwrap();
     }
     let received = received.lock().unwrap().clone();
-    assert!(
-        received.len() < QUESTIONS,
-        "the kill came too late to prove anything"
-    );
+    assert!(received.len() < QUESTIONS, "the kill came too late to prove anything");
 
     let (_server, address) = serve(folder.path());
     let auditor = connect(address, AUDITOR.0, AUDITOR.1).await.unwrap();
@@ -125,33 +111,18 @@ async fn a_killed_server_keeps_every_debit() {
     let before = number(&auditor, spent).await;
     let analyst = connect(address, ANALYST.0, ANALYST.1).await.unwrap();
     for (n, answer) in &received {
-        assert_eq!(
-            &rows(&analyst, &question(*n)).await,
-            answer,
-            "question {n} asked again"
-        );
+        assert_eq!(&rows(&analyst, &question(*n)).await, answer, "question {n} asked again");
     }
-    assert_eq!(
-        number(&auditor, spent).await,
-        before,
-        "a repeated answer costs nothing"
-    );
+    assert_eq!(number(&auditor, spent).await, before, "a repeated answer costs nothing");
 }
 
-async fn every_answer_is_in_the_log(
-    auditor: &tokio_postgres::Client,
-    received: &BTreeMap<usize, Rows>,
-) {
+async fn every_answer_is_in_the_log(auditor: &tokio_postgres::Client, received: &BTreeMap<usize, Rows>) {
     for n in received.keys() {
         let logged = format!(
             "SELECT count(*) FROM audit.query_log WHERE principal = 'analyst_1' AND statement LIKE '%''X{n}''%' \
              AND outcome = 'answered' AND rho > 0"
         );
-        assert_eq!(
-            number(auditor, &logged).await,
-            1.0,
-            "answer {n} was received and is not in the log"
-        );
+        assert_eq!(number(auditor, &logged).await, 1.0, "answer {n} was received and is not in the log");
     }
     let paid = "SELECT sum(rho) FROM audit.query_log WHERE principal = 'analyst_1'";
     let statements = "SELECT statements FROM privacy.budget WHERE principal = 'analyst_1'";

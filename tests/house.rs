@@ -162,8 +162,7 @@ fn top_of_list(list: &str) -> Vec<&str> {
 
 /// Tests beside a room: long lists of cases, which need no introduction.
 fn is_tests(path: &str) -> bool {
-    path.split('/')
-        .any(|part| ["tests", "tests.rs", "laws.rs"].contains(&part))
+    path.split('/').any(|part| ["tests", "tests.rs", "laws.rs"].contains(&part))
 }
 
 /// Everything wrong with the server's sources, a line each.
@@ -267,61 +266,30 @@ fn the_top_level_is_what_it_says() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !name.starts_with('.') && name != "target" && name != "paravent-data")
         .collect();
-    let known = [
-        "Cargo.lock",
-        "Cargo.toml",
-        "README.md",
-        "benches",
-        "clippy.toml",
-        "sql",
-        "src",
-        "tests",
-        "udfs",
-    ];
-    let unknown: Vec<&String> = visible
-        .iter()
-        .filter(|name| !known.contains(&name.as_str()))
-        .collect();
-    assert!(
-        unknown.is_empty(),
-        "unexpected at the top level: {unknown:?}"
-    );
+    let known = ["Cargo.lock", "Cargo.toml", "README.md", "benches", "sql", "src", "tests", "udfs"];
+    let unknown: Vec<&String> = visible.iter().filter(|name| !known.contains(&name.as_str())).collect();
+    assert!(unknown.is_empty(), "unexpected at the top level: {unknown:?}");
 }
 
 /// What `faults` says of one planted file.
 fn planted(path: &str, text: &str) -> Vec<String> {
     let room = path.split('/').next().unwrap().trim_end_matches(".rs");
-    faults(&[Source {
-        path: path.to_owned(),
-        room: Some(room.to_owned()),
-        text: format!("//! Planted.\n{text}"),
-    }])
+    faults(&[Source { path: path.to_owned(), room: Some(room.to_owned()), text: format!("//! Planted.\n{text}") }])
 }
 
 #[test]
 fn planted_violations_are_caught() {
     let caught = |path, text| assert_eq!(planted(path, text).len(), 1, "{path}: {text}");
     caught("query/check.rs", "use crate::session::Server;");
-    caught(
-        "query/check.rs",
-        "use crate::{\n    error::{Error, Result},\n    release::shape,\n};",
-    );
-    caught(
-        "policy/role.rs",
-        "fn f() -> crate::catalog::Table { todo!() }",
-    );
+    caught("query/check.rs", "use crate::{\n    error::{Error, Result},\n    release::shape,\n};");
+    caught("policy/role.rs", "fn f() -> crate::catalog::Table { todo!() }");
     caught("ledger/mod.rs", "use crate::catalog::Catalog;");
     caught("session/mod.rs", "use pgwire::api::Type;");
     caught("attic/mod.rs", "");
     caught("query/check.rs", "use crate::attic::Box;");
     caught("query/check.rs", &"\n".repeat(LINES_AT_MOST));
     assert_eq!(
-        faults(&[Source {
-            path: "wire/mod.rs".into(),
-            room: Some("wire".into()),
-            text: "use std::io;".into()
-        }])
-        .len(),
+        faults(&[Source { path: "wire/mod.rs".into(), room: Some("wire".into()), text: "use std::io;".into() }]).len(),
         1
     );
 }
@@ -329,31 +297,16 @@ fn planted_violations_are_caught() {
 #[test]
 fn what_is_allowed_is_not_called_a_fault() {
     let fine = |path, text| assert_eq!(planted(path, text), Vec::<String>::new(), "{path}: {text}");
-    fine(
-        "wire/mod.rs",
-        "use pgwire::api::Type;\nuse crate::session::Server;",
-    );
-    fine(
-        "query/check.rs",
-        "// crate::session is upstairs\nconst A: &str = \"crate::wire::x\";",
-    );
-    fine(
-        "query/check.rs",
-        "const A: &str = r#\"pgwire::\"x\"#;\nuse crate::query::parse;",
-    );
-    fine(
-        "query/check.rs",
-        "use mycrate::session::Server;\nuse paravent_udfs::Noise;",
-    );
+    fine("wire/mod.rs", "use pgwire::api::Type;\nuse crate::session::Server;");
+    fine("query/check.rs", "// crate::session is upstairs\nconst A: &str = \"crate::wire::x\";");
+    fine("query/check.rs", "const A: &str = r#\"pgwire::\"x\"#;\nuse crate::query::parse;");
+    fine("query/check.rs", "use mycrate::session::Server;\nuse paravent_udfs::Noise;");
 }
 
 #[test]
 fn a_circle_is_caught_without_the_floors() {
     let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let mut imports = BTreeMap::from([
-        ("a".to_owned(), named(&["b", "c"])),
-        ("b".to_owned(), named(&["c"])),
-    ]);
+    let mut imports = BTreeMap::from([("a".to_owned(), named(&["b", "c"])), ("b".to_owned(), named(&["c"]))]);
     assert_eq!(circle(&imports), None);
     imports.insert("c".to_owned(), named(&["a"]));
     assert!(circle(&imports).is_some());
@@ -362,10 +315,6 @@ fn a_circle_is_caught_without_the_floors() {
 #[test]
 fn a_server_in_the_functions_is_caught() {
     let text = "use paravent::policy::Class;".to_owned();
-    let source = Source {
-        path: "lib.rs".into(),
-        room: None,
-        text,
-    };
+    let source = Source { path: "lib.rs".into(), room: None, text };
     assert_eq!(udf_faults(&[source]).len(), 1);
 }

@@ -29,10 +29,7 @@ const ROWS_OF_A_MONTH_AT_MOST: u64 = 800;
 /// The folder, or nothing after saying so on the terminal (not through `eprintln!`, which the test harness captures).
 fn data() -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let found = here
-        .ancestors()
-        .map(|folder| folder.join("shared/data/manufacturing"))
-        .find(|folder| folder.is_dir());
+    let found = here.ancestors().map(|folder| folder.join("shared/data/manufacturing")).find(|folder| folder.is_dir());
     if found.is_none() {
         let mut terminal = std::io::stderr();
         let said = writeln!(
@@ -52,34 +49,19 @@ struct Truth {
 }
 
 fn truth(folder: &Path) -> Truth {
-    let mut truth = Truth {
-        mails_by_month: BTreeMap::new(),
-        mails_by_sender: BTreeMap::new(),
-        above: BTreeMap::new(),
-    };
+    let mut truth = Truth { mails_by_month: BTreeMap::new(), mails_by_sender: BTreeMap::new(), above: BTreeMap::new() };
     let mails = std::fs::read_to_string(folder.join("communication.csv")).unwrap();
     for line in mails.lines().skip(1).filter(|line| !line.is_empty()) {
         let cells: Vec<&str> = line.split(';').collect();
-        *truth
-            .mails_by_month
-            .entry(cells[2][..7].to_owned())
-            .or_default() += 1;
-        *truth
-            .mails_by_sender
-            .entry(cells[0].parse().unwrap())
-            .or_default() += 1;
+        *truth.mails_by_month.entry(cells[2][..7].to_owned()).or_default() += 1;
+        *truth.mails_by_sender.entry(cells[0].parse().unwrap()).or_default() += 1;
     }
     let lines = std::fs::read_to_string(folder.join("reportsto.csv")).unwrap();
     let manager: BTreeMap<u32, u32> = lines
         .lines()
         .skip(1)
         .filter_map(|line| line.split_once(','))
-        .map(|(person, manager)| {
-            (
-                person.trim().parse().unwrap(),
-                manager.trim().parse().unwrap(),
-            )
-        })
+        .map(|(person, manager)| (person.trim().parse().unwrap(), manager.trim().parse().unwrap()))
         .collect();
     for &person in manager.keys() {
         let mut above = Vec::new();
@@ -111,9 +93,7 @@ async fn server(folder: &Path, truth: &Truth) -> TestServer {
     let mut chain = "person;manager\n".to_owned();
     for (person, above) in &truth.above {
         chain.push_str(&format!("{person};{person}\n"));
-        above
-            .iter()
-            .for_each(|manager| chain.push_str(&format!("{person};{manager}\n")));
+        above.iter().for_each(|manager| chain.push_str(&format!("{person};{manager}\n")));
     }
     server.file("chain.csv", &chain);
     let admin = server.admin().await;
@@ -154,15 +134,9 @@ async fn estimates(client: &Client, sql: &str) -> Vec<(String, f64, f64)> {
 
 /// The last part allows for the lattice that measures are rounded to.
 fn close(what: &str, estimate: f64, truth: f64, stddev: f64) {
-    assert!(
-        stddev > 0.0 && stddev.is_finite(),
-        "{what}: standard error {stddev}"
-    );
+    assert!(stddev > 0.0 && stddev.is_finite(), "{what}: standard error {stddev}");
     let allowed = BOUND * stddev + 1e-3 * truth.abs();
-    assert!(
-        (estimate - truth).abs() <= allowed,
-        "{what}: {estimate} is not within {BOUND} x {stddev} of {truth}"
-    );
+    assert!((estimate - truth).abs() <= allowed, "{what}: {estimate} is not within {BOUND} x {stddev} of {truth}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,19 +163,11 @@ async fn months(analyst: &Client, truth: &Truth, stddev_at_most: f64) {
     let answer = estimates(analyst, sql).await;
     let months: Vec<&str> = answer.iter().map(|(month, ..)| &month[..7]).collect();
     let expected: Vec<&str> = truth.mails_by_month.keys().map(String::as_str).collect();
-    assert_eq!(
-        months, expected,
-        "each month has over 100 senders, so each is shown"
-    );
+    assert_eq!(months, expected, "each month has over 100 senders, so each is shown");
     for (month, mails, stddev) in &answer {
         assert!(*stddev < stddev_at_most, "{month}: standard error {stddev}");
         // A count is never shown below zero, which only ever brings it nearer to the truth.
-        close(
-            month,
-            *mails,
-            truth.mails_by_month[&month[..7]] as f64,
-            *stddev,
-        );
+        close(month, *mails, truth.mails_by_month[&month[..7]] as f64, *stddev);
     }
 }
 
@@ -213,16 +179,8 @@ async fn depths(analyst: &Client, truth: &Truth) {
     let shown = estimates(analyst, sql).await;
     for (depth, estimate, stddev) in &shown {
         let depth: i64 = depth.parse().unwrap();
-        assert!(
-            persons[&depth] >= 10,
-            "depth {depth} has fewer than ten persons"
-        );
-        close(
-            &format!("depth {depth}"),
-            *estimate,
-            persons[&depth] as f64,
-            *stddev,
-        );
+        assert!(persons[&depth] >= 10, "depth {depth} has fewer than ten persons");
+        close(&format!("depth {depth}"), *estimate, persons[&depth] as f64, *stddev);
     }
     for (depth, _) in persons.iter().filter(|&(_, &persons)| persons > 30) {
         let there = shown.iter().any(|(shown, ..)| *shown == depth.to_string());

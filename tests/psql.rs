@@ -16,11 +16,7 @@ fn printed(output: &Output) -> String {
 }
 
 fn complaint(output: &Output) -> String {
-    assert!(
-        !output.status.success(),
-        "psql succeeded: {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(!output.status.success(), "psql succeeded: {}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -40,10 +36,7 @@ fn lacks(text: &str, words: &[&str]) {
 async fn backslash_commands_show_what_the_role_may_see() {
     let server = TestServer::with_company(SMALL).await;
     server.file("points.csv", "id,points\n1,2\n");
-    printed(&server.psql(
-        ADMIN,
-        "CREATE EXTERNAL TABLE points STORED AS CSV LOCATION 'points.csv';",
-    ));
+    printed(&server.psql(ADMIN, "CREATE EXTERNAL TABLE points STORED AS CSV LOCATION 'points.csv';"));
 
     let tables = printed(&server.psql(ANALYST, "\\dt"));
     has(&tables, &["person", "person_week", "email", "public"]);
@@ -52,38 +45,17 @@ async fn backslash_commands_show_what_the_role_may_see() {
     has(&printed(&server.psql(ANALYST, "\\d")), &["person_week"]);
 
     let person = printed(&server.psql(ANALYST, "\\d person"));
-    has(
-        &person,
-        &[
-            "person_id",
-            "bigint",
-            "not null",
-            "manager_id",
-            "hired",
-            "date",
-            "function",
-            "text",
-        ],
-    );
+    has(&person, &["person_id", "bigint", "not null", "manager_id", "hired", "date", "function", "text"]);
     let person_week = printed(&server.psql(ANALYST, "\\d person_week"));
-    has(
-        &person_week,
-        &["after_hours", "double precision", "week", "integer"],
-    );
+    has(&person_week, &["after_hours", "double precision", "week", "integer"]);
 
     let roles = printed(&server.psql(ADMIN, "\\du"));
-    has(
-        &roles,
-        &["admin", "analyst_1", "auditor_1", "insights_analyst"],
-    );
+    has(&roles, &["admin", "analyst_1", "auditor_1", "insights_analyst"]);
     let roles = printed(&server.psql(ANALYST, "\\du"));
     has(&roles, &["analyst_1"]);
     lacks(&roles, &["auditor_1"]);
     has(&printed(&server.psql(ANALYST, "\\l")), &["paravent"]);
-    has(
-        &printed(&server.psql(AUDITOR, "\\conninfo")),
-        &["auditor_1", "paravent"],
-    );
+    has(&printed(&server.psql(AUDITOR, "\\conninfo")), &["auditor_1", "paravent"]);
     lacks(&printed(&server.psql(AUDITOR, "\\dt")), &["person_week"]);
 }
 
@@ -94,10 +66,7 @@ async fn an_answer_can_be_printed_and_copied() {
                     GROUP BY function ORDER BY 2 DESC LIMIT 5";
     let answer = printed(&server.psql(ANALYST, &format!("{question};")));
     has(&answer, &["function", "count", "avg", "(5 rows)"]);
-    assert_eq!(
-        printed(&server.psql(ANALYST, &format!("{question};"))),
-        answer
-    );
+    assert_eq!(printed(&server.psql(ANALYST, &format!("{question};"))), answer);
 
     let copied = format!("\\copy ({question}) TO 'answer.csv' CSV HEADER");
     has(&printed(&server.psql(ANALYST, &copied)), &["COPY 5"]);
@@ -109,10 +78,7 @@ async fn an_answer_can_be_printed_and_copied() {
 
     let explained = printed(&server.psql(ANALYST, &format!("EXPLAIN (PRIVACY) {question};")));
     has(&explained, &["person", "epsilon"]);
-    has(
-        &printed(&server.psql(ANALYST, "SELECT * FROM privacy.budget;")),
-        &["people", "analyst_1"],
-    );
+    has(&printed(&server.psql(ANALYST, "SELECT * FROM privacy.budget;")), &["people", "analyst_1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,10 +95,7 @@ async fn refusals_say_what_to_write_instead() {
     ] {
         let said = complaint(&server.psql(ANALYST, statement));
         has(&said, &["42501"]);
-        assert!(
-            said.contains("HINT") || said.contains("DETAIL"),
-            "{statement}: {said}"
-        );
+        assert!(said.contains("HINT") || said.contains("DETAIL"), "{statement}: {said}");
     }
     let file = std::fs::read_to_string(server.folder().join("person.csv")).unwrap_or_default();
     assert_eq!(file, "");
@@ -149,24 +112,12 @@ async fn a_wrong_password_and_an_unknown_user_look_alike() {
     let wrong = complaint(&server.psql((ANALYST.0, "guess"), "SELECT 1;"));
     let unknown = complaint(&server.psql(("nobody_1", "guess"), "SELECT 1;"));
     has(&wrong, &["password authentication failed"]);
-    assert_eq!(
-        wrong.replace(ANALYST.0, "USER"),
-        unknown.replace("nobody_1", "USER")
-    );
+    assert_eq!(wrong.replace(ANALYST.0, "USER"), unknown.replace("nobody_1", "USER"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_metrics_that_ship_can_be_asked() {
     let server = TestServer::with_company(SMALL).await;
     let answer = printed(&server.psql(ANALYST, include_str!("../sql/metrics.sql")));
-    has(
-        &answer,
-        &[
-            "after_hours",
-            "in_meetings",
-            "email_hours",
-            "month",
-            "rows)",
-        ],
-    );
+    has(&answer, &["after_hours", "in_meetings", "email_hours", "month", "rows)"]);
 }

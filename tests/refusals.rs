@@ -19,15 +19,10 @@ const WOULD_LEAK: [&str; 7] = [
 ];
 
 fn says_what_to_do(sql: &str, refusal: &Refusal) {
-    assert!(
-        refusal.detail.is_some() || refusal.hint.is_some(),
-        "{sql}: {refusal}"
-    );
+    assert!(refusal.detail.is_some() || refusal.hint.is_some(), "{sql}: {refusal}");
     let first = refusal.message.chars().next().unwrap();
     assert!(
-        !first.is_uppercase()
-            || refusal.message.starts_with("COPY")
-            || refusal.message.starts_with("DECLARE"),
+        !first.is_uppercase() || refusal.message.starts_with("COPY") || refusal.message.starts_with("DECLARE"),
         "{sql}: {refusal}"
     );
     assert!(!refusal.message.ends_with('.'), "{sql}: {refusal}");
@@ -41,11 +36,8 @@ async fn what_would_leak_is_refused_alike_and_logged() {
     for sql in WOULD_LEAK {
         // A cursor needs a transaction to be refused for what it reads.
         let in_transaction = sql.starts_with("DECLARE");
-        let refusal = if in_transaction {
-            refused_in_transaction(&analyst, sql).await
-        } else {
-            refused(&analyst, sql).await
-        };
+        let refusal =
+            if in_transaction { refused_in_transaction(&analyst, sql).await } else { refused(&analyst, sql).await };
         if !sql.contains("passwd") {
             assert_eq!(refusal.sqlstate, "42501", "{sql}: {refusal}");
             says_what_to_do(sql, &refusal);
@@ -57,10 +49,7 @@ async fn what_would_leak_is_refused_alike_and_logged() {
             refusal.sqlstate,
             sql.split('\'').next().unwrap()
         );
-        assert!(
-            number(&auditor, &logged).await >= 2.0,
-            "not logged through both protocols: {sql}"
-        );
+        assert!(number(&auditor, &logged).await >= 2.0, "not logged through both protocols: {sql}");
     }
     let free = "SELECT coalesce(sum(rho), 0) FROM audit.query_log WHERE principal = 'analyst_1'";
     assert_eq!(number(&auditor, free).await, 0.0, "a refusal costs nothing");
@@ -86,29 +75,15 @@ async fn wrong_input_gets_advice_and_the_server_stays_up() {
     server.file("bad.csv", "person_id,points\n1,2\n2,SECRET\n");
     let admin = server.admin().await;
 
-    let missing = refused(
-        &admin,
-        "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 'no/such.parquet'",
-    )
-    .await;
+    let missing = refused(&admin, "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 'no/such.parquet'").await;
     assert_eq!(missing.sqlstate, "58P01", "{missing}");
     let bad = "CREATE EXTERNAL TABLE t (person_id BIGINT, points BIGINT) STORED AS CSV LOCATION 'bad.csv'";
     let bad = refused(&admin, bad).await;
     assert_eq!(bad.sqlstate, "22P02", "{bad}");
-    assert!(
-        !bad.to_string().contains("SECRET"),
-        "a refusal quotes the data: {bad}"
-    );
-    assert!(
-        bad.to_string().contains('3') || bad.to_string().contains('2'),
-        "no row number: {bad}"
-    );
+    assert!(!bad.to_string().contains("SECRET"), "a refusal quotes the data: {bad}");
+    assert!(bad.to_string().contains('3') || bad.to_string().contains('2'), "no row number: {bad}");
 
-    run(
-        &admin,
-        "CREATE EXTERNAL TABLE points STORED AS CSV LOCATION 'points.csv'",
-    )
-    .await;
+    run(&admin, "CREATE EXTERNAL TABLE points STORED AS CSV LOCATION 'points.csv'").await;
     run(&admin, "GRANT SELECT ON points TO insights_analyst").await;
     let analyst = server.analyst().await;
     let unclassified = refused(&analyst, "SELECT count(*) FROM points").await;
@@ -116,11 +91,7 @@ async fn wrong_input_gets_advice_and_the_server_stays_up() {
 
     run(&admin, "ALTER TABLE points ADD PRIMARY KEY (person_id)").await;
     run(&admin, "ALTER TABLE points SET (person_key = 'person_id')").await;
-    run(
-        &admin,
-        "ALTER TABLE points ALTER COLUMN points SET (class = 'measure')",
-    )
-    .await;
+    run(&admin, "ALTER TABLE points ALTER COLUMN points SET (class = 'measure')").await;
     let hundred = value(&analyst, "SELECT count(*) BETWEEN 150 AND 250 FROM points").await;
     assert_eq!(hundred, "t");
     let unbounded = refused(&analyst, "SELECT sum(points) FROM points").await;
@@ -143,22 +114,14 @@ async fn a_raised_floor_holds_at_once() {
     let levels = "SELECT level, count(*) FROM person GROUP BY level";
     // 45 managers: seen at a floor of ten, gone at a hundred, in the same session and in place of the stored answer.
     assert_eq!(rows(&analyst, levels).await.len(), 3);
-    run(
-        &server.admin().await,
-        "ALTER SYSTEM SET privacy.min_group_size = 100",
-    )
-    .await;
+    run(&server.admin().await, "ALTER SYSTEM SET privacy.min_group_size = 100").await;
     assert_eq!(rows(&analyst, levels).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exhausted_budget_refuses_and_keeps_what_was_answered() {
     let server = TestServer::with_company(SMALL).await;
-    run(
-        &server.admin().await,
-        "ALTER SYSTEM SET privacy.principal_budget_epsilon = 6",
-    )
-    .await;
+    run(&server.admin().await, "ALTER SYSTEM SET privacy.principal_budget_epsilon = 6").await;
     let analyst = server.analyst().await;
     let question = |n: usize| format!("SELECT count(*) FROM person WHERE country <> 'X{n}'");
     let first = rows(&analyst, &question(0)).await;
@@ -172,9 +135,5 @@ async fn an_exhausted_budget_refuses_and_keeps_what_was_answered() {
     let refusal = refusal.expect("twenty answers at epsilon 1 for a budget of 6");
     assert_eq!(refusal.sqlstate, "53400", "{refusal}");
     says_what_to_do("budget", &refusal);
-    assert_eq!(
-        rows(&analyst, &question(0)).await,
-        first,
-        "what was paid for stays"
-    );
+    assert_eq!(rows(&analyst, &question(0)).await, first, "what was paid for stays");
 }

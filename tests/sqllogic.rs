@@ -40,11 +40,7 @@ impl Asker {
 
     async fn extended(&self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Refusal> {
         let statement = self.client.prepare(sql).await.map_err(Refusal::of)?;
-        let rows = self
-            .client
-            .query(&statement, &[])
-            .await
-            .map_err(Refusal::of)?;
+        let rows = self.client.query(&statement, &[]).await.map_err(Refusal::of)?;
         let columns = statement.columns().len();
         let rows = rows.iter().map(values::texts).collect();
         Ok(output((columns > 0).then_some(columns), rows))
@@ -61,10 +57,7 @@ fn output(columns: Option<usize>, rows: Vec<Vec<Option<String>>>) -> DBOutput<De
         None => DBOutput::StatementComplete(0),
         Some(columns) => DBOutput::Rows {
             types: vec![DefaultColumnType::Any; columns],
-            rows: rows
-                .into_iter()
-                .map(|row| row.into_iter().map(show).collect())
-                .collect(),
+            rows: rows.into_iter().map(|row| row.into_iter().map(show).collect()).collect(),
         },
     }
 }
@@ -89,13 +82,8 @@ impl AsyncDB for Asker {
 }
 
 fn files(role: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/slt")
-        .join(role);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt").join(role);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty(), "no files in {}", folder.display());
     files
@@ -117,23 +105,14 @@ async fn check(login: (&'static str, &'static str), role: &str, protocol: Protoc
             }
         }
     }
-    assert!(
-        faults.is_empty(),
-        "{} faults\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
 }
 
 /// Files that the administrator's scripts speak of.
 fn bring_files(server: &TestServer) {
     let mut good = "id;team;points;seen\n".to_owned();
     for id in 1..=40 {
-        good.push_str(&format!(
-            "{id};team {};{}.5;2010-01-02 17:40:10\n",
-            id % 2,
-            id % 7
-        ));
+        good.push_str(&format!("{id};team {};{}.5;2010-01-02 17:40:10\n", id % 2, id % 7));
     }
     server.file("good.csv", &good);
     server.file("bad.csv", "id,points\n1,2\n2,3\nthree,4,5\n");

@@ -14,11 +14,7 @@ use paravent::wire::ListenerOptions;
 use raw::*;
 
 fn with_tls(certificate: &Certificate, require_tls: bool) -> ListenerOptions {
-    ListenerOptions {
-        tls: Some(certificate.files.clone()),
-        require_tls,
-        ..ListenerOptions::default()
-    }
+    ListenerOptions { tls: Some(certificate.files.clone()), require_tls, ..ListenerOptions::default() }
 }
 
 /// pgwire to 0.41 told the client of the failed login and went on reading: the pipelined query ran without a session.
@@ -27,9 +23,7 @@ async fn a_query_behind_a_failed_login_is_not_read() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
     let proof = client.begin_login(LOGIN, "a wrong password").await;
-    client
-        .send(&[proof, query("SELECT 1"), query("SELECT 2")].concat())
-        .await;
+    client.send(&[proof, query("SELECT 1"), query("SELECT 2")].concat()).await;
     let rest = client.rest().await;
     assert_eq!(rest.len(), 1, "{rest:?}");
     rest[0].expect_error("FATAL", "28P01");
@@ -42,30 +36,15 @@ async fn every_error_before_the_login_is_fatal() {
     let start_of_login = startup(LOGIN);
     let wrong_order = [&start_of_login[..], &message('S', b"")].concat();
     let no_mechanism = [&start_of_login[..], &sasl_initial("PLAIN", "n,,n=,r=a")].concat();
-    let unbound = [
-        &start_of_login[..],
-        &sasl_initial("SCRAM-SHA-256-PLUS", "n,,n=,r=a"),
-    ]
-    .concat();
-    let bound = [
-        &start_of_login[..],
-        &sasl_initial("SCRAM-SHA-256", "p=tls-server-end-point,,n=,r=a"),
-    ]
-    .concat();
+    let unbound = [&start_of_login[..], &sasl_initial("SCRAM-SHA-256-PLUS", "n,,n=,r=a")].concat();
+    let bound = [&start_of_login[..], &sasl_initial("SCRAM-SHA-256", "p=tls-server-end-point,,n=,r=a")].concat();
     let not_scram = [&start_of_login[..], &sasl_initial("SCRAM-SHA-256", "hello")].concat();
     let password = [&start_of_login[..], &message('p', b"secret\0")].concat();
-    let lies = [
-        &start_of_login[..],
-        &message('p', b"SCRAM-SHA-256\0\xff\xff\xff\xf0"),
-    ]
-    .concat();
+    let lies = [&start_of_login[..], &message('p', b"SCRAM-SHA-256\0\xff\xff\xff\xf0")].concat();
     let nonsense = [&start_of_login[..], &message('?', b"")].concat();
     let cases = [
         (packet(PROTOCOL_3_0, b"database\0paravent\0\0"), "28000"),
-        (
-            packet(PROTOCOL_3_0, b"user\0a\0replication\0true\0\0"),
-            "0A000",
-        ),
+        (packet(PROTOCOL_3_0, b"user\0a\0replication\0true\0\0"), "0A000"),
         (packet(2 << 16, b"user\0a\0\0"), "0A000"),
         (u32::to_be_bytes(4).to_vec(), "08P01"),
         (u32::to_be_bytes(0x3fff_ffff).to_vec(), "08P01"),
@@ -117,10 +96,7 @@ async fn tls_offers_channel_binding() {
     let mut client = Raw::new(certificate.handshake(client.io).await.unwrap());
     client.send(&startup(LOGIN)).await;
     let mechanisms = client.next().await.unwrap();
-    assert_eq!(
-        &mechanisms.body[4..],
-        b"SCRAM-SHA-256\0SCRAM-SHA-256-PLUS\0\0"
-    );
+    assert_eq!(&mechanisms.body[4..], b"SCRAM-SHA-256\0SCRAM-SHA-256-PLUS\0\0");
 }
 
 /// pgwire carries what it had read into the encrypted connection, as if it had come through it (CVE-2021-23214).
@@ -129,9 +105,7 @@ async fn bytes_before_the_handshake_end_the_connection() {
     let certificate = Certificate::new();
     let running = start(with_tls(&certificate, true)).await;
     let mut client = running.connect().await;
-    client
-        .send(&[packet(SSL_REQUEST, b""), startup(LOGIN)].concat())
-        .await;
+    client.send(&[packet(SSL_REQUEST, b""), startup(LOGIN)].concat()).await;
     let rest = client.rest().await;
     assert_eq!(rest.len(), 1, "{rest:?}");
     rest[0].expect_error("FATAL", "08P01");
@@ -145,14 +119,9 @@ async fn an_unknown_login_and_a_wrong_password_look_alike() {
         let mut client = running.connect().await;
         client.send(&startup(user)).await;
         let mechanisms = client.next().await.unwrap();
-        client
-            .send(&sasl_initial("SCRAM-SHA-256", "n,,n=,r=abc"))
-            .await;
+        client.send(&sasl_initial("SCRAM-SHA-256", "n,,n=,r=abc")).await;
         let challenge = client.next().await.unwrap();
-        let nonce = challenge.body[4..]
-            .split(|byte| *byte == b',')
-            .next()
-            .unwrap();
+        let nonce = challenge.body[4..].split(|byte| *byte == b',').next().unwrap();
         let nonce = std::str::from_utf8(nonce).unwrap();
         let proof = "A".repeat(43);
         let last = message('p', format!("c=biws,{nonce},p={proof}=").as_bytes());
@@ -187,23 +156,15 @@ async fn a_newer_protocol_is_negotiated_down() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
     let body = format!("user\0{LOGIN}\0_pq_.shiny\0on\0\0");
-    client
-        .send(&packet((3 << 16) | 9999, body.as_bytes()))
-        .await;
+    client.send(&packet((3 << 16) | 9999, body.as_bytes())).await;
     let negotiated = client.next().await.unwrap();
     assert_eq!(negotiated.kind, 'v');
-    assert_eq!(
-        negotiated.body,
-        b"\x00\x03\x00\x02\x00\x00\x00\x01_pq_.shiny\0"
-    );
+    assert_eq!(negotiated.body, b"\x00\x03\x00\x02\x00\x00\x00\x01_pq_.shiny\0");
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_log_in_is_dropped() {
-    let options = ListenerOptions {
-        startup_timeout: Duration::from_millis(100),
-        ..ListenerOptions::default()
-    };
+    let options = ListenerOptions { startup_timeout: Duration::from_millis(100), ..ListenerOptions::default() };
     let running = start(options).await;
     let mut silent = running.connect().await;
     let mut slow = running.connect().await;
@@ -214,10 +175,7 @@ async fn a_client_that_does_not_log_in_is_dropped() {
 
 #[tokio::test]
 async fn a_full_server_says_so_and_can_still_be_cancelled() {
-    let options = ListenerOptions {
-        max_connections: 0,
-        ..ListenerOptions::default()
-    };
+    let options = ListenerOptions { max_connections: 0, ..ListenerOptions::default() };
     let running = start(options).await;
     let mut client = running.connect().await;
     client.send(&startup(LOGIN)).await;

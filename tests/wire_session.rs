@@ -49,14 +49,8 @@ async fn a_login_is_told_what_the_session_reports() {
     let messages = client.login().await;
     assert_eq!(kinds(&messages[..2]), "RR");
     let parameters = messages.iter().filter(|message| message.kind == 'S');
-    let parameters: Vec<_> = parameters
-        .map(|message| String::from_utf8(message.body.clone()).unwrap())
-        .collect();
-    assert!(
-        parameters
-            .iter()
-            .any(|text| text.starts_with("server_version\0"))
-    );
+    let parameters: Vec<_> = parameters.map(|message| String::from_utf8(message.body.clone()).unwrap()).collect();
+    assert!(parameters.iter().any(|text| text.starts_with("server_version\0")));
     assert!(!parameters.contains(&"is_superuser\0on\0".to_owned()));
     let key = messages.iter().find(|message| message.kind == 'K').unwrap();
     assert_eq!(key.body.len(), 8);
@@ -68,9 +62,7 @@ async fn a_query_string_ends_at_its_first_error() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;
     client.login().await;
-    client
-        .send(&query("SELECT 1; SELECT no_such; SELECT 2"))
-        .await;
+    client.send(&query("SELECT 1; SELECT no_such; SELECT 2")).await;
     assert_eq!(kinds(&client.until_ready().await), "TDCEZ");
     client.send(&query("")).await;
     assert_eq!(kinds(&client.until_ready().await), "IZ");
@@ -118,19 +110,11 @@ async fn after_an_error_everything_is_skipped_until_sync() {
     assert_eq!(kinds(&client.until_ready().await), "EZ");
     assert_eq!(kinds(&client.until_ready().await), "1tTZ");
 
-    client
-        .send(&[parse("", "SELECT 1; SELECT 2"), sync()].concat())
-        .await;
+    client.send(&[parse("", "SELECT 1; SELECT 2"), sync()].concat()).await;
     client.until_ready().await[0].expect_error("ERROR", "42601");
     client.send(&[bind("", "unknown"), sync()].concat()).await;
     client.until_ready().await[0].expect_error("ERROR", "26000");
-    let empty = [
-        parse("", ""),
-        bind("", ""),
-        describe('P', ""),
-        execute("", 0),
-        sync(),
-    ];
+    let empty = [parse("", ""), bind("", ""), describe('P', ""), execute("", 0), sync()];
     client.send(&empty.concat()).await;
     assert_eq!(kinds(&client.until_ready().await), "12nIZ");
 }
@@ -172,10 +156,7 @@ async fn a_cancellation_reaches_the_sending_of_rows() {
         assert_eq!(other.rest().await, []);
     }
     let messages = client.until_ready().await;
-    let rows = messages
-        .iter()
-        .filter(|message| message.kind == 'D')
-        .count();
+    let rows = messages.iter().filter(|message| message.kind == 'D').count();
     assert!(rows < 999_999, "{rows}");
     messages[rows].expect_error("ERROR", "57014");
     assert_eq!(messages.len(), rows + 2);
@@ -231,10 +212,7 @@ async fn psql_reads_and_copies() {
 #[tokio::test]
 async fn psql_binds_the_login_to_the_channel() {
     let certificate = Certificate::new();
-    let options = ListenerOptions {
-        tls: Some(certificate.files.clone()),
-        ..ListenerOptions::default()
-    };
+    let options = ListenerOptions { tls: Some(certificate.files.clone()), ..ListenerOptions::default() };
     let running = start(options).await;
     let root = certificate.files.certificate.display();
     let settings = format!("sslmode=verify-full channel_binding=require sslrootcert={root}");

@@ -13,10 +13,7 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 async fn connect(running: &Running) -> Client {
-    let config = format!(
-        "host=127.0.0.1 port={} user={LOGIN} password={PASSWORD} dbname=paravent",
-        running.port
-    );
+    let config = format!("host=127.0.0.1 port={} user={LOGIN} password={PASSWORD} dbname=paravent", running.port);
     let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
@@ -42,11 +39,7 @@ where
 {
     let sql = format!("SELECT {expression} AS value");
     let row = client.query_one(&sql, &[]).await.unwrap();
-    same(
-        &sql,
-        row.try_get::<_, T>(0).map_err(|error| error.to_string()),
-        Ok(expected),
-    );
+    same(&sql, row.try_get::<_, T>(0).map_err(|error| error.to_string()), Ok(expected));
     same(&sql, text(client, &sql).await, Some(shown.to_owned()));
 }
 
@@ -97,12 +90,6 @@ async fn parameters_come_back() {
     echo(&client, "bigint", Type::INT8, None::<i64>).await;
     echo(&client, "double precision", Type::FLOAT8, 0.1_f64).await;
     echo(&client, "text", Type::TEXT, "ä".to_owned()).await;
-    echo(
-        &client,
-        "date",
-        Type::DATE,
-        NaiveDate::from_ymd_opt(2024, 1, 1).unwrap(),
-    )
-    .await;
+    echo(&client, "date", Type::DATE, NaiveDate::from_ymd_opt(2024, 1, 1).unwrap()).await;
     echo(&client, "boolean", Type::BOOL, true).await;
 }

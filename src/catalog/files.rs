@@ -58,10 +58,7 @@ impl fmt::Display for Snapshot {
 impl Files {
     /// Relative locations lie under `data_dir`.
     pub fn new(data_dir: PathBuf) -> Self {
-        let runtime = RuntimeEnvBuilder::new()
-            .with_object_list_cache_limit(0)
-            .build_arc()
-            .unwrap_or_default();
+        let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc().unwrap_or_default();
         Self { data_dir, runtime }
     }
 
@@ -75,16 +72,11 @@ impl Files {
     pub async fn inspect(&self, location: &Location, declared: &[Column]) -> Result<Vec<Column>> {
         let files = self.locate(location).await?;
         let columns = match location.format {
-            Format::Parquet => {
-                parquet::inspect(&self.context(), location, &files, declared).await?
-            }
+            Format::Parquet => parquet::inspect(&self.context(), location, &files, declared).await?,
             Format::Csv => csv::inspect(location, files.clone(), declared).await?,
         };
-        let required: Vec<&str> = declared
-            .iter()
-            .filter(|column| !column.nullable)
-            .map(|column| column.name.as_str())
-            .collect();
+        let required: Vec<&str> =
+            declared.iter().filter(|column| !column.nullable).map(|column| column.name.as_str()).collect();
         if !required.is_empty() {
             let provider = self.nullable_provider(location, &columns, &files)?;
             key::refuse_nulls(self.context(), provider, &required).await?;
@@ -100,11 +92,7 @@ impl Files {
             for part in [
                 meta.location.as_ref(),
                 &meta.size.to_string(),
-                &meta
-                    .last_modified
-                    .timestamp_nanos_opt()
-                    .unwrap_or_default()
-                    .to_string(),
+                &meta.last_modified.timestamp_nanos_opt().unwrap_or_default().to_string(),
                 meta.e_tag.as_deref().unwrap_or_default(),
             ] {
                 // A length before each part: no two lists of parts give the same bytes.
@@ -113,9 +101,7 @@ impl Files {
             }
         }
         let digest = hash.finalize();
-        Ok(Snapshot(
-            digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        ))
+        Ok(Snapshot(digest.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
     /// The real rows of `table`, with its registered columns. Only the release room calls this.
@@ -147,19 +133,12 @@ impl Files {
         columns: &[Column],
         files: &[DataFile],
     ) -> Result<Arc<dyn TableProvider>> {
-        let fields: Vec<Field> = fields(columns, &BTreeSet::new())?
-            .into_iter()
-            .map(|field| field.with_nullable(true))
-            .collect();
+        let fields: Vec<Field> =
+            fields(columns, &BTreeSet::new())?.into_iter().map(|field| field.with_nullable(true)).collect();
         self.listing(location, Arc::new(Schema::new(fields)), files)
     }
 
-    fn listing(
-        &self,
-        location: &Location,
-        schema: SchemaRef,
-        files: &[DataFile],
-    ) -> Result<Arc<dyn TableProvider>> {
+    fn listing(&self, location: &Location, schema: SchemaRef, files: &[DataFile]) -> Result<Arc<dyn TableProvider>> {
         let format: Arc<dyn FileFormat> = match location.format {
             Format::Parquet => parquet::format(),
             Format::Csv => csv::Dialect::new(&location.options)?.format(),
@@ -192,10 +171,7 @@ fn fields(columns: &[Column], required: &BTreeSet<&str>) -> Result<Vec<Field>> {
         .iter()
         .map(|column| {
             let data_type = DataType::from_str(&column.data_type).map_err(|_| {
-                Error::new(
-                    SqlState::UndefinedObject,
-                    format!("type \"{}\" does not exist", column.data_type),
-                )
+                Error::new(SqlState::UndefinedObject, format!("type \"{}\" does not exist", column.data_type))
             })?;
             let nullable = column.nullable && !required.contains(column.name.as_str());
             Ok(Field::new(&column.name, data_type, nullable))

@@ -10,12 +10,7 @@ use crate::policy::UniqueKey;
 
 impl Catalog {
     /// Was `key` found to hold in exactly this snapshot of `table`?
-    pub async fn key_is_verified(
-        &self,
-        table: &str,
-        key: &UniqueKey,
-        snapshot: &str,
-    ) -> Result<bool> {
+    pub async fn key_is_verified(&self, table: &str, key: &UniqueKey, snapshot: &str) -> Result<bool> {
         let (table, columns) = (table.to_owned(), column_list(key)?);
         let held: Option<String> = self
             .inner
@@ -34,20 +29,12 @@ impl Catalog {
     }
 
     /// The last snapshot is kept, no earlier one.
-    pub async fn record_verified_key(
-        &self,
-        table: &str,
-        key: &UniqueKey,
-        snapshot: &str,
-    ) -> Result<()> {
+    pub async fn record_verified_key(&self, table: &str, key: &UniqueKey, snapshot: &str) -> Result<()> {
         let row = (table.to_owned(), column_list(key)?, snapshot.to_owned());
         self.inner
             .state
             .write(move |tx| {
-                tx.execute(
-                    "INSERT OR REPLACE INTO verified_key VALUES (?1, ?2, ?3)",
-                    row,
-                )?;
+                tx.execute("INSERT OR REPLACE INTO verified_key VALUES (?1, ?2, ?3)", row)?;
                 Ok(())
             })
             .await

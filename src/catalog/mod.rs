@@ -35,23 +35,14 @@ impl Catalog {
     /// Reads the policies, or at the very first start makes them: the built-in groups and the account `admin`, whose password
     /// is `admin_password` or else a generated one that is handed out here and never again. At later starts
     /// `admin_password` is not looked at.
-    pub async fn open(
-        state: State,
-        admin_password: Option<String>,
-    ) -> Result<(Self, Option<String>)> {
+    pub async fn open(state: State, admin_password: Option<String>) -> Result<(Self, Option<String>)> {
         let mock_secret = state.secret("mock verifier").await?;
         let (policies, generated) = match state.read(store::load).await? {
             Some(policies) => (policies, None),
             None => first_start(&state, admin_password).await?,
         };
-        let inner = Inner {
-            state,
-            policies: RwLock::new(Arc::new(policies)),
-            mock_secret,
-        };
-        let catalog = Self {
-            inner: Arc::new(inner),
-        };
+        let inner = Inner { state, policies: RwLock::new(Arc::new(policies)), mock_secret };
+        let catalog = Self { inner: Arc::new(inner) };
         Ok((catalog, generated))
     }
 
@@ -71,19 +62,14 @@ impl Catalog {
     pub async fn apply(&self, actor: &Principal, change: Change, statement: &str) -> Result<()> {
         loop {
             let before = self.policies();
-            let actor = before
-                .principal(actor.name())
-                .ok_or_else(|| unknown_actor(actor))?;
+            let actor = before.principal(actor.name()).ok_or_else(|| unknown_actor(actor))?;
             let after = Arc::new(before.apply(&actor, change.clone())?);
             if after.epoch == before.epoch {
                 return Ok(());
             }
             let (next, statement) = (Arc::clone(&after), statement.to_owned());
-            let saved = self
-                .inner
-                .state
-                .write(move |tx| store::save(tx, &before, &next, actor.name(), &statement))
-                .await?;
+            let saved =
+                self.inner.state.write(move |tx| store::save(tx, &before, &next, actor.name(), &statement)).await?;
             match saved {
                 Saved::Done => {
                     self.swap(after);
@@ -120,10 +106,7 @@ impl Catalog {
 }
 
 /// When two servers start on one empty file, the first to write wins and the other reads.
-async fn first_start(
-    state: &State,
-    admin_password: Option<String>,
-) -> Result<(Policies, Option<String>)> {
+async fn first_start(state: &State, admin_password: Option<String>) -> Result<(Policies, Option<String>)> {
     let generated = match admin_password {
         Some(_) => None,
         None => Some(store::generate_password()?),
@@ -133,9 +116,7 @@ async fn first_start(
     let before = Policies::default();
     let after = Policies::new_with_built_ins().with_bootstrap_account(verifier);
     let next = after.clone();
-    let saved = state
-        .write(move |tx| store::save(tx, &before, &next, BOOTSTRAP_ROLE, "first start"))
-        .await?;
+    let saved = state.write(move |tx| store::save(tx, &before, &next, BOOTSTRAP_ROLE, "first start")).await?;
     match saved {
         Saved::Done => Ok((after, generated)),
         Saved::Outdated => {
@@ -146,8 +127,5 @@ async fn first_start(
 }
 
 fn unknown_actor(actor: &Principal) -> Error {
-    Error::new(
-        SqlState::InvalidAuthorizationSpecification,
-        format!("role \"{}\" does not exist", actor.name()),
-    )
+    Error::new(SqlState::InvalidAuthorizationSpecification, format!("role \"{}\" does not exist", actor.name()))
 }

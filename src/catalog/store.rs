@@ -29,29 +29,19 @@ pub(super) enum Saved {
 
 /// `None` before the first start.
 pub(super) fn epoch(connection: &Connection) -> Result<Option<u64>> {
-    let epoch: Option<i64> = connection
-        .prepare_cached("SELECT epoch FROM catalog_epoch")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+    let epoch: Option<i64> =
+        connection.prepare_cached("SELECT epoch FROM catalog_epoch")?.query_row([], |row| row.get(0)).optional()?;
     Ok(epoch.map(|epoch| epoch as u64))
 }
 
 pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
     let epochs: Option<(i64, i64)> = connection
-        .query_row(
-            "SELECT epoch, release_epoch FROM catalog_epoch",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+        .query_row("SELECT epoch, release_epoch FROM catalog_epoch", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((epoch, release_epoch)) = epochs else {
         return Ok(None);
     };
-    let mut policies = Policies {
-        epoch: epoch as u64,
-        release_epoch: release_epoch as u64,
-        ..Policies::default()
-    };
+    let mut policies = Policies { epoch: epoch as u64, release_epoch: release_epoch as u64, ..Policies::default() };
     let mut statement = connection.prepare("SELECT kind, name, body FROM catalog_object")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -97,12 +87,7 @@ pub(super) fn save(
     )?;
     tx.execute(
         "INSERT INTO catalog_change (epoch, at, actor, change) VALUES (?1, ?2, ?3, ?4)",
-        (
-            after.epoch as i64,
-            chrono::Utc::now().timestamp_micros(),
-            actor,
-            statement,
-        ),
+        (after.epoch as i64, chrono::Utc::now().timestamp_micros(), actor, statement),
     )?;
     Ok(Saved::Done)
 }
@@ -114,10 +99,7 @@ fn write_difference<T: Serialize + PartialEq>(
     after: &BTreeMap<String, T>,
 ) -> Result<()> {
     for name in before.keys().filter(|name| !after.contains_key(*name)) {
-        tx.execute(
-            "DELETE FROM catalog_object WHERE kind = ?1 AND name = ?2",
-            (kind, name),
-        )?;
+        tx.execute("DELETE FROM catalog_object WHERE kind = ?1 AND name = ?2", (kind, name))?;
     }
     for (name, value) in after {
         if before.get(name) != Some(value) {
@@ -129,10 +111,7 @@ fn write_difference<T: Serialize + PartialEq>(
 
 fn put(tx: &Transaction, kind: &str, name: &str, value: &impl Serialize) -> Result<()> {
     let body = serde_json::to_string(value).map_err(|_| Error::internal())?;
-    tx.execute(
-        "INSERT OR REPLACE INTO catalog_object VALUES (?1, ?2, ?3)",
-        (kind, name, body),
-    )?;
+    tx.execute("INSERT OR REPLACE INTO catalog_object VALUES (?1, ?2, ?3)", (kind, name, body))?;
     Ok(())
 }
 
@@ -148,8 +127,6 @@ fn unreadable() -> Error {
 /// 144 bits from the operating system.
 pub(super) fn generate_password() -> Result<String> {
     let mut bytes = [0; 18];
-    SysRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|_| Error::internal())?;
+    SysRng.try_fill_bytes(&mut bytes).map_err(|_| Error::internal())?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

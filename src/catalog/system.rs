@@ -5,6 +5,7 @@
 //! nothing can be written. What a role may not see is not there at all.
 
 mod adapt;
+mod any_equals;
 mod correlated;
 mod empty;
 mod functions;
@@ -12,7 +13,10 @@ mod information_schema;
 mod names;
 mod objects;
 mod privileges;
+mod reg_types;
 mod relations;
+#[cfg(test)]
+mod relations_tests;
 mod rows;
 mod schemas;
 mod statics;
@@ -21,10 +25,11 @@ mod tables;
 mod tests;
 mod types;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
@@ -77,6 +82,7 @@ pub struct SystemCatalog {
     /// Names of tables in `statics` without a row.
     empty: Arc<HashSet<String>>,
     system_relations: Arc<Vec<objects::Relation>>,
+    types: Arc<HashMap<String, i32>>,
     system_rows: Arc<SystemRows>,
 }
 
@@ -95,31 +101,21 @@ impl SystemCatalog {
             statics: Arc::new(loaded.tables),
             empty: Arc::new(loaded.empty),
             system_relations: Arc::new(loaded.relations),
+            types: Arc::new(loaded.types),
             system_rows: Arc::new(loaded.rows),
         })
     }
 
     /// The engine's plan. Not optimised; parameters are still placeholders.
-    pub async fn plan(
-        &self,
-        session: &SystemSession,
-        statement: &Statement,
-    ) -> Result<(SessionContext, LogicalPlan)> {
+    pub async fn plan(&self, session: &SystemSession, statement: &Statement) -> Result<(SessionContext, LogicalPlan)> {
         let planned = self.prepare(session, statement).await?;
         Ok((planned.context, planned.plan))
     }
 
     /// The types of the statement's parameters, `$1` first, and its columns. Runs nothing.
-    pub async fn describe(
-        &self,
-        session: &SystemSession,
-        statement: &Statement,
-    ) -> Result<(Vec<DataType>, SchemaRef)> {
+    pub async fn describe(&self, session: &SystemSession, statement: &Statement) -> Result<(Vec<DataType>, SchemaRef)> {
         let planned = self.prepare(session, statement).await?;
-        let types = planned
-            .plan
-            .get_parameter_types()
-            .map_err(|error| refusal(&error))?;
+        let types = planned.plan.get_parameter_types().map_err(|error| refusal(&error))?;
         let parameters = (1..=types.len())
             .map(|number| {
                 let found = types.get(&format!("${number}")).cloned().flatten();
@@ -140,26 +136,22 @@ impl SystemCatalog {
             planned.plan
         } else {
             let values = ParamValues::from(parameters.to_vec());
-            planned
-                .plan
-                .with_param_values(values)
-                .map_err(|error| refusal(&error))?
+            planned.plan.with_param_values(values).map_err(|error| refusal(&error))?
         };
-        let batches = DataFrame::new(planned.context.state(), plan)
-            .collect()
-            .await
-            .map_err(|error| failure(&error))?;
+        let batches = DataFrame::new(planned.context.state(), plan).collect().await.map_err(|error| failure(&error))?;
         let schema = planned.schema;
-        let batches = batches
-            .into_iter()
-            .map(|batch| named(&schema, batch))
-            .collect::<Result<Vec<RecordBatch>>>()?;
+        let batches = batches.into_iter().map(|batch| named(&schema, &batch)).collect::<Result<Vec<RecordBatch>>>()?;
         // The rows know best what came of parameters and nulls.
         let schema = batches.first().map_or(schema, RecordBatch::schema);
         Ok((schema, batches))
     }
 
     async fn prepare(&self, session: &SystemSession, statement: &Statement) -> Result<Planned> {
+        // The caller chose this path by the same question; here it is asked again of what is about to be planned.
+        let user_tables = |name: &str| session.policies.tables.contains_key(name);
+        if !is_system_query(statement, &user_tables) {
+            return Err(unsupported());
+        }
         let context = self.context(session)?;
         let mut first_error = None;
         for correlated in [Correlated::Keep, Correlated::Null] {
@@ -167,11 +159,7 @@ impl SystemCatalog {
             match plan_adapted(&context, adapted).await {
                 Ok(plan) => {
                     let schema = output_schema(statement, &plan);
-                    return Ok(Planned {
-                        context,
-                        plan,
-                        schema,
-                    });
+                    return Ok(Planned { context, plan, schema });
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
@@ -184,16 +172,10 @@ impl SystemCatalog {
     fn context(&self, session: &SystemSession) -> Result<SessionContext> {
         let objects = Objects::new(session)?;
         let mut known = objects.clone();
-        known
-            .relations
-            .extend(self.system_relations.iter().cloned());
-        let list = schemas::catalog_list(
-            session,
-            &Arc::new(objects),
-            &self.statics,
-            &self.system_rows,
-        )
-        .map_err(|_| Error::internal())?;
+        known.relations.extend(self.system_relations.iter().cloned());
+        known.types = self.types.clone();
+        let list = schemas::catalog_list(session, &Arc::new(objects), &self.statics, &self.system_rows)
+            .map_err(|_| Error::internal())?;
         let config = SessionConfig::from(self.template.config_options().as_ref().clone())
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(&session.database, "public");
@@ -209,18 +191,11 @@ impl SystemCatalog {
     }
 }
 
-async fn plan_adapted(
-    context: &SessionContext,
-    statement: Statement,
-) -> datafusion::error::Result<LogicalPlan> {
+async fn plan_adapted(context: &SessionContext, statement: Statement) -> datafusion::error::Result<LogicalPlan> {
     let state = context.state();
     let statement = EngineStatement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await?;
-    SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false)
-        .verify_plan(&plan)?;
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
     // Whether a correlated subquery can be had shows only when it is planned to the end.
     if plan.get_parameter_types()?.is_empty() {
         state.create_physical_plan(&plan).await?;
@@ -239,21 +214,35 @@ fn output_schema(statement: &Statement, plan: &LogicalPlan) -> SchemaRef {
                 Some(names) => names[at].clone(),
                 None => field.name().trim_start_matches("__alias_").to_owned(),
             };
-            Field::new(name, field.data_type().clone(), field.is_nullable())
+            Field::new(name, shown_type(field.data_type()), true)
         })
         .collect();
     Arc::new(Schema::new(fields))
 }
 
-fn named(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
+/// A column of nothing but `NULL` is text, as in Postgres.
+fn shown_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Null => DataType::Utf8,
+        other => other.clone(),
+    }
+}
+
+/// The rows under the statement's own column names. A parameter's type is known only now.
+fn named(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = batch
+        .columns()
+        .iter()
+        .map(|column| cast(column, &shown_type(column.data_type())))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| Error::internal())?;
     let fields: Vec<Field> = schema
         .fields()
         .iter()
-        .zip(batch.columns())
+        .zip(&columns)
         .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
         .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())
-        .map_err(|_| Error::internal())
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|_| Error::internal())
 }
 
 async fn refuse_missing_relation(context: &SessionContext, statement: Statement) -> Result<()> {
@@ -269,11 +258,8 @@ async fn refuse_missing_relation(context: &SessionContext, statement: Statement)
         };
         let set_function = state.table_functions().contains_key(reference.table());
         if !known && !set_function {
-            return Err(Error::new(
-                SqlState::UndefinedTable,
-                format!("relation \"{reference}\" does not exist"),
-            )
-            .hint("\\d lists the relations you may see"));
+            return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{reference}\" does not exist"))
+                .hint("\\d lists the relations you may see"));
         }
     }
     Ok(())
@@ -291,33 +277,25 @@ fn refusal(error: &DataFusionError) -> Error {
     if let DataFusionError::SchemaError(schema_error, _) = root
         && let datafusion::common::SchemaError::FieldNotFound { field, .. } = schema_error.as_ref()
     {
-        return Error::new(
-            SqlState::UndefinedColumn,
-            format!("column \"{}\" does not exist", field.name),
-        );
+        return Error::new(SqlState::UndefinedColumn, format!("column \"{}\" does not exist", field.name));
     }
     if let DataFusionError::Plan(text) = root
         && let Some(rest) = text.strip_prefix("Invalid function '")
         && let Some((name, _)) = rest.split_once('\'')
     {
-        return Error::new(
-            SqlState::UndefinedFunction,
-            format!("function {name} does not exist"),
-        );
+        return Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist"));
     }
-    Error::new(
-        SqlState::FeatureNotSupported,
-        "this query of the system catalog is not supported",
-    )
-    .hint("\\d, information_schema and simple selects from pg_catalog work")
+    unsupported()
+}
+
+fn unsupported() -> Error {
+    Error::new(SqlState::FeatureNotSupported, "this query of the system catalog is not supported")
+        .hint("\\d, information_schema and simple selects from pg_catalog work")
 }
 
 fn failure(error: &DataFusionError) -> Error {
     match error.find_root() {
-        DataFusionError::External(inner) => inner
-            .downcast_ref::<Error>()
-            .cloned()
-            .unwrap_or_else(Error::internal),
+        DataFusionError::External(inner) => inner.downcast_ref::<Error>().cloned().unwrap_or_else(Error::internal),
         _ => Error::internal(),
     }
 }

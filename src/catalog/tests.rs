@@ -8,10 +8,7 @@ use crate::policy::{Column, Format, Location, UniqueKey};
 
 async fn open(path: &Path) -> Catalog {
     let state = State::open(path).unwrap();
-    Catalog::open(state, Some("secret".to_owned()))
-        .await
-        .unwrap()
-        .0
+    Catalog::open(state, Some("secret".to_owned())).await.unwrap().0
 }
 
 fn role(name: &str) -> Change {
@@ -41,10 +38,7 @@ fn table(name: &str) -> Change {
             options: [("delimiter".to_owned(), ";".to_owned())].into(),
         },
         columns: vec![column("a"), column("b")],
-        unique_keys: vec![UniqueKey {
-            columns: vec!["a".to_owned()],
-            primary: true,
-        }],
+        unique_keys: vec![UniqueKey { columns: vec!["a".to_owned()], primary: true }],
         if_not_exists: false,
     }
 }
@@ -58,10 +52,8 @@ async fn changes(catalog: &Catalog) -> Vec<(i64, String, String)> {
         .inner
         .state
         .read(|connection| {
-            let mut statement = connection
-                .prepare("SELECT epoch, actor, change FROM catalog_change ORDER BY epoch")?;
-            let rows =
-                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let mut statement = connection.prepare("SELECT epoch, actor, change FROM catalog_change ORDER BY epoch")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -77,9 +69,7 @@ async fn the_first_start_makes_one_administrator_and_later_ones_do_not() {
     assert_eq!(generated.unwrap().len(), 24);
     let policies = first.policies();
     assert!(policies.login_verifier(BOOTSTRAP_ROLE, 0).is_some());
-    let (again, generated) = Catalog::open(state, Some("other".to_owned()))
-        .await
-        .unwrap();
+    let (again, generated) = Catalog::open(state, Some("other".to_owned())).await.unwrap();
     assert_eq!(generated, None);
     assert_eq!(again.policies(), policies);
     assert_eq!(again.mock_secret(), first.mock_secret());
@@ -91,35 +81,19 @@ async fn a_change_survives_a_restart_and_a_refusal_leaves_nothing() {
     let path = folder.path().join("state.db");
     let catalog = open(&path).await;
     let actor = admin(&catalog);
-    catalog
-        .apply(&actor, role("ana"), "CREATE ROLE ana")
-        .await
-        .unwrap();
-    let set = Change::SetSystem {
-        name: "privacy.min_group_size".to_owned(),
-        value: Some("15".to_owned()),
-    };
+    catalog.apply(&actor, role("ana"), "CREATE ROLE ana").await.unwrap();
+    let set = Change::SetSystem { name: "privacy.min_group_size".to_owned(), value: Some("15".to_owned()) };
     catalog.apply(&actor, set, "ALTER SYSTEM").await.unwrap();
-    let low = Change::SetSystem {
-        name: "privacy.min_group_size".to_owned(),
-        value: Some("9".to_owned()),
-    };
+    let low = Change::SetSystem { name: "privacy.min_group_size".to_owned(), value: Some("9".to_owned()) };
     let before = catalog.policies();
-    catalog
-        .apply(&actor, low, "ALTER SYSTEM")
-        .await
-        .unwrap_err();
+    catalog.apply(&actor, low, "ALTER SYSTEM").await.unwrap_err();
     assert_eq!(catalog.policies(), before);
     drop(catalog);
     let catalog = open(&path).await;
     assert_eq!(catalog.policies(), before);
     catalog.refresh().await.unwrap();
     assert_eq!(before.settings.min_group_size, 15);
-    let said: Vec<String> = changes(&catalog)
-        .await
-        .into_iter()
-        .map(|row| row.2)
-        .collect();
+    let said: Vec<String> = changes(&catalog).await.into_iter().map(|row| row.2).collect();
     assert_eq!(said, ["first start", "CREATE ROLE ana", "ALTER SYSTEM"]);
 }
 
@@ -135,19 +109,12 @@ async fn everything_about_a_table_comes_back_as_it_was() {
         table("t"),
         Change::AlterTable {
             name: name.clone(),
-            options: vec![
-                option("person_key", "a"),
-                option("max_rows_per_person", "53"),
-            ],
+            options: vec![option("person_key", "a"), option("max_rows_per_person", "53")],
         },
         Change::AlterColumn {
             table: name.clone(),
             column: "b".to_owned(),
-            options: vec![
-                option("class", "measure"),
-                option("lower", "0.1"),
-                option("upper", "1234567.000000123"),
-            ],
+            options: vec![option("class", "measure"), option("lower", "0.1"), option("upper", "1234567.000000123")],
         },
         role("ana"),
         Change::GrantSelect {
@@ -165,10 +132,7 @@ async fn everything_about_a_table_comes_back_as_it_was() {
 
     let key = before.tables["t"].unique_keys[0].clone();
     catalog.record_verified_key("t", &key, "one").await.unwrap();
-    let drop = Change::DropTable {
-        name,
-        if_exists: false,
-    };
+    let drop = Change::DropTable { name, if_exists: false };
     catalog.apply(&actor, drop, "DROP TABLE").await.unwrap();
     assert!(catalog.policies().grants.is_empty());
     assert!(!catalog.key_is_verified("t", &key, "one").await.unwrap());
@@ -183,9 +147,7 @@ async fn two_servers_lose_no_change_and_see_each_others() {
         let catalog = servers[i % 2].clone();
         tokio::spawn(async move {
             let actor = admin(&catalog);
-            catalog
-                .apply(&actor, role(&format!("r{i}")), "CREATE ROLE")
-                .await
+            catalog.apply(&actor, role(&format!("r{i}")), "CREATE ROLE").await
         })
     });
     for change in changes.collect::<Vec<_>>() {
@@ -214,44 +176,21 @@ async fn an_actor_that_was_dropped_changes_nothing_any_more() {
     };
     catalog.apply(&actor, second, "CREATE ROLE").await.unwrap();
     let second = catalog.policies().principal("second").unwrap();
-    catalog
-        .apply(&second, role("a"), "CREATE ROLE")
-        .await
-        .unwrap();
-    let drop = Change::DropRole {
-        name: "second".to_owned(),
-        if_exists: false,
-    };
+    catalog.apply(&second, role("a"), "CREATE ROLE").await.unwrap();
+    let drop = Change::DropRole { name: "second".to_owned(), if_exists: false };
     catalog.apply(&actor, drop, "DROP ROLE").await.unwrap();
-    let refusal = catalog
-        .apply(&second, role("b"), "CREATE ROLE")
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refusal.sqlstate,
-        SqlState::InvalidAuthorizationSpecification
-    );
+    let refusal = catalog.apply(&second, role("b"), "CREATE ROLE").await.unwrap_err();
+    assert_eq!(refusal.sqlstate, SqlState::InvalidAuthorizationSpecification);
 }
 
 #[tokio::test]
 async fn a_key_is_verified_for_one_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = open(&folder.path().join("state.db")).await;
-    let key = |columns: [&str; 2]| UniqueKey {
-        columns: columns.map(str::to_owned).to_vec(),
-        primary: false,
-    };
-    let known = async |columns, snapshot| {
-        catalog
-            .key_is_verified("t", &key(columns), snapshot)
-            .await
-            .unwrap()
-    };
+    let key = |columns: [&str; 2]| UniqueKey { columns: columns.map(str::to_owned).to_vec(), primary: false };
+    let known = async |columns, snapshot| catalog.key_is_verified("t", &key(columns), snapshot).await.unwrap();
     assert!(!known(["a", "b"], "one").await);
-    catalog
-        .record_verified_key("t", &key(["a", "b"]), "one")
-        .await
-        .unwrap();
+    catalog.record_verified_key("t", &key(["a", "b"]), "one").await.unwrap();
     assert!(known(["b", "a"], "one").await);
     assert!(!known(["a", "b"], "two").await);
     assert!(!known(["a", "c"], "one").await);

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -96,13 +95,8 @@ impl<'a> PersonWeeks<'a> {
         for &index in &order {
             let habit = &self.habits[index];
             let here = !self.rng.random_bool(AWAY);
-            let usual = [
-                habit.email_hours,
-                habit.meeting_hours,
-                habit.after_hours,
-                habit.focus_hours,
-                habit.email_hours / 4.0,
-            ];
+            let usual =
+                [habit.email_hours, habit.meeting_hours, habit.after_hours, habit.focus_hours, habit.email_hours / 4.0];
             for ((column, measure), usual) in hours.iter_mut().zip(&self.measures).zip(usual) {
                 let usual = if here { usual } else { 0.0 };
                 column.push(measure.hours(usual, &mut self.rng));
@@ -114,12 +108,7 @@ impl<'a> PersonWeeks<'a> {
         }
         let start = FIRST_DAY + 7 * week;
         let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(
-                order
-                    .iter()
-                    .map(|&i| Some(persons[i].id))
-                    .collect::<Int64Array>(),
-            ),
+            Arc::new(order.iter().map(|&i| Some(persons[i].id)).collect::<Int64Array>()),
             Arc::new(Int32Array::from(vec![week; order.len()])),
             Arc::new(Date32Array::from(vec![start; order.len()])),
         ];
@@ -198,11 +187,7 @@ impl<'a> Emails<'a> {
     pub fn new(company: &'a Company, size: Size) -> Result<Self, Error> {
         let mut rng = generator(2);
         let volume = LogNormal::new(0.0, 1.0)?;
-        let weights = company
-            .persons()
-            .iter()
-            .map(|_| volume.sample(&mut rng))
-            .collect();
+        let weights = company.persons().iter().map(|_| volume.sample(&mut rng)).collect();
         Ok(Self {
             company,
             senders: WeightedAliasIndex::new(weights)?,
@@ -246,11 +231,7 @@ impl<'a> Emails<'a> {
 
     /// Mostly on a working day, mostly by daylight.
     fn time(&mut self, week: i32) -> i64 {
-        let days = if self.rng.random_bool(0.95) {
-            0..5
-        } else {
-            5..7
-        };
+        let days = if self.rng.random_bool(0.95) { 0..5 } else { 5..7 };
         let day = FIRST_DAY + 7 * week + self.rng.random_range(days);
         let hour = self.hour.sample(&mut self.rng).clamp(0.0, 23.999);
         i64::from(day) * DAY_US + (hour * 3_600.0) as i64 * 1_000_000
@@ -282,34 +263,20 @@ pub fn email_schema() -> SchemaRef {
 mod tests {
     use super::*;
 
-    const SMALL: Size = Size {
-        persons: 400,
-        weeks: 3,
-        emails: 1_000,
-    };
+    const SMALL: Size = Size { persons: 400, weeks: 3, emails: 1_000 };
 
     #[test]
     fn every_person_has_one_row_a_week() {
         let company = Company::new(SMALL).unwrap();
-        let weeks: Vec<RecordBatch> = PersonWeeks::new(&company, SMALL)
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
+        let weeks: Vec<RecordBatch> = PersonWeeks::new(&company, SMALL).unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(weeks.len(), 3);
         for week in &weeks {
             assert_eq!(week.num_rows(), 400);
-            let ids = week
-                .column(0)
-                .as_any()
-                .downcast_ref::<Int64Array>()
-                .unwrap();
+            let ids = week.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
             let ids: std::collections::BTreeSet<_> = ids.values().iter().collect();
             assert_eq!(ids.len(), 400);
         }
-        let again: Vec<RecordBatch> = PersonWeeks::new(&company, SMALL)
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
+        let again: Vec<RecordBatch> = PersonWeeks::new(&company, SMALL).unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(weeks, again);
     }
 
@@ -320,10 +287,7 @@ mod tests {
         let mut rows = 0;
         for week in Emails::new(&company, SMALL).unwrap() {
             let week = week.unwrap();
-            let sent = week
-                .column(2)
-                .as_any()
-                .downcast_ref::<TimestampMicrosecondArray>();
+            let sent = week.column(2).as_any().downcast_ref::<TimestampMicrosecondArray>();
             for &time in sent.unwrap().values() {
                 assert!(time >= last);
                 last = time;

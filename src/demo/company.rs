@@ -30,11 +30,7 @@ pub struct Size {
 }
 
 impl Size {
-    pub const DEMO: Self = Self {
-        persons: 20_000,
-        weeks: 52,
-        emails: 2_000_000,
-    };
+    pub const DEMO: Self = Self { persons: 20_000, weeks: 52, emails: 2_000_000 };
 }
 
 /// One person. `depth` counts the managers above: 0 for the chief executive, at most 5.
@@ -99,8 +95,7 @@ fn executive_of(director: usize, directors: usize) -> usize {
 impl Company {
     pub fn new(size: Size) -> Result<Self, WeightError> {
         let mut rng = generator(0);
-        let countries =
-            WeightedIndex::new((1..=COUNTRIES.len()).map(|rank| (rank as f64).powf(-0.9)))?;
+        let countries = WeightedIndex::new((1..=COUNTRIES.len()).map(|rank| (rank as f64).powf(-0.9)))?;
         let mut persons: Vec<Person> = Vec::with_capacity(size.persons);
         let mut above = 0..0;
         for (depth, count) in level_sizes(size.persons).into_iter().enumerate() {
@@ -165,23 +160,13 @@ impl Company {
         let mut order: Vec<&Person> = self.persons.iter().collect();
         order.sort_unstable_by_key(|person| person.id);
         let text = |value: &dyn Fn(&Person) -> String| -> ArrayRef {
-            Arc::new(
-                order
-                    .iter()
-                    .map(|p| Some(value(p)))
-                    .collect::<StringArray>(),
-            )
+            Arc::new(order.iter().map(|p| Some(value(p))).collect::<StringArray>())
         };
         let manager = |person: &&Person| person.manager.map(|index| self.persons[index].id);
         let columns: Vec<ArrayRef> = vec![
             Arc::new(order.iter().map(|p| Some(p.id)).collect::<Int64Array>()),
             text(&email_address),
-            text(&|p| {
-                format!(
-                    "{} {}",
-                    GIVEN_NAMES[p.given_name], FAMILY_NAMES[p.family_name]
-                )
-            }),
+            text(&|p| format!("{} {}", GIVEN_NAMES[p.given_name], FAMILY_NAMES[p.family_name])),
             Arc::new(order.iter().map(manager).collect::<Int64Array>()),
             text(&|p| FUNCTIONS[p.function].0.to_owned()),
             text(&|p| LEVELS[p.depth].0.to_owned()),
@@ -196,10 +181,7 @@ impl Company {
 }
 
 fn email_address(person: &Person) -> String {
-    let name = format!(
-        "{}.{}",
-        GIVEN_NAMES[person.given_name], FAMILY_NAMES[person.family_name]
-    );
+    let name = format!("{}.{}", GIVEN_NAMES[person.given_name], FAMILY_NAMES[person.family_name]);
     format!("{}.{}@paravent.example", name.to_lowercase(), person.id)
 }
 
@@ -266,21 +248,12 @@ mod tests {
         assert_eq!((functions.len(), countries.len()), (8, 12));
         assert!(functions[&0] > 5 * functions[&7]);
         assert!(countries[&0] > 5 * countries[&11]);
-        assert!(
-            functions
-                .values()
-                .chain(countries.values())
-                .all(|&n| n > 50)
-        );
+        assert!(functions.values().chain(countries.values()).all(|&n| n > 50));
     }
 
     #[test]
     fn the_same_size_gives_the_same_company() {
-        let size = Size {
-            persons: 500,
-            weeks: 1,
-            emails: 10,
-        };
+        let size = Size { persons: 500, weeks: 1, emails: 10 };
         let table = |()| Company::new(size).unwrap().table().unwrap();
         assert_eq!(table(()), table(()));
         assert_eq!(table(()).num_rows(), 500);

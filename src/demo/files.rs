@@ -22,11 +22,7 @@ use super::company::{Company, Size, person_schema};
 const ROW_GROUP_ROWS: usize = 131_072;
 
 /// The company's folder under `data_dir`, made where it is missing. `progress` counts rows.
-pub fn ensure_company(
-    data_dir: &Path,
-    size: Size,
-    progress: &ProgressBar,
-) -> Result<PathBuf, Error> {
+pub fn ensure_company(data_dir: &Path, size: Size, progress: &ProgressBar) -> Result<PathBuf, Error> {
     let whole = data_dir.join("company");
     if whole.is_dir() {
         return Ok(whole);
@@ -84,11 +80,7 @@ mod tests {
     use super::*;
     use datafusion::prelude::{ParquetReadOptions, SessionContext};
 
-    const SMALL: Size = Size {
-        persons: 300,
-        weeks: 2,
-        emails: 500,
-    };
+    const SMALL: Size = Size { persons: 300, weeks: 2, emails: 500 };
 
     #[test]
     fn a_half_made_folder_is_made_again_and_a_whole_one_reused() {
@@ -98,15 +90,9 @@ mod tests {
         fs::write(partial.join("person.parquet"), "half").unwrap();
         let company = ensure_company(folder.path(), SMALL, &ProgressBar::hidden()).unwrap();
         assert!(!partial.exists());
-        let made = fs::metadata(company.join("email.parquet"))
-            .unwrap()
-            .modified()
-            .unwrap();
+        let made = fs::metadata(company.join("email.parquet")).unwrap().modified().unwrap();
         let again = ensure_company(folder.path(), SMALL, &ProgressBar::hidden()).unwrap();
-        let kept = fs::metadata(again.join("email.parquet"))
-            .unwrap()
-            .modified()
-            .unwrap();
+        let kept = fs::metadata(again.join("email.parquet")).unwrap().modified().unwrap();
         assert_eq!(made, kept);
     }
 

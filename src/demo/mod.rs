@@ -42,10 +42,8 @@ pub enum Error {
 fn client_message(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         None => error.to_string(),
-        Some(said) => [Some(said.message()), said.detail(), said.hint()]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("; "),
+        Some(said) => {
+            [Some(said.message()), said.detail(), said.hint()].into_iter().flatten().collect::<Vec<_>>().join("; ")
+        }
     }
 }

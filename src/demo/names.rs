@@ -22,9 +22,7 @@ pub const LEVELS: [(&str, &str); 6] = [
     ("L1 associate", "Specialist"),
 ];
 
-pub const COUNTRIES: [&str; 12] = [
-    "US", "IN", "GB", "DE", "FR", "JP", "CA", "BR", "AU", "NL", "IE", "ES",
-];
+pub const COUNTRIES: [&str; 12] = ["US", "IN", "GB", "DE", "FR", "JP", "CA", "BR", "AU", "NL", "IE", "ES"];
 
 pub const CITIES: [[&str; 2]; 12] = [
     ["Austin", "Boston"],
@@ -42,13 +40,11 @@ pub const CITIES: [[&str; 2]; 12] = [
 ];
 
 pub const GIVEN_NAMES: [&str; 24] = [
-    "Ada", "Ali", "Ana", "Ben", "Chen", "Clara", "Dev", "Elif", "Emma", "Hana", "Ines", "Ivan",
-    "Jonas", "Kofi", "Lena", "Luca", "Maya", "Nora", "Omar", "Priya", "Rosa", "Sami", "Tomas",
-    "Yuki",
+    "Ada", "Ali", "Ana", "Ben", "Chen", "Clara", "Dev", "Elif", "Emma", "Hana", "Ines", "Ivan", "Jonas", "Kofi",
+    "Lena", "Luca", "Maya", "Nora", "Omar", "Priya", "Rosa", "Sami", "Tomas", "Yuki",
 ];
 
 pub const FAMILY_NAMES: [&str; 24] = [
-    "Abe", "Adeyemi", "Bauer", "Brown", "Costa", "Dubois", "Fischer", "Garcia", "Haddad", "Ivanov",
-    "Jansen", "Kaya", "Kim", "Kumar", "Lopez", "Meyer", "Murphy", "Nguyen", "Okafor", "Rossi",
-    "Sato", "Silva", "Singh", "Walsh",
+    "Abe", "Adeyemi", "Bauer", "Brown", "Costa", "Dubois", "Fischer", "Garcia", "Haddad", "Ivanov", "Jansen", "Kaya",
+    "Kim", "Kumar", "Lopez", "Meyer", "Murphy", "Nguyen", "Okafor", "Rossi", "Sato", "Silva", "Singh", "Walsh",
 ];

@@ -54,11 +54,8 @@ impl Demo {
         }
         make_company(self.data_dir.clone(), self.size).await?;
         let admin_password = self.admin_password.unwrap_or_else(|| ADMIN.to_owned());
-        let config = Config {
-            data_dir: self.data_dir,
-            admin_password: Some(admin_password.clone()),
-            noise: self.noise,
-        };
+        let config =
+            Config { data_dir: self.data_dir, admin_password: Some(admin_password.clone()), noise: self.noise };
         let (server, _) = Server::open(config).await?;
         let listener = Listener::bind(self.listen, ListenerOptions::default()).await?;
         let address = listener.local_addr()?;
@@ -80,9 +77,7 @@ impl Demo {
 async fn make_company(data_dir: PathBuf, size: Size) -> Result<(), Error> {
     let made = tokio::task::spawn_blocking(move || {
         let progress = ProgressBar::new(1);
-        let style = ProgressStyle::with_template(
-            "making a company {bar:40} {human_pos} of {human_len} rows {eta}",
-        );
+        let style = ProgressStyle::with_template("making a company {bar:40} {human_pos} of {human_len} rows {eta}");
         progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let made = ensure_company(&data_dir, size, &progress);
         progress.finish_and_clear();
@@ -131,13 +126,9 @@ async fn set_up(admin: &Client) -> Result<(), Error> {
 }
 
 fn is_there_already(error: &tokio_postgres::Error) -> bool {
-    [
-        SqlState::DUPLICATE_OBJECT,
-        SqlState::DUPLICATE_TABLE,
-        SqlState::INVALID_TABLE_DEFINITION,
-    ]
-    .iter()
-    .any(|state| error.code() == Some(state))
+    [SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_TABLE, SqlState::INVALID_TABLE_DEFINITION]
+        .iter()
+        .any(|state| error.code() == Some(state))
 }
 
 async fn connect(address: SocketAddr, user: &str, password: &str) -> Result<Client, Error> {
@@ -155,8 +146,7 @@ async fn connect(address: SocketAddr, user: &str, password: &str) -> Result<Clie
 }
 
 fn accounts(address: SocketAddr, admin_password: &str) -> String {
-    let url =
-        |user: &str, password: &str| format!("postgresql://{user}:{password}@{address}/paravent");
+    let url = |user: &str, password: &str| format!("postgresql://{user}:{password}@{address}/paravent");
     let admin_password = match admin_password {
         ADMIN => ADMIN,
         _ => "the one you set",

@@ -23,19 +23,11 @@ pub fn aligned(answer: &[SimpleQueryMessage]) -> String {
 fn layout(heads: &[String], rows: &[Vec<String>]) -> String {
     let width = |n: usize| {
         let cells = rows.iter().filter_map(|row| row.get(n));
-        cells
-            .chain([&heads[n]])
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
+        cells.chain([&heads[n]]).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let line = |cells: &[String]| -> String {
-        let cells: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| pad(cell, width))
-            .collect();
+        let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, &width)| pad(cell, width)).collect();
         format!(" {}\n", cells.join(" | "))
     };
     let rule: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
@@ -50,11 +42,7 @@ fn layout(heads: &[String], rows: &[Vec<String>]) -> String {
 
 fn pad(cell: &str, width: usize) -> String {
     let space = " ".repeat(width.saturating_sub(cell.chars().count()));
-    if cell.parse::<f64>().is_ok() {
-        format!("{space}{cell}")
-    } else {
-        format!("{cell}{space}")
-    }
+    if cell.parse::<f64>().is_ok() { format!("{space}{cell}") } else { format!("{cell}{space}") }
 }
 
 fn cell(value: Option<&str>) -> String {
@@ -74,8 +62,8 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let heads = ["function", "± x"].map(str::to_owned);
-        let rows = [("Sales", "1.5"), ("Engineering", "12")]
-            .map(|(name, value)| vec![name.to_owned(), cell(Some(value))]);
+        let rows =
+            [("Sales", "1.5"), ("Engineering", "12")].map(|(name, value)| vec![name.to_owned(), cell(Some(value))]);
         let expected = " function    | ± x  \n-------------+-------\n Sales       | 1.500\n Engineering |    12\n";
         assert_eq!(layout(&heads, &rows), expected);
     }

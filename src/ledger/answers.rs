@@ -22,18 +22,11 @@ impl Ledger {
     }
 
     /// Only what was paid for can be stored. When the key is there already, what it holds stays.
-    pub async fn store(
-        &self,
-        paid: &Reservation,
-        key: &[u8; 32],
-        released: Vec<u8>,
-        release_epoch: u64,
-    ) -> Result<()> {
+    pub async fn store(&self, paid: &Reservation, key: &[u8; 32], released: Vec<u8>, release_epoch: u64) -> Result<()> {
         let row = (*key, paid.log_id().get(), release_epoch as i64, released);
         self.state
             .write(move |tx| {
-                tx.prepare_cached("INSERT OR IGNORE INTO stored_answer VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(row)?;
+                tx.prepare_cached("INSERT OR IGNORE INTO stored_answer VALUES (?1, ?2, ?3, ?4)")?.execute(row)?;
                 Ok(())
             })
             .await
@@ -43,10 +36,7 @@ impl Ledger {
     pub async fn forget_before_epoch(&self, release_epoch: u64) -> Result<()> {
         self.state
             .write(move |tx| {
-                tx.execute(
-                    "DELETE FROM stored_answer WHERE release_epoch < ?1",
-                    [release_epoch as i64],
-                )?;
+                tx.execute("DELETE FROM stored_answer WHERE release_epoch < ?1", [release_epoch as i64])?;
                 Ok(())
             })
             .await

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int64Array, Int64Builder, StringArray,
-    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int64Array, Int64Builder, StringArray, StringBuilder,
+    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
@@ -22,10 +22,8 @@ fn instant() -> DataType {
 }
 
 fn schema(fields: Vec<(&str, DataType, bool)>) -> SchemaRef {
-    let fields: Vec<Field> = fields
-        .into_iter()
-        .map(|(name, data_type, nullable)| Field::new(name, data_type, nullable))
-        .collect();
+    let fields: Vec<Field> =
+        fields.into_iter().map(|(name, data_type, nullable)| Field::new(name, data_type, nullable)).collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -50,9 +48,8 @@ pub fn budget_batch(lines: &[BudgetLine]) -> Result<RecordBatch> {
         let micros = lines.iter().map(|line| of(line).saturating_mul(1_000_000));
         Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone(UTC))
     };
-    let numbers = |of: fn(&BudgetLine) -> f64| -> ArrayRef {
-        Arc::new(Float64Array::from_iter_values(lines.iter().map(of)))
-    };
+    let numbers =
+        |of: fn(&BudgetLine) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(lines.iter().map(of))) };
     let policies = lines.iter().map(|line| &line.policy);
     let principals = lines.iter().map(|line| line.principal.as_deref());
     let statements = lines.iter().map(|line| line.statements as i64);
@@ -167,8 +164,7 @@ impl LogColumns {
             column.append_option(row.get::<_, Option<String>>(*name)?);
         }
         let charges: String = row.get("charges")?;
-        let charges: Vec<(String, f64, f64)> =
-            serde_json::from_str(&charges).map_err(|_| Error::internal())?;
+        let charges: Vec<(String, f64, f64)> = serde_json::from_str(&charges).map_err(|_| Error::internal())?;
         let most = |of: fn(&(String, f64, f64)) -> f64| charges.iter().map(of).fold(0.0, f64::max);
         let rho = most(|charge| charge.1);
         let policies: Vec<&str> = charges.iter().map(|charge| charge.0.as_str()).collect();
@@ -187,11 +183,7 @@ impl LogColumns {
     /// In the order of [`query_log_schema`].
     fn finish(mut self) -> Result<RecordBatch> {
         let schema = query_log_schema();
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| self.column(field.name()))
-            .collect::<Result<Vec<_>>>()?;
+        let columns = schema.fields().iter().map(|field| self.column(field.name())).collect::<Result<Vec<_>>>()?;
         RecordBatch::try_new(schema, columns).map_err(|_| Error::internal())
     }
 

@@ -38,18 +38,12 @@ impl Limits {
     }
 
     fn epsilon(&self, principal: &str) -> f64 {
-        if principal == EVERYBODY {
-            self.budget_epsilon.get()
-        } else {
-            self.principal_budget_epsilon.get()
-        }
+        if principal == EVERYBODY { self.budget_epsilon.get() } else { self.principal_budget_epsilon.get() }
     }
 
     /// Start and end, in seconds since 1970.
     fn window(&self, now: i64) -> (i64, i64) {
-        let length = i64::try_from(self.window_seconds)
-            .unwrap_or(i64::MAX / 4)
-            .clamp(1, i64::MAX / 4);
+        let length = i64::try_from(self.window_seconds).unwrap_or(i64::MAX / 4).clamp(1, i64::MAX / 4);
         let start = (now / MICROSECONDS).div_euclid(length) * length;
         (start, start + length)
     }
@@ -101,21 +95,13 @@ impl Spent {
     }
 
     fn of(price: &Price) -> Self {
-        Self {
-            rho: price.rho.get(),
-            delta: price.delta.get(),
-            statements: 1,
-        }
+        Self { rho: price.rho.get(), delta: price.delta.get(), statements: 1 }
     }
 }
 
 /// A sum that is never below the true one.
 pub(super) fn add_up(left: f64, right: f64) -> f64 {
-    if left == 0.0 || right == 0.0 {
-        left + right
-    } else {
-        (left + right).next_up()
-    }
+    if left == 0.0 || right == 0.0 { left + right } else { (left + right).next_up() }
 }
 
 /// The refusal when one of the lines cannot carry its charge.
@@ -152,8 +138,7 @@ pub(super) fn debit(
         "SELECT rho, delta, statements FROM budget_line
          WHERE policy = ?1 AND principal = ?2 AND window_start = ?3 AND window_end = ?4",
     )?;
-    let mut write = tx
-        .prepare_cached("INSERT OR REPLACE INTO budget_line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut write = tx.prepare_cached("INSERT OR REPLACE INTO budget_line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     for (policy, price) in charges {
         for principal in [EVERYBODY, who] {
             let mut rows = read.query((policy, principal, start, end))?;
@@ -163,9 +148,7 @@ pub(super) fn debit(
             };
             let sum = held.and(Spent::of(price));
             let statements = sum.statements as i64;
-            write.execute((
-                policy, principal, start, end, sum.rho, sum.delta, statements,
-            ))?;
+            write.execute((policy, principal, start, end, sum.rho, sum.delta, statements))?;
         }
     }
     Ok(())
@@ -173,12 +156,7 @@ pub(super) fn debit(
 
 /// Lines of every window that overlaps this one count in full: when an administrator changes the length of the window,
 /// what was spent under the old one is not forgotten.
-fn spent_within(
-    connection: &Connection,
-    policy: &str,
-    principal: &str,
-    (start, end): (i64, i64),
-) -> Result<Spent> {
+fn spent_within(connection: &Connection, policy: &str, principal: &str, (start, end): (i64, i64)) -> Result<Spent> {
     let mut statement = connection.prepare_cached(
         "SELECT rho, delta, statements FROM budget_line
          WHERE policy = ?1 AND principal = ?2 AND window_end > ?3 AND window_start < ?4",
@@ -193,11 +171,7 @@ fn spent_within(
 
 fn spent_in(row: &rusqlite::Row, first: usize) -> Result<Spent> {
     let statements: i64 = row.get(first + 2)?;
-    Ok(Spent {
-        rho: row.get(first)?,
-        delta: row.get(first + 1)?,
-        statements: statements.unsigned_abs(),
-    })
+    Ok(Spent { rho: row.get(first)?, delta: row.get(first + 1)?, statements: statements.unsigned_abs() })
 }
 
 pub(super) fn lines(
@@ -207,10 +181,8 @@ pub(super) fn lines(
     now: i64,
 ) -> Result<Vec<BudgetLine>> {
     let window = limits.window(now);
-    let mut sums: BTreeMap<(String, String), Spent> = policies
-        .iter()
-        .map(|policy| ((policy.clone(), EVERYBODY.to_owned()), Spent::default()))
-        .collect();
+    let mut sums: BTreeMap<(String, String), Spent> =
+        policies.iter().map(|policy| ((policy.clone(), EVERYBODY.to_owned()), Spent::default())).collect();
     let mut statement = connection.prepare_cached(
         "SELECT policy, principal, rho, delta, statements FROM budget_line
          WHERE window_end > ?1 AND window_start < ?2",
@@ -246,10 +218,7 @@ pub(super) fn verify_lines(connection: &Connection) -> Result<Option<Broken>> {
         [],
         |row| row.get(0),
     )?;
-    Ok((missing > 0).then_some(Broken {
-        table: "budget_line",
-        id: 0,
-    }))
+    Ok((missing > 0).then_some(Broken { table: "budget_line", id: 0 }))
 }
 
 fn line_of(
@@ -288,13 +257,10 @@ fn exhausted(line: &BudgetLine, after: f64) -> Error {
     } else {
         "this statement needs more delta than is left".to_owned()
     };
-    Error::new(
-        SqlState::ConfigurationLimitExceeded,
-        "privacy budget exhausted",
-    )
-    .detail(format!(
-        "{whose} has spent epsilon {:.3} of {} in this window, {:.3} is left; {needed}; the window ends at {end}",
-        line.epsilon_spent, line.epsilon_budget, line.epsilon_left,
-    ))
-    .hint("ask for a smaller privacy.epsilon, repeat an earlier statement, or wait for the next window")
+    Error::new(SqlState::ConfigurationLimitExceeded, "privacy budget exhausted")
+        .detail(format!(
+            "{whose} has spent epsilon {:.3} of {} in this window, {:.3} is left; {needed}; the window ends at {end}",
+            line.epsilon_spent, line.epsilon_budget, line.epsilon_left,
+        ))
+        .hint("ask for a smaller privacy.epsilon, repeat an earlier statement, or wait for the next window")
 }

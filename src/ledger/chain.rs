@@ -39,11 +39,7 @@ impl Chain {
 
     pub(super) fn next(&self, tx: &Transaction, table: &'static str) -> Result<Link> {
         let (rows, previous) = head(tx, table)?.map_or((0, [0; 32]), |head| (head.0, head.1));
-        Ok(Link {
-            table,
-            id: rows + 1,
-            previous,
-        })
+        Ok(Link { table, id: rows + 1, previous })
     }
 
     /// Moves the head on; the caller writes the row with this seal in the same transaction.
@@ -73,14 +69,9 @@ impl Chain {
         }
         let whole = match head(connection, table)? {
             None => last.0 == 0,
-            Some((rows, seal, of_head)) => {
-                (rows, seal) == last && of_head == self.seal_of_head(table, rows, &seal)?
-            }
+            Some((rows, seal, of_head)) => (rows, seal) == last && of_head == self.seal_of_head(table, rows, &seal)?,
         };
-        Ok((!whole).then_some(Broken {
-            table,
-            id: last.0 + 1,
-        }))
+        Ok((!whole).then_some(Broken { table, id: last.0 + 1 }))
     }
 
     fn link(&self, previous: &Seal, id: i64, row: &impl Serialize) -> Result<Seal> {

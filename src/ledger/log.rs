@@ -105,13 +105,7 @@ impl Chain {
         self.append(tx, row)
     }
 
-    pub(super) fn append_refusal(
-        &self,
-        tx: &Transaction,
-        now: i64,
-        log: LogId,
-        refusal: &Error,
-    ) -> Result<()> {
+    pub(super) fn append_refusal(&self, tx: &Transaction, now: i64, log: LogId, refusal: &Error) -> Result<()> {
         let failed = refusal.sqlstate == SqlState::InternalError;
         let mut row = OutcomeRow::new(now, log, if failed { "failed" } else { "refused" });
         row.sqlstate = Some(refusal.sqlstate.code().to_owned());
@@ -125,43 +119,37 @@ impl Chain {
     fn append(&self, tx: &Transaction, row: OutcomeRow) -> Result<()> {
         let link = self.next(tx, OUTCOME)?;
         let chain = self.seal(tx, &link, &row)?;
-        tx.prepare_cached("INSERT INTO query_outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-            .execute((
-                link.id,
-                row.log_id,
-                row.at,
-                row.outcome,
-                row.sqlstate,
-                row.rows,
-                row.from_store,
-                row.elapsed_us,
-                chain,
-            ))?;
+        tx.prepare_cached("INSERT INTO query_outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute((
+            link.id,
+            row.log_id,
+            row.at,
+            row.outcome,
+            row.sqlstate,
+            row.rows,
+            row.from_store,
+            row.elapsed_us,
+            chain,
+        ))?;
         Ok(())
     }
 
     pub(super) fn verify(&self, connection: &Connection) -> Result<Option<Broken>> {
         let mut log = connection.prepare("SELECT * FROM query_log ORDER BY id")?;
-        let rows = log.query_and_then([], |row| {
-            Ok((row.get("id")?, LogRow::read(row)?, row.get("chain")?))
-        })?;
+        let rows = log.query_and_then([], |row| Ok((row.get("id")?, LogRow::read(row)?, row.get("chain")?)))?;
         if let Some(broken) = self.verify_table(connection, LOG, rows)? {
             return Ok(Some(broken));
         }
         let mut outcomes = connection.prepare("SELECT * FROM query_outcome ORDER BY id")?;
-        let rows = outcomes.query_and_then([], |row| {
-            Ok((row.get("id")?, OutcomeRow::read(row)?, row.get("chain")?))
-        })?;
+        let rows =
+            outcomes.query_and_then([], |row| Ok((row.get("id")?, OutcomeRow::read(row)?, row.get("chain")?)))?;
         self.verify_table(connection, OUTCOME, rows)
     }
 }
 
 impl LogRow {
     fn new(at: i64, entry: &Entry, charges: &BTreeMap<String, Price>) -> Result<Self> {
-        let charges: Vec<(&String, f64, f64)> = charges
-            .iter()
-            .map(|(policy, price)| (policy, price.rho.get(), price.delta.get()))
-            .collect();
+        let charges: Vec<(&String, f64, f64)> =
+            charges.iter().map(|(policy, price)| (policy, price.rho.get(), price.delta.get())).collect();
         let entry = entry.clone();
         Ok(Self {
             at,

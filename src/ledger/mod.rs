@@ -116,22 +116,13 @@ impl Ledger {
 
     async fn open_with_clock(state: State, clock: Clock) -> Result<Self> {
         let chain = Chain::new(state.secret("log chain").await?);
-        Ok(Self {
-            state,
-            chain,
-            clock,
-        })
+        Ok(Self { state, chain, clock })
     }
 
     /// Checks every policy's budget and debits it, for all principals and for this one, and logs the statement as started:
     /// all in one transaction, so that of two statements that race for what is left exactly one gets it. A refusal
     /// debits nothing and is logged as refused. No charges: free, and logged all the same.
-    pub async fn reserve(
-        &self,
-        entry: Entry,
-        charges: Vec<Charge>,
-        limits: &Limits,
-    ) -> Result<Reservation> {
+    pub async fn reserve(&self, entry: Entry, charges: Vec<Charge>, limits: &Limits) -> Result<Reservation> {
         if entry.who.is_empty() {
             return Err(Error::internal());
         }
@@ -155,9 +146,7 @@ impl Ledger {
     /// What became of a reserved statement; to be on disk before the first byte of its answer leaves.
     pub async fn finish(&self, log: LogId, outcome: Outcome, elapsed: Duration) -> Result<()> {
         let (chain, now) = (self.chain.clone(), (self.clock)());
-        self.state
-            .write(move |tx| chain.append_outcome(tx, now, log, outcome, elapsed))
-            .await
+        self.state.write(move |tx| chain.append_outcome(tx, now, log, outcome, elapsed)).await
     }
 
     /// Logs a statement that was refused, or failed, before it was reserved.
@@ -183,15 +172,9 @@ impl Ledger {
     }
 
     /// Every line of the present window, and a line of nothing spent for each of `policies` that has none.
-    pub async fn budget(
-        &self,
-        limits: &Limits,
-        policies: &BTreeSet<String>,
-    ) -> Result<Vec<BudgetLine>> {
+    pub async fn budget(&self, limits: &Limits, policies: &BTreeSet<String>) -> Result<Vec<BudgetLine>> {
         let (now, limits, policies) = ((self.clock)(), *limits, policies.clone());
-        self.state
-            .read(move |connection| budget::lines(connection, &limits, &policies, now))
-            .await
+        self.state.read(move |connection| budget::lines(connection, &limits, &policies, now)).await
     }
 
     /// The whole log, oldest first, each statement with the last that is known of it.

@@ -22,11 +22,7 @@ async fn room() -> Room {
     let folder = tempfile::tempdir().unwrap();
     let now = Arc::new(AtomicI64::new(NOW));
     let ledger = open(&folder, &now).await;
-    Room {
-        folder,
-        ledger,
-        now,
-    }
+    Room { folder, ledger, now }
 }
 
 async fn open(folder: &TempDir, now: &Arc<AtomicI64>) -> Ledger {
@@ -51,10 +47,7 @@ fn entry(who: &str) -> Entry {
 fn charge(policy: &str) -> Charge {
     Charge {
         policy: policy.to_owned(),
-        price: Price {
-            rho: Rho::of_epsilon(Epsilon::new(1.0).unwrap()),
-            delta: Delta::new(1e-9).unwrap(),
-        },
+        price: Price { rho: Rho::of_epsilon(Epsilon::new(1.0).unwrap()), delta: Delta::new(1e-9).unwrap() },
     }
 }
 
@@ -72,9 +65,7 @@ fn limits_for(statements: u32) -> Limits {
 }
 
 async fn pay(ledger: &Ledger, who: &str, limits: &Limits) -> Result<Reservation> {
-    ledger
-        .reserve(entry(who), vec![charge("people")], limits)
-        .await
+    ledger.reserve(entry(who), vec![charge("people")], limits).await
 }
 
 fn text(batch: &RecordBatch, column: &str, row: usize) -> String {
@@ -84,9 +75,7 @@ fn text(batch: &RecordBatch, column: &str, row: usize) -> String {
 
 async fn outcomes(ledger: &Ledger) -> Vec<String> {
     let log = ledger.query_log().await.unwrap();
-    (0..log.num_rows())
-        .map(|row| text(&log, "outcome", row))
-        .collect()
+    (0..log.num_rows()).map(|row| text(&log, "outcome", row)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,8 +84,8 @@ async fn of_two_that_race_for_the_last_budget_exactly_one_wins() {
         let room = room().await;
         let limits = limits_for(1);
         let second = open(&room.folder, &room.now).await;
-        let race = [room.ledger.clone(), second]
-            .map(|ledger| tokio::spawn(async move { pay(&ledger, "ana", &limits).await }));
+        let race =
+            [room.ledger.clone(), second].map(|ledger| tokio::spawn(async move { pay(&ledger, "ana", &limits).await }));
         let mut won = 0;
         for runner in race {
             match runner.await.unwrap() {
@@ -125,24 +114,9 @@ async fn a_budget_pays_for_what_it_holds_and_not_for_more() {
     pay(&room.ledger, "ana", &limits).await.unwrap_err();
     let policies = BTreeSet::from(["people".to_owned(), "other".to_owned()]);
     let lines = room.ledger.budget(&limits, &policies).await.unwrap();
-    let names: Vec<_> = lines
-        .iter()
-        .map(|line| {
-            (
-                line.policy.as_str(),
-                line.principal.as_deref(),
-                line.statements,
-            )
-        })
-        .collect();
-    assert_eq!(
-        names,
-        [
-            ("other", None, 0),
-            ("people", None, 5),
-            ("people", Some("ana"), 5)
-        ]
-    );
+    let names: Vec<_> =
+        lines.iter().map(|line| (line.policy.as_str(), line.principal.as_deref(), line.statements)).collect();
+    assert_eq!(names, [("other", None, 0), ("people", None, 5), ("people", Some("ana"), 5)]);
     assert_eq!(lines[0].epsilon_spent, 0.0);
     assert_eq!(lines[0].epsilon_left, lines[0].epsilon_budget);
     assert!(lines[1].epsilon_spent <= lines[1].epsilon_budget);
@@ -157,14 +131,7 @@ async fn one_principal_cannot_take_what_all_share_nor_more_than_their_own() {
     let room = room().await;
     let mut limits = limits_for(4);
     limits.principal_budget_epsilon = limits_for(2).principal_budget_epsilon;
-    for (who, fits) in [
-        ("ana", true),
-        ("ana", true),
-        ("ana", false),
-        ("bea", true),
-        ("bea", true),
-        ("cleo", false),
-    ] {
+    for (who, fits) in [("ana", true), ("ana", true), ("ana", false), ("bea", true), ("bea", true), ("cleo", false)] {
         let result = pay(&room.ledger, who, &limits).await;
         assert_eq!(result.is_ok(), fits, "{who}");
         if let Err(refusal) = result {
@@ -178,26 +145,12 @@ async fn a_statement_over_two_policies_pays_both_or_none() {
     let room = room().await;
     let limits = limits_for(1);
     let both = vec![charge("people"), charge("staff")];
-    let _paid = room
-        .ledger
-        .reserve(entry("ana"), vec![charge("staff")], &limits)
-        .await
-        .unwrap();
-    room.ledger
-        .reserve(entry("ana"), both, &limits)
-        .await
-        .unwrap_err();
+    let _paid = room.ledger.reserve(entry("ana"), vec![charge("staff")], &limits).await.unwrap();
+    room.ledger.reserve(entry("ana"), both, &limits).await.unwrap_err();
     let _paid = pay(&room.ledger, "ana", &limits).await.unwrap();
     let twice = vec![charge("new"), charge("new")];
-    room.ledger
-        .reserve(entry("ana"), twice, &limits)
-        .await
-        .unwrap_err();
-    let _free = room
-        .ledger
-        .reserve(entry("ana"), vec![], &limits)
-        .await
-        .unwrap();
+    room.ledger.reserve(entry("ana"), twice, &limits).await.unwrap_err();
+    let _free = room.ledger.reserve(entry("ana"), vec![], &limits).await.unwrap();
 }
 
 #[tokio::test]
@@ -220,10 +173,7 @@ async fn a_window_rolls_over_and_a_shorter_one_forgets_nothing() {
     let _paid = pay(&room.ledger, "ana", &limits).await.unwrap();
     room.now.store(end - 1, Ordering::SeqCst);
     pay(&room.ledger, "ana", &limits).await.unwrap_err();
-    let hourly = Limits {
-        window_seconds: 3_600,
-        ..limits
-    };
+    let hourly = Limits { window_seconds: 3_600, ..limits };
     pay(&room.ledger, "ana", &hourly).await.unwrap_err();
     room.now.store(end, Ordering::SeqCst);
     let _paid = pay(&room.ledger, "ana", &limits).await.unwrap();
@@ -234,11 +184,7 @@ async fn a_crash_keeps_the_debit() {
     let room = room().await;
     let limits = limits_for(1);
     drop(pay(&room.ledger, "ana", &limits).await.unwrap());
-    let Room {
-        folder,
-        ledger,
-        now,
-    } = room;
+    let Room { folder, ledger, now } = room;
     drop(ledger);
     let ledger = open(&folder, &now).await;
     pay(&ledger, "ana", &limits).await.unwrap_err();
@@ -253,43 +199,18 @@ async fn the_log_tells_what_became_of_each_statement() {
     let limits = limits_for(9);
     let elapsed = Duration::from_micros(1_500);
     let paid = pay(ledger, "ana", &limits).await.unwrap();
-    let answered = Outcome::Answered {
-        rows: 7,
-        from_store: true,
-    };
-    ledger
-        .finish(paid.log_id(), answered, elapsed)
-        .await
-        .unwrap();
+    let answered = Outcome::Answered { rows: 7, from_store: true };
+    ledger.finish(paid.log_id(), answered, elapsed).await.unwrap();
     let failed = pay(ledger, "ana", &limits).await.unwrap();
     let sqlstate = SqlState::InternalError;
-    ledger
-        .finish(failed.log_id(), Outcome::Failed { sqlstate }, elapsed)
-        .await
-        .unwrap();
+    ledger.finish(failed.log_id(), Outcome::Failed { sqlstate }, elapsed).await.unwrap();
     let cancelled = pay(ledger, "ana", &limits).await.unwrap();
-    ledger
-        .finish(cancelled.log_id(), Outcome::Cancelled, elapsed)
-        .await
-        .unwrap();
+    ledger.finish(cancelled.log_id(), Outcome::Cancelled, elapsed).await.unwrap();
     let no = Error::new(SqlState::InsufficientPrivilege, "no");
     ledger.refuse(entry("ana"), &no).await.unwrap();
-    ledger
-        .refuse(entry("ana"), &Error::internal())
-        .await
-        .unwrap();
+    ledger.refuse(entry("ana"), &Error::internal()).await.unwrap();
     ledger.record(entry("ana")).await.unwrap();
-    assert_eq!(
-        outcomes(ledger).await,
-        [
-            "answered",
-            "failed",
-            "cancelled",
-            "refused",
-            "failed",
-            "done"
-        ]
-    );
+    assert_eq!(outcomes(ledger).await, ["answered", "failed", "cancelled", "refused", "failed", "done"]);
     let log = ledger.query_log().await.unwrap();
     assert_eq!(text(&log, "policies", 0), "people");
     assert_eq!(text(&log, "roles", 0), "ana, insights_analyst");
@@ -298,10 +219,7 @@ async fn the_log_tells_what_became_of_each_statement() {
         let column = log.column_by_name(column).unwrap();
         column.as_primitive::<Float64Type>().value(row)
     };
-    assert_eq!(
-        (number("rho", 0), number("epsilon", 0), number("delta", 0)),
-        (0.5, 1.0, 1e-9)
-    );
+    assert_eq!((number("rho", 0), number("epsilon", 0), number("delta", 0)), (0.5, 1.0, 1e-9));
     assert_eq!(number("elapsed_ms", 0), 1.5);
     assert_eq!(number("rho", 3), 0.0);
     assert_eq!(ledger.verify_chain().await.unwrap(), None);
@@ -310,29 +228,13 @@ async fn the_log_tells_what_became_of_each_statement() {
 #[tokio::test]
 async fn the_chain_shows_rows_that_were_changed_removed_or_cut_off() {
     let frauds = [
-        (
-            "UPDATE query_log SET statement = 'SELECT 1' WHERE id = 2",
-            "query_log",
-            2,
-        ),
-        (
-            "UPDATE query_log SET charges = '[ ]' WHERE id = 3",
-            "query_log",
-            3,
-        ),
-        (
-            "UPDATE query_log SET at = at + 1 WHERE id = 1",
-            "query_log",
-            1,
-        ),
+        ("UPDATE query_log SET statement = 'SELECT 1' WHERE id = 2", "query_log", 2),
+        ("UPDATE query_log SET charges = '[ ]' WHERE id = 3", "query_log", 3),
+        ("UPDATE query_log SET at = at + 1 WHERE id = 1", "query_log", 1),
         ("DELETE FROM query_log WHERE id = 2", "query_log", 2),
         ("DELETE FROM query_log WHERE id = 3", "query_log", 3),
         ("DELETE FROM query_log", "query_log", 1),
-        (
-            "UPDATE query_outcome SET rows = 9 WHERE id = 2",
-            "query_outcome",
-            2,
-        ),
+        ("UPDATE query_outcome SET rows = 9 WHERE id = 2", "query_outcome", 2),
         ("DELETE FROM query_outcome WHERE id = 3", "query_outcome", 3),
         ("DELETE FROM chain_head", "query_log", 4),
         (
@@ -351,9 +253,7 @@ async fn the_chain_shows_rows_that_were_changed_removed_or_cut_off() {
         assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
         let path = room.folder.path().join("state.db");
         let connection = rusqlite::Connection::open(path).unwrap();
-        connection
-            .pragma_update(None, "foreign_keys", false)
-            .unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
         connection.execute_batch(fraud).unwrap();
         let broken = room.ledger.verify_chain().await.unwrap();
         assert_eq!(broken, Some(Broken { table, id }), "{fraud}");
@@ -377,11 +277,7 @@ async fn lines_that_hold_less_than_was_paid_show() {
         let connection = rusqlite::Connection::open(path).unwrap();
         connection.execute_batch(fraud).unwrap();
         let broken = room.ledger.verify_chain().await.unwrap();
-        assert_eq!(
-            broken.map(|broken| broken.table),
-            Some("budget_line"),
-            "{fraud}"
-        );
+        assert_eq!(broken.map(|broken| broken.table), Some("budget_line"), "{fraud}");
     }
 }
 

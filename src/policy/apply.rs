@@ -24,12 +24,9 @@ impl Policies {
 
     fn refuse_unauthorised(&self, actor: &Principal, change: &Change) -> Result<()> {
         let needed = match change {
-            Change::AlterRole {
-                name,
-                login: None,
-                verifier: Some(_),
-                valid_until: None,
-            } if name == actor.name() => return Ok(()), // one's own password
+            Change::AlterRole { name, login: None, verifier: Some(_), valid_until: None } if name == actor.name() => {
+                return Ok(());
+            } // one's own password
             Change::CreateRole { .. }
             | Change::AlterRole { .. }
             | Change::DropRole { .. }
@@ -48,65 +45,33 @@ impl Policies {
         if actor.can(needed) {
             return Ok(());
         }
-        Err(
-            Error::new(SqlState::InsufficientPrivilege, "permission denied")
-                .detail(format!("this needs {}", needed.needed_role())),
-        )
+        Err(Error::new(SqlState::InsufficientPrivilege, "permission denied")
+            .detail(format!("this needs {}", needed.needed_role())))
     }
 
     fn make(&mut self, actor: &Principal, change: Change) -> Result<()> {
         match change {
-            Change::CreateRole {
-                name,
-                login,
-                createrole,
-                verifier,
-                valid_until,
-                member_of,
-            } => {
-                let role = super::Role {
-                    login,
-                    createrole,
-                    verifier,
-                    valid_until,
-                    member_of,
-                    ..super::Role::default()
-                };
+            Change::CreateRole { name, login, createrole, verifier, valid_until, member_of } => {
+                let role =
+                    super::Role { login, createrole, verifier, valid_until, member_of, ..super::Role::default() };
                 self.create_role(name, role)
             }
-            Change::AlterRole {
-                name,
-                login,
-                verifier,
-                valid_until,
-            } => self.alter_role(&name, login, verifier, valid_until),
+            Change::AlterRole { name, login, verifier, valid_until } => {
+                self.alter_role(&name, login, verifier, valid_until)
+            }
             Change::DropRole { name, if_exists } => self.drop_role(actor, &name, if_exists),
             Change::GrantRole { role, to } => self.grant_role(actor, role, &to),
             Change::RevokeRole { role, from } => self.revoke_role(&role, &from),
-            Change::GrantSelect { table, columns, to } => {
-                self.grant_select(actor, &table, columns, &to)
-            }
-            Change::RevokeSelect {
-                table,
-                columns,
-                from,
-            } => self.revoke_select(&table, columns, &from),
+            Change::GrantSelect { table, columns, to } => self.grant_select(actor, &table, columns, &to),
+            Change::RevokeSelect { table, columns, from } => self.revoke_select(&table, columns, &from),
             Change::SetSystem { name, value } => self.set_system(&name, value.as_deref()),
             Change::SetRole { role, name, value } => self.set_role(&role, &name, value),
-            Change::CreateTable {
-                name,
-                location,
-                columns,
-                unique_keys,
-                if_not_exists,
-            } => self.create_table(name, location, columns, unique_keys, if_not_exists),
+            Change::CreateTable { name, location, columns, unique_keys, if_not_exists } => {
+                self.create_table(name, location, columns, unique_keys, if_not_exists)
+            }
             Change::DropTable { name, if_exists } => self.drop_table(&name, if_exists),
             Change::AlterTable { name, options } => self.alter_table(&name, &options),
-            Change::AlterColumn {
-                table,
-                column,
-                options,
-            } => self.alter_column(&table, &column, &options),
+            Change::AlterColumn { table, column, options } => self.alter_column(&table, &column, &options),
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
         }
     }
@@ -155,8 +120,5 @@ fn refuse_role_setting(system: &Settings, name: &str, value: &str) -> Result<()>
 }
 
 fn unknown_setting(name: &str) -> Error {
-    Error::new(
-        SqlState::UndefinedObject,
-        format!("unrecognized configuration parameter \"{name}\""),
-    )
+    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
 }

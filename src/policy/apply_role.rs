@@ -15,10 +15,7 @@ impl Policies {
     pub(super) fn create_role(&mut self, name: RoleName, role: Role) -> Result<()> {
         refuse_reserved(&name)?;
         if self.roles.contains_key(&name) {
-            return Err(Error::new(
-                SqlState::DuplicateObject,
-                format!("role \"{name}\" already exists"),
-            ));
+            return Err(Error::new(SqlState::DuplicateObject, format!("role \"{name}\" already exists")));
         }
         for group in &role.member_of {
             self.refuse_unknown_role(group)?;
@@ -46,12 +43,7 @@ impl Policies {
     }
 
     /// Its grants and memberships go with it.
-    pub(super) fn drop_role(
-        &mut self,
-        actor: &Principal,
-        name: &str,
-        if_exists: bool,
-    ) -> Result<()> {
+    pub(super) fn drop_role(&mut self, actor: &Principal, name: &str, if_exists: bool) -> Result<()> {
         match self.roles.get(name) {
             None if if_exists => return Ok(()),
             None => return Err(unknown_role(name)),
@@ -61,10 +53,7 @@ impl Policies {
             Some(_) => {}
         }
         if actor.name() == name {
-            return Err(Error::new(
-                SqlState::ObjectInUse,
-                "current user cannot be dropped",
-            ));
+            return Err(Error::new(SqlState::ObjectInUse, "current user cannot be dropped"));
         }
         self.roles.remove(name);
         for role in self.roles.values_mut() {
@@ -117,22 +106,13 @@ impl Policies {
                     held.extend(more);
                 }
             }
-            None => self.grants.push(Grant {
-                role: to.to_owned(),
-                table: table.to_owned(),
-                columns,
-            }),
+            None => self.grants.push(Grant { role: to.to_owned(), table: table.to_owned(), columns }),
         }
         Ok(())
     }
 
     /// Revoking the whole table revokes its columns too, as in Postgres; revoking columns leaves a grant of the whole table.
-    pub(super) fn revoke_select(
-        &mut self,
-        table: &str,
-        columns: Option<BTreeSet<String>>,
-        from: &str,
-    ) -> Result<()> {
+    pub(super) fn revoke_select(&mut self, table: &str, columns: Option<BTreeSet<String>>, from: &str) -> Result<()> {
         refuse_unknown_columns(self.known_table(table)?, columns.as_ref())?;
         self.refuse_unknown_role(from)?;
         self.grants.retain_mut(|grant| {
@@ -152,27 +132,17 @@ impl Policies {
     }
 
     fn refuse_unknown_role(&self, name: &str) -> Result<()> {
-        if self.roles.contains_key(name) {
-            Ok(())
-        } else {
-            Err(unknown_role(name))
-        }
+        if self.roles.contains_key(name) { Ok(()) } else { Err(unknown_role(name)) }
     }
 }
 
 fn unknown_role(name: &str) -> Error {
-    Error::new(
-        SqlState::UndefinedObject,
-        format!("role \"{name}\" does not exist"),
-    )
+    Error::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist"))
 }
 
 fn refuse_built_in(verb: &str, name: &str) -> Error {
-    Error::new(
-        SqlState::InsufficientPrivilege,
-        format!("cannot {verb} role \"{name}\""),
-    )
-    .detail("it is one of the server's own roles")
+    Error::new(SqlState::InsufficientPrivilege, format!("cannot {verb} role \"{name}\""))
+        .detail("it is one of the server's own roles")
 }
 
 /// Nobody widens what they may do themselves, nor what a role they act as may do.
@@ -180,19 +150,13 @@ fn refuse_own_gain(actor: &Principal, to: &str) -> Result<()> {
     if !actor.is(to) {
         return Ok(());
     }
-    Err(Error::new(
-        SqlState::InsufficientPrivilege,
-        format!("permission denied to grant to role \"{to}\""),
-    )
-    .detail("nobody may grant to a role they act as"))
+    Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied to grant to role \"{to}\""))
+        .detail("nobody may grant to a role they act as"))
 }
 
 fn refuse_reserved(name: &str) -> Result<()> {
     if name.is_empty() || name == "public" || name == "none" || name.starts_with("pg_") {
-        return Err(Error::new(
-            SqlState::ReservedName,
-            format!("role name \"{name}\" is reserved"),
-        ));
+        return Err(Error::new(SqlState::ReservedName, format!("role name \"{name}\" is reserved")));
     }
     Ok(())
 }

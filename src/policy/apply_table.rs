@@ -34,10 +34,7 @@ impl Policies {
             if if_not_exists {
                 return Ok(());
             }
-            return Err(Error::new(
-                SqlState::DuplicateTable,
-                format!("relation \"{name}\" already exists"),
-            ));
+            return Err(Error::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
         }
         let mut table = Table {
             name: name.clone(),
@@ -68,12 +65,7 @@ impl Policies {
         self.table_mut(name)?.set_options(options)
     }
 
-    pub(super) fn alter_column(
-        &mut self,
-        table: &str,
-        column: &str,
-        options: &Options,
-    ) -> Result<()> {
+    pub(super) fn alter_column(&mut self, table: &str, column: &str, options: &Options) -> Result<()> {
         self.table_mut(table)?.set_column_options(column, options)
     }
 
@@ -88,13 +80,7 @@ impl Table {
     }
 
     fn unknown_column(&self, name: &str) -> Error {
-        Error::new(
-            SqlState::UndefinedColumn,
-            format!(
-                "column \"{name}\" of relation \"{}\" does not exist",
-                self.name
-            ),
-        )
+        Error::new(SqlState::UndefinedColumn, format!("column \"{name}\" of relation \"{}\" does not exist", self.name))
     }
 
     fn refuse_malformed_columns(&self) -> Result<()> {
@@ -126,10 +112,7 @@ impl Table {
         if key.primary && self.unique_keys.iter().any(|held| held.primary) {
             return Err(Error::new(
                 SqlState::InvalidTableDefinition,
-                format!(
-                    "multiple primary keys for table \"{}\" are not allowed",
-                    self.name
-                ),
+                format!("multiple primary keys for table \"{}\" are not allowed", self.name),
             ));
         }
         if !self.unique_keys.contains(&key) {
@@ -166,23 +149,18 @@ impl Table {
         public: bool,
         options: &Options,
     ) -> Result<()> {
-        let named_policy = options
-            .iter()
-            .any(|(name, value)| name.eq_ignore_ascii_case("privacy_policy") && value.is_some());
+        let named_policy =
+            options.iter().any(|(name, value)| name.eq_ignore_ascii_case("privacy_policy") && value.is_some());
         match (person_key, public) {
             (Some(_), true) => Err(Error::new(
                 SqlState::InvalidParameterValue,
-                format!(
-                    "table \"{}\" cannot be public and have a person key",
-                    self.name
-                ),
+                format!("table \"{}\" cannot be public and have a person key", self.name),
             )
             .hint("ALTER TABLE … RESET (person_key) or SET (public = false) first")),
-            (None, _) if named_policy => Err(Error::new(
-                SqlState::InvalidParameterValue,
-                "a privacy policy holds tables with a person key only",
-            )
-            .hint("set person_key in the same statement")),
+            (None, _) if named_policy => {
+                Err(Error::new(SqlState::InvalidParameterValue, "a privacy policy holds tables with a person key only")
+                    .hint("set person_key in the same statement"))
+            }
             (None, true) => self.make_public(),
             (None, false) => {
                 self.access = Access::Unclassified;
@@ -193,10 +171,7 @@ impl Table {
     }
 
     fn make_public(&mut self) -> Result<()> {
-        let private = self
-            .columns
-            .iter()
-            .find(|column| !matches!(column.class, None | Some(Class::Public)));
+        let private = self.columns.iter().find(|column| !matches!(column.class, None | Some(Class::Public)));
         if let Some(column) = private {
             return Err(refuse_class_in_public_table(&self.name, &column.name));
         }
@@ -210,21 +185,12 @@ impl Table {
             return Err(invalid_option("privacy_policy"));
         }
         let unknown = self.unknown_column(&person_key);
-        let column = self
-            .columns
-            .iter_mut()
-            .find(|column| column.name == person_key)
-            .ok_or(unknown)?;
+        let column = self.columns.iter_mut().find(|column| column.name == person_key).ok_or(unknown)?;
         match column.class {
             None => column.class = Some(Class::Identifier),
             Some(Class::Identifier) => {}
             Some(
-                Class::Attribute
-                | Class::Measure
-                | Class::Sensitive
-                | Class::Hidden
-                | Class::Content
-                | Class::Public,
+                Class::Attribute | Class::Measure | Class::Sensitive | Class::Hidden | Class::Content | Class::Public,
             ) => return Err(refuse_person_key_class(&person_key)),
         }
         self.access = Access::Protected { policy, person_key };
@@ -301,9 +267,7 @@ fn parse_count(name: &str, value: Option<&str>) -> Result<Option<u64>> {
         .ok()
         .filter(|count| (1..=LARGEST_BOUND).contains(count))
         .map(Some)
-        .ok_or_else(|| {
-            invalid_option(name).hint(format!("valid is an integer from 1 to {LARGEST_BOUND}"))
-        })
+        .ok_or_else(|| invalid_option(name).hint(format!("valid is an integer from 1 to {LARGEST_BOUND}")))
 }
 
 fn parse_bound(name: &str, value: Option<&str>) -> Result<Option<f64>> {
@@ -317,23 +281,17 @@ fn parse_bound(name: &str, value: Option<&str>) -> Result<Option<f64>> {
 
 fn refuse_content(class: Option<Class>) -> Result<()> {
     if class == Some(Class::Content) {
-        return Err(Error::new(
-            SqlState::InvalidParameterValue,
-            "columns of class \"content\" cannot be kept",
-        )
-        .detail("bodies and attachments of messages are never held here, only their header facts")
-        .hint("leave the column out of the table's files"));
+        return Err(Error::new(SqlState::InvalidParameterValue, "columns of class \"content\" cannot be kept")
+            .detail("bodies and attachments of messages are never held here, only their header facts")
+            .hint("leave the column out of the table's files"));
     }
     Ok(())
 }
 
 fn refuse_bounds_of_text(column: &Column) -> Result<()> {
     if column.bounds.is_some() && !column.is_numeric() {
-        return Err(Error::new(
-            SqlState::DatatypeMismatch,
-            format!("column \"{}\" cannot have bounds", column.name),
-        )
-        .detail("only numeric columns have lower and upper"));
+        return Err(Error::new(SqlState::DatatypeMismatch, format!("column \"{}\" cannot have bounds", column.name))
+            .detail("only numeric columns have lower and upper"));
     }
     Ok(())
 }
@@ -347,30 +305,18 @@ fn refuse_class_in_public_table(table: &str, column: &str) -> Error {
 }
 
 fn refuse_person_key_class(column: &str) -> Error {
-    Error::new(
-        SqlState::InvalidParameterValue,
-        format!("person key \"{column}\" must have class identifier"),
-    )
-    .hint("set the column's class to 'identifier'")
+    Error::new(SqlState::InvalidParameterValue, format!("person key \"{column}\" must have class identifier"))
+        .hint("set the column's class to 'identifier'")
 }
 
 fn unknown_table(name: &str) -> Error {
-    Error::new(
-        SqlState::UndefinedTable,
-        format!("relation \"{name}\" does not exist"),
-    )
+    Error::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))
 }
 
 fn unknown_option(name: &str) -> Error {
-    Error::new(
-        SqlState::InvalidParameterValue,
-        format!("unrecognized parameter \"{name}\""),
-    )
+    Error::new(SqlState::InvalidParameterValue, format!("unrecognized parameter \"{name}\""))
 }
 
 fn invalid_option(name: &str) -> Error {
-    Error::new(
-        SqlState::InvalidParameterValue,
-        format!("invalid value for parameter \"{name}\""),
-    )
+    Error::new(SqlState::InvalidParameterValue, format!("invalid value for parameter \"{name}\""))
 }

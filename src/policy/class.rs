@@ -34,13 +34,8 @@ impl Class {
             "hidden" => Ok(Self::Hidden),
             "content" => Ok(Self::Content),
             "public" => Ok(Self::Public),
-            _ => Err(Error::new(
-                SqlState::InvalidParameterValue,
-                "invalid value for parameter \"class\"",
-            )
-            .hint(
-                "classes are identifier, attribute, measure, sensitive, hidden, content and public",
-            )),
+            _ => Err(Error::new(SqlState::InvalidParameterValue, "invalid value for parameter \"class\"")
+                .hint("classes are identifier, attribute, measure, sensitive, hidden, content and public")),
         }
     }
 
@@ -70,10 +65,7 @@ impl Bounds {
         if lower.is_finite() && upper.is_finite() && lower <= upper {
             Ok(Self { lower, upper })
         } else {
-            Err(Error::new(
-                SqlState::InvalidParameterValue,
-                "bounds must be finite numbers with lower <= upper",
-            ))
+            Err(Error::new(SqlState::InvalidParameterValue, "bounds must be finite numbers with lower <= upper"))
         }
     }
 

@@ -43,9 +43,7 @@ pub(super) fn show_interval(seconds: u64) -> String {
 /// Milliseconds, or a number with `us`, `ms`, `s`, `min`, `h` or `d`; rounded to milliseconds, but never from something to none.
 pub(super) fn parse_timeout(text: &str) -> Option<u64> {
     let text = text.trim();
-    let split = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().ok()?;
     let milliseconds = match unit.trim() {
@@ -58,11 +56,7 @@ pub(super) fn parse_timeout(text: &str) -> Option<u64> {
         _ => return None,
     };
     let fits = milliseconds.is_finite() && milliseconds <= f64::from(i32::MAX);
-    let rounded = if milliseconds > 0.0 {
-        milliseconds.round().max(1.0)
-    } else {
-        0.0
-    };
+    let rounded = if milliseconds > 0.0 { milliseconds.round().max(1.0) } else { 0.0 };
     fits.then_some(rounded as u64)
 }
 
@@ -71,12 +65,7 @@ pub(super) fn show_timeout(milliseconds: u64) -> String {
     if milliseconds == 0 {
         return "0".to_owned();
     }
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "min"),
-        (1_000, "s"),
-    ];
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
     units
         .into_iter()
         .find(|(size, _)| milliseconds.is_multiple_of(*size))
@@ -107,9 +96,7 @@ fn parse_clock(text: &str) -> Option<u64> {
     };
     let fits = minutes < 60 && seconds < 60 && parts.next().is_none();
     fits.then_some(())?;
-    hours
-        .checked_mul(3_600)?
-        .checked_add(minutes * 60 + seconds)
+    hours.checked_mul(3_600)?.checked_add(minutes * 60 + seconds)
 }
 
 fn unit_seconds(unit: &str) -> Option<u64> {

@@ -53,28 +53,17 @@ pub const DEFAULT_POLICY: &str = "people";
 impl Policies {
     /// The value before any statement: the built-in groups and default settings.
     pub fn new_with_built_ins() -> Self {
-        let group = || Role {
-            built_in: true,
-            ..Role::default()
-        };
+        let group = || Role { built_in: true, ..Role::default() };
         Self {
-            roles: role::BUILT_IN_GROUPS
-                .iter()
-                .map(|(name, _)| ((*name).to_owned(), group()))
-                .collect(),
+            roles: role::BUILT_IN_GROUPS.iter().map(|(name, _)| ((*name).to_owned(), group())).collect(),
             ..Self::default()
         }
     }
 
     /// The bootstrap account, made once. It is not a [`Change`]: no statement can make a built-in role.
     pub fn with_bootstrap_account(mut self, verifier: Verifier) -> Self {
-        let account = Role {
-            login: true,
-            createrole: true,
-            verifier: Some(verifier),
-            built_in: true,
-            ..Role::default()
-        };
+        let account =
+            Role { login: true, createrole: true, verifier: Some(verifier), built_in: true, ..Role::default() };
         self.roles.insert(BOOTSTRAP_ROLE.to_owned(), account);
         self.epoch += 1;
         self
@@ -93,11 +82,7 @@ impl Policies {
         if roles.iter().any(createrole) {
             capabilities.extend([Capability::ManageRoles, Capability::Administer]);
         }
-        Some(Principal {
-            name: role.to_owned(),
-            roles,
-            capabilities,
-        })
+        Some(Principal { name: role.to_owned(), roles, capabilities })
     }
 
     /// The verifier to check a login against; `None` when nobody may log in under this name now (seconds since 1970), for
@@ -115,10 +100,7 @@ impl Policies {
         let mut settings = self.settings.clone();
         for (name, value) in own.into_iter().flatten() {
             if let Some(setting) = Setting::by_name(name)
-                && self
-                    .settings
-                    .session_setting_allowed(setting, value)
-                    .is_ok()
+                && self.settings.session_setting_allowed(setting, value).is_ok()
                 && let Ok(moved) = settings.set(setting, value)
             {
                 settings = moved;
@@ -129,10 +111,7 @@ impl Policies {
 
     /// The policies that hold a table: one budget each.
     pub fn policy_names(&self) -> BTreeSet<String> {
-        self.tables
-            .values()
-            .filter_map(|table| Some(table.protection()?.0.to_owned()))
-            .collect()
+        self.tables.values().filter_map(|table| Some(table.protection()?.0.to_owned())).collect()
     }
 
     /// `role` and every role it is a member of, directly or not.
@@ -151,17 +130,12 @@ impl Policies {
 
     /// May `principal` read `column` of `table` (subject to what the column's class allows)?
     pub fn may_read(&self, principal: &Principal, table: &str, column: &str) -> bool {
-        self.grants
-            .iter()
-            .any(|grant| grant.table == table && principal.is(&grant.role) && grant.covers(column))
+        self.grants.iter().any(|grant| grant.table == table && principal.is(&grant.role) && grant.covers(column))
     }
 
     /// May `principal` see that `table` exists?
     pub fn may_see(&self, principal: &Principal, table: &str) -> bool {
         principal.can(Capability::Administer)
-            || self
-                .grants
-                .iter()
-                .any(|grant| grant.table == table && principal.is(&grant.role))
+            || self.grants.iter().any(|grant| grant.table == table && principal.is(&grant.role))
     }
 }

@@ -67,9 +67,7 @@ pub struct Grant {
 
 impl Grant {
     pub fn covers(&self, column: &str) -> bool {
-        self.columns
-            .as_ref()
-            .is_none_or(|columns| columns.contains(column))
+        self.columns.as_ref().is_none_or(|columns| columns.contains(column))
     }
 }
 

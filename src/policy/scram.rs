@@ -36,14 +36,10 @@ impl Verifier {
             return Err(refuse_password("a password must not be empty"));
         }
         if !password.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            return Err(refuse_password(
-                "a password must consist of printable ASCII characters",
-            ));
+            return Err(refuse_password("a password must consist of printable ASCII characters"));
         }
         let mut salt = vec![0; SALT_BYTES];
-        SysRng
-            .try_fill_bytes(&mut salt)
-            .map_err(|_| Error::internal())?;
+        SysRng.try_fill_bytes(&mut salt).map_err(|_| Error::internal())?;
         Ok(Self::derive(password, salt, ITERATIONS))
     }
 
@@ -165,23 +161,11 @@ mod tests {
             r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
             c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
         let signature = hmac(&verifier.server_key, &[auth_message.as_bytes()]);
-        assert_eq!(
-            BASE64.encode(signature),
-            "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
-        );
-        let proof = BASE64
-            .decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
-            .unwrap();
+        assert_eq!(BASE64.encode(signature), "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        let proof = BASE64.decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=").unwrap();
         let client_signature = hmac(&verifier.stored_key, &[auth_message.as_bytes()]);
-        let client_key: Vec<u8> = proof
-            .iter()
-            .zip(client_signature)
-            .map(|(a, b)| a ^ b)
-            .collect();
-        assert_eq!(
-            <[u8; 32]>::from(Sha256::digest(client_key)),
-            verifier.stored_key
-        );
+        let client_key: Vec<u8> = proof.iter().zip(client_signature).map(|(a, b)| a ^ b).collect();
+        assert_eq!(<[u8; 32]>::from(Sha256::digest(client_key)), verifier.stored_key);
     }
 
     #[test]
@@ -205,12 +189,7 @@ mod tests {
 
     #[test]
     fn unusable_passwords_are_refused() {
-        for password in [
-            "",
-            "naïve",
-            "tab\there",
-            "md5d41d8cd98f00b204e9800998ecf8427e",
-        ] {
+        for password in ["", "naïve", "tab\there", "md5d41d8cd98f00b204e9800998ecf8427e"] {
             let refusal = Verifier::from_password_clause(password).unwrap_err();
             assert_eq!(refusal.sqlstate, SqlState::InvalidParameterValue);
             assert!(password.is_empty() || !refusal.message.contains(password));

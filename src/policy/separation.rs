@@ -6,19 +6,13 @@ use super::{Capability, Policies, Principal};
 use crate::error::{Error, Result, SqlState};
 
 /// Analysing goes together with none of these.
-const APART_FROM_ANALYSE: [(Capability, &str); 3] = [
-    (Capability::Administer, "administer"),
-    (Capability::ManageRoles, "manage roles"),
-    (Capability::Audit, "audit"),
-];
+const APART_FROM_ANALYSE: [(Capability, &str); 3] =
+    [(Capability::Administer, "administer"), (Capability::ManageRoles, "manage roles"), (Capability::Audit, "audit")];
 
 impl Policies {
     /// Holds for every role, not for logins only: a group that combines both could have no member anyway.
     pub(super) fn refuse_mixed_duties(&self) -> Result<()> {
-        self.roles
-            .keys()
-            .filter_map(|name| self.principal(name))
-            .try_for_each(|principal| refuse_mixed(&principal))
+        self.roles.keys().filter_map(|name| self.principal(name)).try_for_each(|principal| refuse_mixed(&principal))
     }
 }
 
@@ -26,9 +20,7 @@ fn refuse_mixed(principal: &Principal) -> Result<()> {
     if !principal.can(Capability::Analyse) {
         return Ok(());
     }
-    let mixed = APART_FROM_ANALYSE
-        .iter()
-        .find(|(capability, _)| principal.can(*capability));
+    let mixed = APART_FROM_ANALYSE.iter().find(|(capability, _)| principal.can(*capability));
     match mixed {
         None => Ok(()),
         Some((_, verb)) => Err(Error::new(

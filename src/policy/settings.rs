@@ -83,9 +83,7 @@ impl Setting {
 
     /// Case does not matter.
     pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|setting| setting.name().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|setting| setting.name().eq_ignore_ascii_case(name))
     }
 
     pub fn name(self) -> &'static str {
@@ -144,9 +142,7 @@ impl Settings {
         let refuse = || refuse_value(setting);
         let number = |fits: &dyn Fn(f64) -> bool| {
             let value: Option<f64> = text.trim().parse().ok();
-            value
-                .filter(|value| value.is_finite() && fits(*value))
-                .ok_or_else(refuse)
+            value.filter(|value| value.is_finite() && fits(*value)).ok_or_else(refuse)
         };
         let mut next = self.clone();
         match setting {
@@ -192,10 +188,7 @@ impl Settings {
                 .hint("set a smaller value; a smaller epsilon means more noise")),
             Setting::StatementTimeout if self.allows_timeout(next.statement_timeout_ms) => Ok(next),
             Setting::StatementTimeout => Err(refuse_value(setting)
-                .detail(format!(
-                    "the administrator's limit is {}",
-                    self.show(setting)
-                ))
+                .detail(format!("the administrator's limit is {}", self.show(setting)))
                 .hint("set a shorter time")),
             Setting::MinGroupSize
             | Setting::MaskLow
@@ -215,17 +208,13 @@ impl Settings {
 
     /// 0 means none, so it is the longest of all.
     fn allows_timeout(&self, timeout_ms: u64) -> bool {
-        self.statement_timeout_ms == 0
-            || (timeout_ms != 0 && timeout_ms <= self.statement_timeout_ms)
+        self.statement_timeout_ms == 0 || (timeout_ms != 0 && timeout_ms <= self.statement_timeout_ms)
     }
 }
 
 fn refuse_value(setting: Setting) -> Error {
-    Error::new(
-        SqlState::InvalidParameterValue,
-        format!("invalid value for parameter \"{}\"", setting.name()),
-    )
-    .hint(format!("valid is {}", setting.range()))
+    Error::new(SqlState::InvalidParameterValue, format!("invalid value for parameter \"{}\"", setting.name()))
+        .hint(format!("valid is {}", setting.range()))
 }
 
 /// Decimal digits and nothing else: no sign, point, exponent or word can be read as something smaller than it looks.
@@ -237,9 +226,5 @@ fn parse_group_size(text: &str) -> Option<u64> {
 }
 
 fn show_number(value: f64) -> String {
-    if value.abs() < 1e-4 {
-        format!("{value:e}")
-    } else {
-        value.to_string()
-    }
+    if value.abs() < 1e-4 { format!("{value:e}") } else { value.to_string() }
 }

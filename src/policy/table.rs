@@ -107,15 +107,10 @@ impl Table {
     /// A declared key is only a proof once it has been checked against the data; that is the caller's part.
     pub fn rows_per_person(&self) -> Option<u64> {
         let (_, person_key) = self.protection()?;
-        self.max_rows_per_person
-            .or_else(|| self.is_unique(&[person_key]).then_some(1))
+        self.max_rows_per_person.or_else(|| self.is_unique(&[person_key]).then_some(1))
     }
 
     pub fn is_unique(&self, columns: &[&str]) -> bool {
-        self.unique_keys.iter().any(|key| {
-            key.columns
-                .iter()
-                .all(|column| columns.contains(&column.as_str()))
-        })
+        self.unique_keys.iter().any(|key| key.columns.iter().all(|column| columns.contains(&column.as_str())))
     }
 }

@@ -35,11 +35,7 @@ pub(super) fn negated(bounds: Bounds) -> Option<Bounds> {
 
 /// Bounds after a cast: rounding to integers may go to the next one.
 pub(super) fn cast(bounds: Bounds, to: &DataType) -> Bounds {
-    if to.is_integer() {
-        Bounds::new(bounds.lower().floor(), bounds.upper().ceil()).unwrap_or(bounds)
-    } else {
-        bounds
-    }
+    if to.is_integer() { Bounds::new(bounds.lower().floor(), bounds.upper().ceil()).unwrap_or(bounds) } else { bounds }
 }
 
 /// The smallest interval around all of them; unknown if one is.
@@ -75,7 +71,11 @@ fn corners(left: Bounds, right: Bounds, f: impl Fn(f64, f64) -> f64) -> Option<B
 }
 
 /// Errors: 22023 for a `clamp` whose limits are not two ordered numbers.
-pub(super) fn of_function(name: &str, arguments: &[&PersonColumn], literals: &[Option<ScalarValue>]) -> Result<Option<Bounds>> {
+pub(super) fn of_function(
+    name: &str,
+    arguments: &[&PersonColumn],
+    literals: &[Option<ScalarValue>],
+) -> Result<Option<Bounds>> {
     let first = arguments.first().and_then(|facts| facts.bounds);
     Ok(match name {
         "clamp" => Some(of_clamp(literals)?),
@@ -84,7 +84,9 @@ pub(super) fn of_function(name: &str, arguments: &[&PersonColumn], literals: &[O
             let lower = if b.lower() <= 0.0 && b.upper() >= 0.0 { 0.0 } else { b.lower().abs().min(b.upper().abs()) };
             Bounds::new(lower, magnitude).ok()
         }),
-        "floor" | "ceil" | "trunc" if arguments.len() == 1 => first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok()),
+        "floor" | "ceil" | "trunc" if arguments.len() == 1 => {
+            first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok())
+        }
         "round" if arguments.len() == 1 => first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok()),
         "sqrt" => first.filter(|b| b.lower() >= 0.0).and_then(|b| Bounds::new(b.lower().sqrt(), b.upper().sqrt()).ok()),
         "coalesce" | "greatest" | "least" => hull(arguments.iter().map(|facts| facts.bounds)),

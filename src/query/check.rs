@@ -3,6 +3,7 @@
 //! In: [`Resolved`]. Out: [`Checked`], the same plan, or a refusal. Matches name every variant, so that an engine upgrade
 //! breaks the build and not the privacy. Whose rows are whose is not decided here but in `rewrite`.
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, ScalarUDF, Volatility};
 
@@ -15,12 +16,13 @@ use crate::error::{Error, Result, SqlState};
 #[derive(Debug)]
 pub struct Checked {
     pub(super) plan: LogicalPlan,
+    pub(super) columns: SchemaRef,
 }
 
 /// Errors: 0A000 for what is not on the list.
 pub fn check(context: &Context, resolved: Resolved) -> Result<Checked> {
     check_plan(context, &resolved.plan)?;
-    Ok(Checked { plan: resolved.plan })
+    Ok(Checked { plan: resolved.plan, columns: resolved.columns })
 }
 
 fn check_plan(context: &Context, plan: &LogicalPlan) -> Result<()> {
@@ -33,7 +35,9 @@ fn check_plan(context: &Context, plan: &LogicalPlan) -> Result<()> {
 
 fn check_node(plan: &LogicalPlan) -> Result<()> {
     match plan {
-        LogicalPlan::TableScan(scan) if scan.source.downcast_ref::<Source>().is_none() => Err(refuse("a relation of this kind")),
+        LogicalPlan::TableScan(scan) if scan.source.downcast_ref::<Source>().is_none() => {
+            Err(refuse("a relation of this kind"))
+        }
         LogicalPlan::Distinct(Distinct::On(_))
         | LogicalPlan::Distinct(Distinct::All(_))
         | LogicalPlan::Projection(_)
@@ -106,11 +110,13 @@ fn check_part(context: &Context, part: &Expr) -> Result<()> {
         Expr::InSubquery(within) => check_plan(context, &within.subquery.subquery),
         Expr::SetComparison(comparison) => check_plan(context, &comparison.subquery.subquery),
         Expr::ScalarSubquery(subquery) => check_plan(context, &subquery.subquery),
-        Expr::OuterReferenceColumn(..) => Err(refuse("a subquery that refers to the query around it")
-            .hint("join the two instead")),
-        Expr::Placeholder(placeholder) => {
-            Err(Error::new(SqlState::IndeterminateDatatype, format!("there is no value for parameter {}", placeholder.id)))
+        Expr::OuterReferenceColumn(..) => {
+            Err(refuse("a subquery that refers to the query around it").hint("join the two instead"))
         }
+        Expr::Placeholder(placeholder) => Err(Error::new(
+            SqlState::IndeterminateDatatype,
+            format!("there is no value for parameter {}", placeholder.id),
+        )),
         Expr::SimilarTo(_) => Err(refuse("SIMILAR TO").hint("use LIKE")),
         Expr::ScalarVariable(..)
         | Expr::Unnest(_)

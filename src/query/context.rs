@@ -70,7 +70,10 @@ impl TableSource for Source {
     }
 
     /// Files skip what they can; the filter itself stays above the scan.
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 }
@@ -100,7 +103,8 @@ impl Functions {
         let mut aggregate: HashMap<_, _> = SessionStateDefaults::default_aggregate_functions()
             .into_iter()
             .flat_map(|function| {
-                let names: Vec<_> = std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned()).collect();
+                let names: Vec<_> =
+                    std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned()).collect();
                 names.into_iter().map(move |name| (name, function.clone()))
             })
             .collect();

@@ -75,7 +75,17 @@ impl<'a> Contributions<'a> {
     pub fn new(context: &'a Context, cap: Option<u64>, max_groups: u64, least_rho: Rho, under: UnderProfile) -> Self {
         let persons = persons_state(under.rows.is_some());
         let first = DraftMeasurement { state: 0, word: 0, sensitivity_squared: u128::from(max_groups), step: 1.0 };
-        Self { context, cap, max_groups, least_rho, under, values: vec![], states: vec![persons], measurements: vec![first], outputs: vec![] }
+        Self {
+            context,
+            cap,
+            max_groups,
+            least_rho,
+            under,
+            values: vec![],
+            states: vec![persons],
+            measurements: vec![first],
+            outputs: vec![],
+        }
     }
 
     pub fn values(&self) -> &[Value] {
@@ -105,8 +115,11 @@ impl<'a> Contributions<'a> {
         let argument = call.argument.as_ref();
         let of_key = argument.is_some_and(|d| d.facts.key);
         if call.distinct && !of_key {
-            return Err(Error::new(SqlState::FeatureNotSupported, "count(DISTINCT …) is released for the person key only")
-                .hint("count persons: count(DISTINCT person key), or count(*)"));
+            return Err(Error::new(
+                SqlState::FeatureNotSupported,
+                "count(DISTINCT …) is released for the person key only",
+            )
+            .hint("count persons: count(DISTINCT person key), or count(*)"));
         }
         let narrowed = call.filter.is_some() || (call.nullable && !of_key);
         let cap = if call.distinct { 1 } else { self.cap_of(call)? };
@@ -115,7 +128,8 @@ impl<'a> Contributions<'a> {
             0
         } else {
             let fits = call.filter.as_ref().map(|d| d.expression.clone());
-            let there = argument.filter(|_| call.nullable && !of_key).map(|d| d.expression.clone().unalias().is_not_null());
+            let there =
+                argument.filter(|_| call.nullable && !of_key).map(|d| d.expression.clone().unalias().is_not_null());
             let value = self.counted(fits.into_iter().chain(there).reduce(Expr::and))?;
             self.measure(dp_count(counts(value), lit(cap as i64)), 0, cap, 1.0)?
         };
@@ -134,7 +148,8 @@ impl<'a> Contributions<'a> {
         let sum = self.measure(state, 0, cap.saturating_mul(bound), step)?;
         let zero_one = call.argument.as_ref().is_some_and(|d| d.facts.zero_one);
         let mask = if zero_one { self.count_mask(self.is_profile(call), cap, sum)? } else { None };
-        let estimate = if integer { Estimate::SumInteger { sum, step: step as i64 } } else { Estimate::Sum { sum, step } };
+        let estimate =
+            if integer { Estimate::SumInteger { sum, step: step as i64 } } else { Estimate::Sum { sum, step } };
         Ok(DraftOutput { estimate, mask, cell: None, bounds: Some(bounds) })
     }
 
@@ -148,7 +163,15 @@ impl<'a> Contributions<'a> {
         let state = dp_avg(sums(value), counts(value), lit(cap as i64), lit(bound as i64));
         let sum = self.measure(state.clone(), 0, cap.saturating_mul(bound), step)?;
         let (count, cell) = self.denominator(call, cap, state)?;
-        let estimate = Estimate::Mean { sum, count, mid: bounds.mid(), step, lower: bounds.lower(), upper: bounds.upper(), cell: None };
+        let estimate = Estimate::Mean {
+            sum,
+            count,
+            mid: bounds.mid(),
+            step,
+            lower: bounds.lower(),
+            upper: bounds.upper(),
+            cell: None,
+        };
         Ok(DraftOutput { estimate, mask: None, cell, bounds: Some(bounds) })
     }
 
@@ -194,8 +217,11 @@ impl<'a> Contributions<'a> {
     fn count_mask(&mut self, profile: bool, cap: u64, count: usize) -> Result<Option<Mask>> {
         if self.under.by_keys {
             if profile {
-                return Err(Error::new(SqlState::FeatureNotSupported, "a group key and a predicate that are both measures are not supported")
-                    .hint("make one of them an attribute, or ask for two answers"));
+                return Err(Error::new(
+                    SqlState::FeatureNotSupported,
+                    "a group key and a predicate that are both measures are not supported",
+                )
+                .hint("make one of them an attribute, or ask for two answers"));
             }
             return Ok(Some(self.band(Base::Partition(self.under.keys.clone()))));
         }
@@ -213,7 +239,8 @@ impl<'a> Contributions<'a> {
 
     fn is_profile(&self, call: &Call) -> bool {
         let by_filter = call.filter.as_ref().is_some_and(|d| d.facts.profiles());
-        let by_value = call.argument.as_ref().is_some_and(|d| d.facts.profiles() && (call.nullable || d.facts.zero_one));
+        let by_value =
+            call.argument.as_ref().is_some_and(|d| d.facts.profiles() && (call.nullable || d.facts.zero_one));
         self.under.rows.is_some() || by_filter || by_value
     }
 
@@ -241,10 +268,14 @@ impl<'a> Contributions<'a> {
 
     /// The finest power of two (for integers: at least 1) at which `magnitude` keeps the noise within the sampler's range.
     fn step(&self, magnitude: f64, cap: u64, integer: bool) -> Result<f64> {
-        let steps = LARGEST_SIGMA * (2.0 * self.least_rho.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt());
+        let steps =
+            LARGEST_SIGMA * (2.0 * self.least_rho.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt());
         if steps < 2.0 {
-            return Err(Error::new(SqlState::InvalidParameterValue, "privacy.epsilon is too small for so many rows and groups per person")
-                .hint("raise privacy.epsilon, or lower max_rows_per_person"));
+            return Err(Error::new(
+                SqlState::InvalidParameterValue,
+                "privacy.epsilon is too small for so many rows and groups per person",
+            )
+            .hint("raise privacy.epsilon, or lower max_rows_per_person"));
         }
         let finest = (magnitude.max(f64::MIN_POSITIVE) / (steps - 1.0)).log2().ceil().clamp(-960.0, 960.0).exp2();
         Ok(if integer { finest.max(1.0) } else { finest })
@@ -253,7 +284,8 @@ impl<'a> Contributions<'a> {
     fn lattice(&mut self, call: &Call, mid: f64, bounds: Bounds, step: f64) -> Result<usize> {
         let argument = call.argument.as_ref().ok_or_else(Error::internal)?.expression.clone().unalias();
         let integral = mid == 0.0 && step >= 1.0;
-        let limits = [mid, bounds.lower(), bounds.upper(), step].map(|x| if integral && x.fract() == 0.0 && x.abs() < 9e15 { lit(x as i64) } else { lit(x) });
+        let limits = [mid, bounds.lower(), bounds.upper(), step]
+            .map(|x| if integral && x.fract() == 0.0 && x.abs() < 9e15 { lit(x as i64) } else { lit(x) });
         let [mid, lower, upper, step] = limits;
         let nullable = call.nullable || call.filter.is_some() || self.under.rows.is_some();
         let whole = self.fitting(call, dp_lattice(argument, mid, lower, upper, step))?;
@@ -304,8 +336,10 @@ impl<'a> Contributions<'a> {
             return Ok(known);
         }
         let reach = u128::from(reach);
-        let sensitivity_squared =
-            reach.checked_mul(reach).and_then(|r| r.checked_mul(u128::from(self.max_groups))).ok_or_else(Error::internal)?;
+        let sensitivity_squared = reach
+            .checked_mul(reach)
+            .and_then(|r| r.checked_mul(u128::from(self.max_groups)))
+            .ok_or_else(Error::internal)?;
         self.measurements.push(DraftMeasurement { state, word, sensitivity_squared, step });
         Ok(self.measurements.len() - 1)
     }

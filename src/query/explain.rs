@@ -45,7 +45,11 @@ fn release_lines(number: usize, facts: &ReleaseFacts, known: bool) -> Vec<String
     }
     let price = format!("  price: rho {:.6}, delta {:.1e}", facts.rho.get(), facts.delta.get());
     lines.push(price);
-    lines.push(if known { "  source: stored answer, free of charge".to_owned() } else { "  source: new release".to_owned() });
+    lines.push(if known {
+        "  source: stored answer, free of charge".to_owned()
+    } else {
+        "  source: new release".to_owned()
+    });
     lines
 }
 

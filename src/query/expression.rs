@@ -46,7 +46,9 @@ impl<'a> Scope<'a> {
     /// The index of a plain visible column.
     pub fn index_of(&self, expression: &Expr) -> Option<usize> {
         match expression {
-            Expr::Column(column) => self.node.plan.schema().maybe_index_of_column(column).filter(|index| *index < self.node.visible),
+            Expr::Column(column) => {
+                self.node.plan.schema().maybe_index_of_column(column).filter(|index| *index < self.node.visible)
+            }
             Expr::Alias(alias) => self.index_of(&alias.expr),
             _ => None,
         }
@@ -75,7 +77,13 @@ impl<'a> Scope<'a> {
             Expr::Like(like) => {
                 let [value, pattern] = self.operands([&like.expr, &like.pattern])?;
                 let facts = truth(&[&value.facts, &pattern.facts]);
-                let total = Like::new(like.negated, Box::new(value.expression), Box::new(pattern.expression), like.escape_char, like.case_insensitive);
+                let total = Like::new(
+                    like.negated,
+                    Box::new(value.expression),
+                    Box::new(pattern.expression),
+                    like.escape_char,
+                    like.case_insensitive,
+                );
                 Ok(Derived { expression: Expr::Like(total), facts })
             }
             Expr::Not(inner) => self.test(inner, Expr::Not),
@@ -90,12 +98,21 @@ impl<'a> Scope<'a> {
             Expr::Negative(inner) => {
                 let [value] = self.operands([inner])?;
                 let bounds = value.facts.bounds.and_then(bounds::negated);
-                Ok(call(paravent_udfs::total_neg(), vec![value.expression], PersonColumn { bounds, zero_one: false, key: false, ..value.facts }))
+                Ok(call(
+                    paravent_udfs::total_neg(),
+                    vec![value.expression],
+                    PersonColumn { bounds, zero_one: false, key: false, ..value.facts },
+                ))
             }
             Expr::Between(between) => {
                 let [value, low, high] = self.operands([&between.expr, &between.low, &between.high])?;
                 let facts = truth(&[&value.facts, &low.facts, &high.facts]);
-                let total = Between::new(Box::new(value.expression), between.negated, Box::new(low.expression), Box::new(high.expression));
+                let total = Between::new(
+                    Box::new(value.expression),
+                    between.negated,
+                    Box::new(low.expression),
+                    Box::new(high.expression),
+                );
                 Ok(Derived { expression: Expr::Between(total), facts })
             }
             Expr::Case(case) => self.case(case),
@@ -106,12 +123,19 @@ impl<'a> Scope<'a> {
                 let [value] = self.operands([&list.expr])?;
                 let members = list.list.iter().map(|member| self.operand(member)).collect::<Result<Vec<_>>>()?;
                 let facts = truth(&std::iter::once(&value).chain(&members).map(|d| &d.facts).collect::<Vec<_>>());
-                let total = InList::new(Box::new(value.expression), members.into_iter().map(|d| d.expression).collect(), list.negated);
+                let total = InList::new(
+                    Box::new(value.expression),
+                    members.into_iter().map(|d| d.expression).collect(),
+                    list.negated,
+                );
                 Ok(Derived { expression: Expr::InList(total), facts })
             }
             Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_) => {
-                Err(Error::new(SqlState::FeatureNotSupported, "a subquery inside an expression over rows of persons is not supported")
-                    .hint("put it into FROM and join it"))
+                Err(Error::new(
+                    SqlState::FeatureNotSupported,
+                    "a subquery inside an expression over rows of persons is not supported",
+                )
+                .hint("put it into FROM and join it"))
             }
             Expr::WindowFunction(_) => Err(refuse_window()),
             Expr::AggregateFunction(_) | Expr::GroupingSet(_) => {
@@ -164,7 +188,11 @@ impl<'a> Scope<'a> {
         let [left, right] = self.operands([&binary.left, &binary.right])?;
         let logical = truth(&[&left.facts, &right.facts]);
         let plain = |left: Derived, right: Derived, facts| Derived {
-            expression: Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expression), binary.op, Box::new(right.expression))),
+            expression: Expr::BinaryExpr(BinaryExpr::new(
+                Box::new(left.expression),
+                binary.op,
+                Box::new(right.expression),
+            )),
             facts,
         };
         let arithmetic = |function: Arc<ScalarUDF>, left: Derived, right: Derived| {
@@ -173,9 +201,20 @@ impl<'a> Scope<'a> {
             call(function, vec![left.expression, right.expression], facts)
         };
         match binary.op {
-            Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq | Operator::And
-            | Operator::Or | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom | Operator::LikeMatch | Operator::ILikeMatch
-            | Operator::NotLikeMatch | Operator::NotILikeMatch => Ok(plain(left, right, logical)),
+            Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::And
+            | Operator::Or
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+            | Operator::LikeMatch
+            | Operator::ILikeMatch
+            | Operator::NotLikeMatch
+            | Operator::NotILikeMatch => Ok(plain(left, right, logical)),
             Operator::Plus => Ok(arithmetic(paravent_udfs::total_add(), left, right)),
             Operator::Minus => Ok(arithmetic(paravent_udfs::total_sub(), left, right)),
             Operator::Multiply => Ok(arithmetic(paravent_udfs::total_mul(), left, right)),
@@ -188,11 +227,24 @@ impl<'a> Scope<'a> {
             Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
                 self.regex(binary.op, left, right, logical)
             }
-            Operator::BitwiseShiftRight | Operator::BitwiseShiftLeft | Operator::AtArrow | Operator::ArrowAt | Operator::Arrow
-            | Operator::LongArrow | Operator::HashArrow | Operator::HashLongArrow | Operator::AtAt | Operator::HashMinus
-            | Operator::AtQuestion | Operator::Question | Operator::QuestionAnd | Operator::QuestionPipe | Operator::Colon => {
-                Err(Error::new(SqlState::FeatureNotSupported, format!("the operator {} is not supported over rows of persons", binary.op)))
-            }
+            Operator::BitwiseShiftRight
+            | Operator::BitwiseShiftLeft
+            | Operator::AtArrow
+            | Operator::ArrowAt
+            | Operator::Arrow
+            | Operator::LongArrow
+            | Operator::HashArrow
+            | Operator::HashLongArrow
+            | Operator::AtAt
+            | Operator::HashMinus
+            | Operator::AtQuestion
+            | Operator::Question
+            | Operator::QuestionAnd
+            | Operator::QuestionPipe
+            | Operator::Colon => Err(Error::new(
+                SqlState::FeatureNotSupported,
+                format!("the operator {} is not supported over rows of persons", binary.op),
+            )),
         }
     }
 
@@ -220,11 +272,16 @@ impl<'a> Scope<'a> {
             branches.push((when, then));
         }
         let otherwise = case.else_expr.as_ref().map(|e| self.operand(e)).transpose()?;
-        let values: Vec<&PersonColumn> = branches.iter().map(|(_, then)| &then.facts).chain(otherwise.iter().map(|d| &d.facts)).collect();
+        let values: Vec<&PersonColumn> =
+            branches.iter().map(|(_, then)| &then.facts).chain(otherwise.iter().map(|d| &d.facts)).collect();
         let bounds = bounds::hull(values.iter().map(|facts| facts.bounds));
         let zero_one = values.iter().all(|facts| facts.zero_one);
-        let all: Vec<&PersonColumn> =
-            values.iter().copied().chain(branches.iter().map(|(when, _)| &when.facts)).chain(subject.iter().map(|d| &d.facts)).collect();
+        let all: Vec<&PersonColumn> = values
+            .iter()
+            .copied()
+            .chain(branches.iter().map(|(when, _)| &when.facts))
+            .chain(subject.iter().map(|d| &d.facts))
+            .collect();
         let facts = PersonColumn { bounds, zero_one, ..mixed(&all) };
         let total = Case::new(
             subject.map(|d| Box::new(d.expression)),
@@ -239,9 +296,18 @@ impl<'a> Scope<'a> {
         let value = self.derive(inner)?;
         let numeric = field.data_type().is_numeric();
         let boolean_number = numeric && value.facts.class != Class::Identifier && self.is_boolean(&value.expression);
-        let bounds = if boolean_number { bounds::unit() } else { value.facts.bounds.filter(|_| numeric).map(|b| bounds::cast(b, field.data_type())) };
+        let bounds = if boolean_number {
+            bounds::unit()
+        } else {
+            value.facts.bounds.filter(|_| numeric).map(|b| bounds::cast(b, field.data_type()))
+        };
         // A cast can bring two persons' keys together, so what comes out is no person key any more.
-        let facts = PersonColumn { bounds, key: false, zero_one: numeric && (value.facts.zero_one || boolean_number), ..value.facts };
+        let facts = PersonColumn {
+            bounds,
+            key: false,
+            zero_one: numeric && (value.facts.zero_one || boolean_number),
+            ..value.facts
+        };
         Ok(Derived { expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)), facts })
     }
 
@@ -262,10 +328,13 @@ impl<'a> Scope<'a> {
         let facts = PersonColumn { bounds, zero_one: false, ..mixed(&facts) };
         let total = match function.func.name() {
             // These cannot fail, and the engine optimises them by name.
-            "clamp" | "coalesce" | "nvl" | "nullif" | "greatest" | "least" | "now" | "current_date" => function.func.clone(),
+            "clamp" | "coalesce" | "nvl" | "nullif" | "greatest" | "least" | "now" | "current_date" => {
+                function.func.clone()
+            }
             _ => Arc::new(paravent_udfs::total(function.func.clone())),
         };
-        let expression = Expr::ScalarFunction(ScalarFunction::new_udf(total, arguments.into_iter().map(|d| d.expression).collect()));
+        let expression =
+            Expr::ScalarFunction(ScalarFunction::new_udf(total, arguments.into_iter().map(|d| d.expression).collect()));
         Ok(Derived { expression, facts })
     }
 }
@@ -300,10 +369,13 @@ fn truth(parts: &[&PersonColumn]) -> PersonColumn {
     mixed(parts)
 }
 
-fn refuse_identifier() -> Error {
-    Error::new(SqlState::InsufficientPrivilege, "an identifier can only join tables, group rows by person or be counted")
-        .detail("comparing or computing with an identifier would single out a person")
-        .hint("use count(DISTINCT …) on the person key, or a predicate on an attribute")
+pub(super) fn refuse_identifier() -> Error {
+    Error::new(
+        SqlState::InsufficientPrivilege,
+        "an identifier can only join tables, group rows by person or be counted",
+    )
+    .detail("comparing or computing with an identifier would single out a person")
+    .hint("use count(DISTINCT …) on the person key, or a predicate on an attribute")
 }
 
 pub(super) fn refuse_window() -> Error {

@@ -12,6 +12,7 @@ mod errors_of;
 mod explain;
 mod expression;
 mod facts;
+mod names;
 pub mod parse;
 mod position;
 mod private;

@@ -12,6 +12,7 @@ mod dialect;
 mod expressions;
 mod kinds;
 mod reader;
+mod relations;
 mod roles;
 mod settings;
 mod tables;
@@ -21,6 +22,8 @@ mod tokens;
 mod laws;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_admin;
 
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
@@ -65,37 +68,40 @@ fn parse_one(slice: &Slice<'_>, dialect: &BoundedPostgres) -> Result<Statement> 
     Ok(statement)
 }
 
+/// What a statement other than a query may begin with.
+const FIRST_WORDS: [&str; 25] = [
+    "EXPLAIN",
+    "COPY",
+    "DECLARE",
+    "FETCH",
+    "CLOSE",
+    "SET",
+    "RESET",
+    "SHOW",
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "ABORT",
+    "SAVEPOINT",
+    "RELEASE",
+    "DISCARD",
+    "DEALLOCATE",
+    "LISTEN",
+    "UNLISTEN",
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "GRANT",
+    "REVOKE",
+];
+
 fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
     if reader.peek_is(&Token::LParen) {
         return cursors::query(reader).map(Statement::Query);
     }
-    let Some(first) = reader.take_one(&[
-        "EXPLAIN",
-        "COPY",
-        "DECLARE",
-        "FETCH",
-        "CLOSE",
-        "SET",
-        "RESET",
-        "SHOW",
-        "BEGIN",
-        "START",
-        "COMMIT",
-        "END",
-        "ROLLBACK",
-        "ABORT",
-        "SAVEPOINT",
-        "RELEASE",
-        "DISCARD",
-        "DEALLOCATE",
-        "LISTEN",
-        "UNLISTEN",
-        "CREATE",
-        "ALTER",
-        "DROP",
-        "GRANT",
-        "REVOKE",
-    ]) else {
+    let Some(first) = reader.take_one(&FIRST_WORDS) else {
         return cursors::query(reader).map(Statement::Query);
     };
     match first {
@@ -129,13 +135,10 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
 
 /// `CREATE`, `ALTER`, `DROP`.
 fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
-    let mapping =
-        reader.peek(0).as_deref() == Some("USER") && reader.peek(1).as_deref() == Some("MAPPING");
+    let mapping = reader.peek(0).as_deref() == Some("USER") && reader.peek(1).as_deref() == Some("MAPPING");
     let kinds = ["ROLE", "USER", "GROUP", "EXTERNAL", "TABLE", "SYSTEM"];
     let next = reader.peek(0);
-    let kind = kinds
-        .into_iter()
-        .find(|kind| !mapping && next.as_deref() == Some(kind));
+    let kind = kinds.into_iter().find(|kind| !mapping && next.as_deref() == Some(kind));
     match (verb, kind) {
         ("CREATE", Some(kind @ ("ROLE" | "USER" | "GROUP"))) => {
             reader.skip();

@@ -1,7 +1,7 @@
 //! Where in a statement's text something stands: characters from 1, as Postgres counts.
 
-use datafusion::common::{Column, Span};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Span};
 use datafusion::logical_expr::Expr;
 
 use super::context::Context;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
 use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho};
 
@@ -90,17 +90,23 @@ pub struct Private {
     pub(super) releases: Vec<ReleasePlan>,
     /// The plan above the releases; reads released and public rows only.
     pub(super) shape: LogicalPlan,
+    /// The names that the client will see.
+    pub(super) columns: SchemaRef,
 }
 
 impl Private {
-    pub(super) fn assemble(context: &Context, drafts: Vec<Draft>, shape: LogicalPlan) -> Result<Self> {
+    pub(super) fn assemble(
+        context: &Context,
+        drafts: Vec<Draft>,
+        shape: LogicalPlan,
+        columns: SchemaRef,
+    ) -> Result<Self> {
         let parts = drafts.len().max(1) as f64;
         let rho = share(Rho::of_epsilon(context.epsilon).get() / parts, Rho::new)?;
         let delta = share(context.delta.get() / parts, Delta::new)?;
         let releases = drafts.into_iter().map(|draft| draft.priced(context, rho, delta)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { releases, shape })
+        Ok(Self { releases, shape, columns })
     }
-
 }
 
 fn share<T, E>(value: f64, make: impl Fn(f64) -> std::result::Result<T, E>) -> Result<T> {
@@ -187,24 +193,51 @@ impl Draft {
                     Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => (sigma(sum), false),
                     Estimate::Mean { sum, .. } | Estimate::Share { sum, .. } => (sigma(sum), true),
                 };
-                ColumnFacts { label: label.clone(), bounds: output.bounds, masked: output.mask.is_some(), sigma, per_group_size }
+                ColumnFacts {
+                    label: label.clone(),
+                    bounds: output.bounds,
+                    masked: output.mask.is_some(),
+                    sigma,
+                    per_group_size,
+                }
             })
             .collect()
     }
 }
 
 fn refuse_scale() -> Error {
-    Error::new(SqlState::InvalidParameterValue, "the noise that this statement needs is beyond what can be drawn exactly")
-        .hint("raise privacy.epsilon, or lower max_rows_per_person or max_groups_per_person")
+    Error::new(
+        SqlState::InvalidParameterValue,
+        "the noise that this statement needs is beyond what can be drawn exactly",
+    )
+    .hint("raise privacy.epsilon, or lower max_rows_per_person or max_groups_per_person")
 }
 
 /// The standard normal quantile at `p`, by Acklam's rational approximation (relative error below 1.2e-9).
 pub(super) fn normal_quantile(p: f64) -> f64 {
-    const A: [f64; 6] =
-        [-3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02, -3.066479806614716e+01, 2.506628277459239e+00];
-    const B: [f64; 5] = [-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02, 6.680131188771972e+01, -1.328068155288572e+01];
-    const C: [f64; 6] =
-        [-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00, -2.549732539343734e+00, 4.374664141464968e+00, 2.938163982698783e+00];
+    const A: [f64; 6] = [
+        -3.969683028665376e+01,
+        2.209460984245205e+02,
+        -2.759285104469687e+02,
+        1.383577518672690e+02,
+        -3.066479806614716e+01,
+        2.506628277459239e+00,
+    ];
+    const B: [f64; 5] = [
+        -5.447609879822406e+01,
+        1.615858368580409e+02,
+        -1.556989798598866e+02,
+        6.680131188771972e+01,
+        -1.328068155288572e+01,
+    ];
+    const C: [f64; 6] = [
+        -7.784894002430293e-03,
+        -3.223964580411365e-01,
+        -2.400758277161838e+00,
+        -2.549732539343734e+00,
+        4.374664141464968e+00,
+        2.938163982698783e+00,
+    ];
     const D: [f64; 4] = [7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00];
     let poly = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     let tail = |q: f64| poly(&C, q) / (poly(&D, q) * q + 1.0);

@@ -10,12 +10,14 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
 use super::context::{Context, Source, SourceKind};
-use super::position;
+use super::{names, position};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability};
 
@@ -23,20 +25,24 @@ use crate::policy::{Access, Capability};
 #[derive(Debug)]
 pub struct Resolved {
     pub(super) plan: LogicalPlan,
+    /// The answer's columns by the names that the client will see.
+    pub(super) columns: SchemaRef,
 }
 
 /// What a query's parameters and columns are, found without values.
 #[derive(Debug)]
 pub struct Unbound {
     plan: LogicalPlan,
+    columns: SchemaRef,
 }
 
 /// Errors: 42P01, 42703, 42702, 42883, 42803, 42804, 42501, 0A000.
 pub fn resolve(context: &Context, query: &ast::Query, parameters: &[ScalarValue]) -> Result<Resolved> {
     let unbound = plan(context, query)?;
+    let columns = unbound.columns();
     let values = ParamValues::from(parameters.to_vec());
     let bound = unbound.plan.with_param_values(values).map_err(|error| refuse_plan(context, &error))?;
-    analyze(context, bound).map(|plan| Resolved { plan })
+    analyze(context, bound).map(|plan| Resolved { plan, columns })
 }
 
 /// The plan before its parameters have values.
@@ -46,15 +52,15 @@ pub fn plan(context: &Context, query: &ast::Query) -> Result<Unbound> {
     options.collect_spans = true;
     let planner = SqlToRel::new_with_options(&names, options);
     planner
-        .sql_statement_to_plan(ast::Statement::Query(Box::new(query.clone())))
-        .map(|plan| Unbound { plan })
+        .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(query))))
+        .map(|plan| Unbound { columns: names::output_schema(query, plan.schema().inner()), plan })
         .map_err(|error| refuse_plan(context, &error))
 }
 
 impl Unbound {
     /// The columns that the answer will have.
     pub fn columns(&self) -> SchemaRef {
-        self.plan.schema().inner().clone()
+        self.columns.clone()
     }
 
     /// Types of `$1, $2, …` as far as the query says; `None` where it does not.
@@ -72,10 +78,14 @@ impl Unbound {
     }
 }
 
-/// Explicit casts, `count(*)` spelled out, inlined views: what every later stage relies on.
+/// Explicit casts, `count(*)` spelled out, and every equality of a join among its pairs (also of `FROM a, b WHERE a.k = b.k`):
+/// what every later stage relies on.
 fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let joins =
+        Optimizer::with_rules(vec![Arc::new(EliminateCrossJoin::new()), Arc::new(ExtractEquijoinPredicate::new())]);
     Analyzer::new()
         .execute_and_check(plan, &ConfigOptions::default(), |_, _| {})
+        .and_then(|plan| joins.optimize(plan, &OptimizerContext::new(), |_, _| {}))
         .map_err(|error| refuse_plan(context, &error))
 }
 
@@ -94,6 +104,11 @@ impl Names<'_> {
                 .hint("\\dt lists the tables you may query"));
         };
         self.refuse_unreadable(&known.table.access, name)?;
+        if !self.context.policies.may_see(&self.context.principal, name) {
+            return Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for table {name}"))
+                .detail("the table is not granted to any of your roles")
+                .hint(format!("an administrator grants it: GRANT SELECT ON {name} TO …")));
+        }
         let kind = match known.table.access {
             Access::Public => SourceKind::Public(name.to_owned()),
             Access::Protected { .. } | Access::Unclassified => SourceKind::Protected(name.to_owned()),
@@ -176,7 +191,9 @@ pub(super) fn refuse_plan(context: &Context, error: &DataFusionError) -> Error {
             None => Error::internal(),
         },
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => refuse_plan(context, inner),
-        DataFusionError::Collection(errors) => errors.first().map_or_else(Error::internal, |first| refuse_plan(context, first)),
+        DataFusionError::Collection(errors) => {
+            errors.first().map_or_else(Error::internal, |first| refuse_plan(context, first))
+        }
         DataFusionError::Shared(inner) => refuse_plan(context, inner),
         DataFusionError::SchemaError(inner, _) => refuse_schema(context, inner),
         DataFusionError::NotImplemented(text) => Error::new(SqlState::FeatureNotSupported, first_line(text)),
@@ -208,7 +225,8 @@ fn refuse_schema(context: &Context, error: &SchemaError) -> Error {
                 .at(position::of_column(context, field))
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            Error::new(SqlState::AmbiguousColumn, format!("column name \"{name}\" is used twice")).hint("give one of them an alias")
+            Error::new(SqlState::AmbiguousColumn, format!("column name \"{name}\" is used twice"))
+                .hint("give one of them an alias")
         }
     }
 }
@@ -252,15 +270,22 @@ pub fn column_type(written: &ast::DataType) -> Result<DataType> {
         Sql::Real | Sql::Float4 => Some(DataType::Float32),
         Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 | Sql::Float(_) => Some(DataType::Float64),
         Sql::Numeric(info) | Sql::Decimal(info) | Sql::Dec(info) => decimal(info),
-        Sql::Text | Sql::Varchar(_) | Sql::CharacterVarying(_) | Sql::Char(_) | Sql::Character(_) | Sql::String(_) => Some(DataType::Utf8),
+        Sql::Text | Sql::Varchar(_) | Sql::CharacterVarying(_) | Sql::Char(_) | Sql::Character(_) | Sql::String(_) => {
+            Some(DataType::Utf8)
+        }
         Sql::Bool | Sql::Boolean => Some(DataType::Boolean),
         Sql::Date => Some(DataType::Date32),
-        Sql::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
-        Sql::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => Some(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        Sql::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            Some(DataType::Timestamp(TimeUnit::Microsecond, None))
+        }
+        Sql::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            Some(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
+        }
         _ => None,
     };
     known.ok_or_else(|| {
-        Error::new(SqlState::UndefinedObject, format!("type \"{written}\" is not supported for a column"))
-            .hint("there are SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, NUMERIC, TEXT, BOOLEAN, DATE and TIMESTAMP")
+        Error::new(SqlState::UndefinedObject, format!("type \"{written}\" is not supported for a column")).hint(
+            "there are SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, NUMERIC, TEXT, BOOLEAN, DATE and TIMESTAMP",
+        )
     })
 }

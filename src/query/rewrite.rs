@@ -3,30 +3,29 @@
 //! In: [`Checked`]. Out: [`Private`], the releases in the order they must run and the plan above them. Rows that belong to
 //! persons and reach the top are refused. Hidden columns (person key, profile, standard errors) travel behind the visible ones.
 
+mod above;
 mod join;
 mod release_point;
+mod scan;
 
 pub(super) use release_point::{Call, persons_state};
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SubqueryAlias,
-    TableScan, Union, Window, lit,
+    Aggregate, Distinct, Expr, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SubqueryAlias, Union,
+    Window,
 };
 
 use super::check::Checked;
-use super::context::{Context, KnownTable, Source, SourceKind};
-use super::errors_of::{ErrorOf, Side};
-use super::expression::{Scope, literal, refuse_window};
-use super::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows};
+use super::context::Context;
+use super::expression::{Scope, refuse_window};
+use super::facts::{Node, Person, Public, PublicColumn, Rows};
+use super::position;
 use super::private::{Draft, Private};
-use paravent_udfs::Rho;
-use super::{bounds, position};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Class};
+use paravent_udfs::Rho;
 
 /// Errors: 42501 for rows of persons at the top and unreadable columns, 0A000 for shapes without a private form, 22023 for
 /// missing bounds.
@@ -38,7 +37,7 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
         return Err(refuse_rows(&node));
     };
     let shape = rewriter.visible_only(node)?;
-    Private::assemble(context, rewriter.drafts, shape)
+    Private::assemble(context, rewriter.drafts, shape, checked.columns)
 }
 
 pub(super) struct Rewriter<'a> {
@@ -109,100 +108,11 @@ impl Rewriter<'_> {
         }
     }
 
-    fn scan(&mut self, scan: &TableScan) -> Result<Node> {
-        let source = scan.source.downcast_ref::<Source>().ok_or_else(Error::internal)?;
-        if scan.projection.is_some() || !scan.filters.is_empty() || scan.fetch.is_some() {
-            return Err(Error::internal());
-        }
-        let plan = LogicalPlan::TableScan(scan.clone());
-        match &source.kind {
-            SourceKind::Public(name) => {
-                let known = self.known(name)?;
-                let columns = known.schema.fields().iter().map(|_| PublicColumn { of_table: true, error: None }).collect();
-                let unique = known.proven_keys.iter().filter_map(|key| positions(known, &key.columns)).collect();
-                Ok(public(plan, Public { columns, unique, released: false }))
-            }
-            SourceKind::Protected(name) => {
-                let known = self.known(name)?.clone();
-                self.protected_scan(&known, plan)
-            }
-            SourceKind::Released(_) => Err(Error::internal()),
-        }
-    }
-
-    fn known(&self, name: &str) -> Result<&KnownTable> {
-        self.context.tables.get(name).ok_or_else(Error::internal)
-    }
-
-    /// Rows of a protected table, with the person key repeated behind them; rows without a person count for nobody.
-    fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan) -> Result<Node> {
-        let table = &known.table;
-        let Access::Protected { policy, person_key } = &table.access else {
-            return Err(Error::internal());
-        };
-        let visible = known.schema.fields().len();
-        let key = known.schema.index_of(person_key).map_err(|_| Error::internal())?;
-        let key = Expr::Column(Column::from(scan.schema().qualified_field(key)));
-        let mut expressions: Vec<Expr> = (0..visible).map(|i| Expr::Column(Column::from(scan.schema().qualified_field(i)))).collect();
-        expressions.push(key.clone().alias(self.hidden_name("person")));
-        let plan = built(LogicalPlanBuilder::from(scan).filter(key.is_not_null()).and_then(|b| b.project(expressions)?.build()))?;
-        let unique: Vec<BTreeSet<Part>> = known
-            .proven_keys
-            .iter()
-            .filter_map(|declared| {
-                let part = |i: usize| if known.schema.field(i).name() == person_key { Part::Key } else { Part::Visible(i) };
-                positions(known, &declared.columns).map(|set| set.into_iter().map(part).collect())
-            })
-            .collect();
-        let one_row = unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key));
-        let columns = known.schema.fields().iter().map(|field| self.column_facts(known, field.name(), person_key, one_row)).collect();
-        let max_rows = if one_row { Some(1) } else { table.max_rows_per_person };
-        let person = Person {
-            columns,
-            unique,
-            max_rows,
-            max_groups: table.max_groups_per_person.or(max_rows),
-            policies: BTreeSet::from([policy.clone()]),
-            tables: BTreeSet::from([table.name.clone()]),
-            person_key: person_key.clone(),
-            profile: false,
-        };
-        Ok(Node { plan, visible, rows: Rows::Person(person) })
-    }
-
-    fn column_facts(&self, known: &KnownTable, name: &str, person_key: &str, one_row: bool) -> PersonColumn {
-        let table = &known.table.name;
-        let column = known.table.column(name);
-        let class = column.and_then(|column| column.class);
-        let denied = |detail: String| Error::new(SqlState::InsufficientPrivilege, format!("permission denied for column {name} of table {table}")).detail(detail);
-        let refusal = if !self.context.policies.may_read(&self.context.principal, table, name) {
-            Some(denied("the column is not granted to any of your roles".to_owned()).hint(format!("an administrator grants it: GRANT SELECT ({name}) ON {table} TO …")))
-        } else {
-            match class {
-                None => Some(
-                    denied("the column has no class, and nothing unclassified is readable".to_owned())
-                        .hint(format!("an administrator classifies it: ALTER TABLE {table} ALTER COLUMN {name} SET (class = '…')")),
-                ),
-                Some(Class::Hidden) => Some(denied("hidden columns feed metrics that administrators define, and nothing else".to_owned())),
-                Some(Class::Sensitive) => Some(denied("sensitive columns need a purpose that names them".to_owned())),
-                Some(Class::Content) => Some(denied("content is never readable".to_owned())),
-                Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public) => None,
-            }
-        };
-        let key = name == person_key;
-        PersonColumn {
-            class: if key { Class::Identifier } else { class.unwrap_or(Class::Hidden) },
-            key,
-            determined: one_row || key,
-            bounds: column.and_then(|column| column.bounds),
-            zero_one: false,
-            refusal,
-        }
-    }
-
     fn alias(&mut self, alias: &SubqueryAlias) -> Result<Node> {
         let node = self.node(&alias.input)?;
-        let plan = built(LogicalPlanBuilder::from(node.plan.clone()).alias(alias.alias.clone()).and_then(LogicalPlanBuilder::build))?;
+        let plan = built(
+            LogicalPlanBuilder::from(node.plan.clone()).alias(alias.alias.clone()).and_then(LogicalPlanBuilder::build),
+        )?;
         let mut renamed = Node { plan, visible: node.visible, rows: node.rows.clone() };
         if let Rows::Public(rows) = &mut renamed.rows {
             for column in &mut rows.columns {
@@ -229,106 +139,16 @@ impl Rewriter<'_> {
                     ..person.clone()
                 };
                 let visible = derived.len();
-                let expressions: Vec<Expr> =
-                    derived.into_iter().map(|d| d.expression).zip(&projection.expr).map(|(total, was)| named_as(total, was)).collect();
+                let expressions: Vec<Expr> = derived
+                    .into_iter()
+                    .map(|d| d.expression)
+                    .zip(&projection.expr)
+                    .map(|(total, was)| named_as(total, was))
+                    .collect();
                 let plan = built(project(node.plan.clone(), expressions, node.hidden()))?;
                 Ok(Node { plan, visible, rows: Rows::Person(person) })
             }
         }
-    }
-
-    /// Above a release anything goes; standard errors follow the columns that are handed on unchanged.
-    fn public_projection(&mut self, node: &Node, rows: &Public, wanted: &[Expr]) -> Result<Node> {
-        let mut expressions = Vec::new();
-        let mut columns = Vec::new();
-        let mut errors = Vec::new();
-        for expression in wanted {
-            let index = plain_index(node, expression);
-            let mut column = PublicColumn { of_table: index.is_some_and(|i| rows.columns.get(i).is_some_and(|c| c.of_table)), error: None };
-            if let Some(error) = index.and_then(|i| rows.columns.get(i)).and_then(|c| c.error.clone()) {
-                self.hidden += 1;
-                let name = format!("__stddev_{}", self.hidden);
-                column.error = Some(Column::new_unqualified(name.clone()));
-                errors.push(Expr::Column(error).alias(name));
-            }
-            columns.push(column);
-            expressions.push(named_as(self.public_expression(node, rows, expression)?, expression));
-        }
-        let place = |old: usize| wanted.iter().position(|e| plain_index(node, e) == Some(old));
-        let unique = rows.unique.iter().filter_map(|set| set.iter().map(|i| place(*i)).collect()).collect();
-        let visible = expressions.len();
-        expressions.extend(errors);
-        let plan = built(LogicalPlanBuilder::from(node.plan.clone()).project(expressions).and_then(LogicalPlanBuilder::build))?;
-        Ok(Node { plan, visible, rows: Rows::Public(Public { columns, unique, released: rows.released }) })
-    }
-
-    /// Puts released columns in the place of `dp_stddev(…)` and private plans in the place of subqueries.
-    fn public_expression(&mut self, node: &Node, rows: &Public, expression: &Expr) -> Result<Expr> {
-        use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-        let mut refused = None;
-        let outcome = expression.clone().transform_down(|part| {
-            let replaced = match &part {
-                Expr::ScalarFunction(call) => match ErrorOf::of(&call.func) {
-                    Some(side) => self.error_column(node, rows, side, &call.args).map(Some),
-                    None => Ok(None),
-                },
-                Expr::ScalarSubquery(subquery) => self.subquery(subquery).map(|s| Some(Expr::ScalarSubquery(s))),
-                Expr::InSubquery(within) => self.subquery(&within.subquery).map(|s| {
-                    let mut within = within.clone();
-                    within.subquery = s;
-                    Some(Expr::InSubquery(within))
-                }),
-                Expr::Exists(_) | Expr::SetComparison(_) => {
-                    Err(Error::new(SqlState::FeatureNotSupported, "EXISTS, ANY and ALL are not supported").hint("join the two instead"))
-                }
-                _ => Ok(None),
-            };
-            Ok(match replaced {
-                Ok(Some(Expr::InSubquery(within))) => Transformed::new(Expr::InSubquery(within), true, TreeNodeRecursion::Jump),
-                Ok(Some(other)) => Transformed::new(other, true, TreeNodeRecursion::Jump),
-                Ok(None) => Transformed::no(part),
-                Err(error) => {
-                    refused.get_or_insert(error);
-                    Transformed::new(part, false, TreeNodeRecursion::Stop)
-                }
-            })
-        });
-        match refused {
-            Some(error) => Err(error.at(position::of_expression(self.context, expression))),
-            None => built(outcome).map(|transformed| transformed.data),
-        }
-    }
-
-    fn subquery(&mut self, subquery: &datafusion::logical_expr::Subquery) -> Result<datafusion::logical_expr::Subquery> {
-        let node = self.node(&subquery.subquery)?;
-        let Rows::Public(_) = &node.rows else {
-            return Err(refuse_rows(&node));
-        };
-        let plan = self.visible_only(node)?;
-        Ok(subquery.with_plan(Arc::new(plan)))
-    }
-
-    fn error_column(&self, node: &Node, rows: &Public, side: Side, arguments: &[Expr]) -> Result<Expr> {
-        let refusal = || {
-            Error::new(SqlState::InvalidParameterValue, "the error of this expression is not known")
-                .detail("dp_stddev, dp_interval_low and dp_interval_high take one aggregate of a release")
-                .hint("for example dp_stddev(avg(hours)); compute with the result, not inside")
-        };
-        let index = arguments.first().and_then(|argument| plain_index(node, argument)).ok_or_else(refusal)?;
-        let error = rows.columns.get(index).and_then(|c| c.error.clone()).ok_or_else(refusal)?;
-        let level = match arguments.get(1) {
-            None => 0.95,
-            Some(level) => literal(level).as_ref().and_then(bounds::number).filter(|l| *l > 0.0 && *l < 1.0).ok_or_else(|| {
-                Error::new(SqlState::InvalidParameterValue, "the level of an interval is a number between 0 and 1")
-            })?,
-        };
-        let reach = Expr::Column(error.clone()) * lit(super::private::normal_quantile(0.5 + level / 2.0));
-        let value = datafusion::logical_expr::cast(Expr::Column(node.column(index)), arrow::datatypes::DataType::Float64);
-        Ok(match side {
-            Side::Error => Expr::Column(error),
-            Side::Low => value - reach,
-            Side::High => value + reach,
-        })
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Node> {
@@ -336,7 +156,9 @@ impl Rewriter<'_> {
         match &node.rows {
             Rows::Public(rows) => {
                 let predicate = self.public_expression(&node, rows, &filter.predicate)?;
-                let plan = built(LogicalPlanBuilder::from(node.plan.clone()).filter(predicate).and_then(LogicalPlanBuilder::build))?;
+                let plan = built(
+                    LogicalPlanBuilder::from(node.plan.clone()).filter(predicate).and_then(LogicalPlanBuilder::build),
+                )?;
                 Ok(Node { plan, ..node })
             }
             Rows::Person(_) => self.person_filter(node, &filter.predicate),
@@ -376,7 +198,8 @@ impl Rewriter<'_> {
                         let columns = rows.columns.iter().map(|c| PublicColumn { error: None, ..c.clone() }).collect();
                         let kept = Public { columns, unique: rows.unique.clone(), released: rows.released };
                         let plan = self.visible_only(node.clone())?;
-                        let plan = built(LogicalPlanBuilder::from(plan).distinct().and_then(LogicalPlanBuilder::build))?;
+                        let plan =
+                            built(LogicalPlanBuilder::from(plan).distinct().and_then(LogicalPlanBuilder::build))?;
                         Ok(public(plan, kept))
                     }
                     Rows::Person(_) => {
@@ -388,9 +211,12 @@ impl Rewriter<'_> {
             Distinct::On(on) => {
                 let node = self.node(&on.input)?;
                 let Rows::Public(rows) = &node.rows else {
-                    return Err(Error::new(SqlState::FeatureNotSupported, "DISTINCT ON over rows of persons is not released")
-                        .detail("it would show single rows")
-                        .hint("use GROUP BY with count, sum or avg"));
+                    return Err(Error::new(
+                        SqlState::FeatureNotSupported,
+                        "DISTINCT ON over rows of persons is not released",
+                    )
+                    .detail("it would show single rows")
+                    .hint("use GROUP BY with count, sum or avg"));
                 };
                 let mut on = on.clone();
                 for list in [&mut on.on_expr, &mut on.select_expr] {
@@ -400,7 +226,10 @@ impl Rewriter<'_> {
                 }
                 on.input = Arc::new(node.plan.clone());
                 let columns = on.select_expr.iter().map(|_| PublicColumn::default()).collect();
-                Ok(public(LogicalPlan::Distinct(Distinct::On(on)), Public { columns, unique: Vec::new(), released: rows.released }))
+                Ok(public(
+                    LogicalPlan::Distinct(Distinct::On(on)),
+                    Public { columns, unique: Vec::new(), released: rows.released },
+                ))
             }
         }
     }
@@ -415,7 +244,11 @@ impl Rewriter<'_> {
         for key in &mut order {
             key.expr = self.public_expression(&node, rows, &key.expr)?;
         }
-        let plan = built(LogicalPlanBuilder::from(node.plan.clone()).sort_with_limit(order, sort.fetch).and_then(LogicalPlanBuilder::build))?;
+        let plan = built(
+            LogicalPlanBuilder::from(node.plan.clone())
+                .sort_with_limit(order, sort.fetch)
+                .and_then(LogicalPlanBuilder::build),
+        )?;
         Ok(Node { plan, ..node })
     }
 
@@ -424,7 +257,11 @@ impl Rewriter<'_> {
         let Rows::Public(_) = &node.rows else {
             return Err(refuse_limit());
         };
-        let plan = LogicalPlan::Limit(Limit { skip: limit.skip.clone(), fetch: limit.fetch.clone(), input: Arc::new(node.plan.clone()) });
+        let plan = LogicalPlan::Limit(Limit {
+            skip: limit.skip.clone(),
+            fetch: limit.fetch.clone(),
+            input: Arc::new(node.plan.clone()),
+        });
         Ok(Node { plan, ..node })
     }
 
@@ -434,9 +271,11 @@ impl Rewriter<'_> {
             let place = window.window_expr.first().and_then(|e| position::of_expression(self.context, e));
             return Err(refuse_window().at(place));
         };
-        let functions = window.window_expr.iter().map(|e| self.public_expression(&node, rows, e)).collect::<Result<Vec<_>>>()?;
+        let functions =
+            window.window_expr.iter().map(|e| self.public_expression(&node, rows, e)).collect::<Result<Vec<_>>>()?;
         // New columns stand behind the visible ones, so the hidden ones go: errors do not pass a window.
-        let mut columns: Vec<PublicColumn> = rows.columns.iter().map(|c| PublicColumn { error: None, ..c.clone() }).collect();
+        let mut columns: Vec<PublicColumn> =
+            rows.columns.iter().map(|c| PublicColumn { error: None, ..c.clone() }).collect();
         columns.resize(columns.len() + functions.len(), PublicColumn::default());
         let kept = Public { columns, unique: rows.unique.clone(), released: rows.released };
         let plan = self.visible_only(node.clone())?;
@@ -465,11 +304,24 @@ impl Rewriter<'_> {
         let node = self.node(&aggregate.input)?;
         match &node.rows {
             Rows::Public(rows) => {
-                let keys = aggregate.group_expr.iter().map(|e| self.public_expression(&node, rows, e)).collect::<Result<Vec<_>>>()?;
-                let calls = aggregate.aggr_expr.iter().map(|e| self.public_expression(&node, rows, e)).collect::<Result<Vec<_>>>()?;
-                let plan = built(Aggregate::try_new(Arc::new(node.plan.clone()), keys, calls).map(LogicalPlan::Aggregate))?;
+                let keys = aggregate
+                    .group_expr
+                    .iter()
+                    .map(|e| self.public_expression(&node, rows, e))
+                    .collect::<Result<Vec<_>>>()?;
+                let calls = aggregate
+                    .aggr_expr
+                    .iter()
+                    .map(|e| self.public_expression(&node, rows, e))
+                    .collect::<Result<Vec<_>>>()?;
+                let plan =
+                    built(Aggregate::try_new(Arc::new(node.plan.clone()), keys, calls).map(LogicalPlan::Aggregate))?;
                 let columns = plan.schema().fields().iter().map(|_| PublicColumn::default()).collect();
-                let unique = if aggregate.group_expr.is_empty() { vec![] } else { vec![(0..aggregate.group_expr.len()).collect()] };
+                let unique = if aggregate.group_expr.is_empty() {
+                    vec![]
+                } else {
+                    vec![(0..aggregate.group_expr.len()).collect()]
+                };
                 Ok(public(plan, Public { columns, unique, released: rows.released }))
             }
             Rows::Person(_) => self.grouped(node, &aggregate.group_expr, &aggregate.aggr_expr),
@@ -497,13 +349,18 @@ fn flag_profile(node: Node, predicate: Expr, name: &str) -> Result<Node> {
     };
     let mut expressions: Vec<Expr> = (0..=node.visible).map(|i| Expr::Column(node.column(i))).collect();
     expressions.push(Expr::IsTrue(Box::new(fits)).alias(name));
-    let plan = built(LogicalPlanBuilder::from(node.plan.clone()).project(expressions).and_then(LogicalPlanBuilder::build))?;
+    let plan =
+        built(LogicalPlanBuilder::from(node.plan.clone()).project(expressions).and_then(LogicalPlanBuilder::build))?;
     let person = Person { profile: true, ..person.clone() };
     Ok(Node { plan, visible: node.visible, rows: Rows::Person(person) })
 }
 
 /// `expressions`, then the hidden columns under the names they have.
-pub(super) fn project(plan: LogicalPlan, mut expressions: Vec<Expr>, hidden: Vec<Column>) -> datafusion::common::Result<LogicalPlan> {
+pub(super) fn project(
+    plan: LogicalPlan,
+    mut expressions: Vec<Expr>,
+    hidden: Vec<Column>,
+) -> datafusion::common::Result<LogicalPlan> {
     expressions.extend(hidden.into_iter().map(Expr::Column));
     LogicalPlanBuilder::from(plan).project(expressions)?.build()
 }
@@ -518,19 +375,6 @@ pub(super) fn public(plan: LogicalPlan, mut rows: Public) -> Node {
     let visible = plan.schema().fields().len();
     rows.columns.resize(visible, PublicColumn::default());
     Node { plan, visible, rows: Rows::Public(rows) }
-}
-
-fn plain_index(node: &Node, expression: &Expr) -> Option<usize> {
-    match expression {
-        Expr::Column(column) => node.plan.schema().maybe_index_of_column(column).filter(|index| *index < node.visible),
-        Expr::Alias(alias) => plain_index(node, &alias.expr),
-        Expr::Cast(cast) => plain_index(node, &cast.expr),
-        _ => None,
-    }
-}
-
-fn positions(known: &KnownTable, columns: &[String]) -> Option<BTreeSet<usize>> {
-    columns.iter().map(|column| known.schema.index_of(column).ok()).collect()
 }
 
 fn refuse_rows(node: &Node) -> Error {
@@ -548,4 +392,3 @@ fn refuse_limit() -> Error {
         .detail("which rows survive a LIMIT would depend on other persons")
         .hint("aggregate first; LIMIT above a GROUP BY is allowed")
 }
-

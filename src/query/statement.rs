@@ -166,9 +166,7 @@ pub struct RoleOptions {
 impl std::fmt::Debug for RoleOptions {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RoleOptions")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("RoleOptions").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

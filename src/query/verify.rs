@@ -15,6 +15,7 @@ mod price;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 pub struct Verified {
     releases: Vec<VerifiedRelease>,
     shape: LogicalPlan,
+    columns: SchemaRef,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,11 @@ impl Verified {
     pub fn shape(&self) -> &LogicalPlan {
         &self.shape
     }
+
+    /// The answer's columns by the names that the client sees.
+    pub fn columns(&self) -> &SchemaRef {
+        &self.columns
+    }
 }
 
 impl Verified {
@@ -60,7 +67,10 @@ impl Verified {
                 line.1 += release.facts.delta.get();
             }
         }
-        price.into_iter().map(|(policy, (rho, delta))| Ok((policy.clone(), Rho::new(rho)?, Delta::new(delta)?))).collect()
+        price
+            .into_iter()
+            .map(|(policy, (rho, delta))| Ok((policy.clone(), Rho::new(rho)?, Delta::new(delta)?)))
+            .collect()
     }
 
     /// For the log: what was done to protect.
@@ -68,7 +78,10 @@ impl Verified {
         let line = |release: &VerifiedRelease| {
             let facts = &release.facts;
             let masked = if facts.columns.iter().any(|column| column.masked) { ", masked" } else { "" };
-            format!("floor {}, threshold {}, groups per person {}{masked}", facts.floor, facts.threshold, facts.max_groups)
+            format!(
+                "floor {}, threshold {}, groups per person {}{masked}",
+                facts.floor, facts.threshold, facts.max_groups
+            )
         };
         self.releases.iter().map(line).collect::<Vec<_>>().join("; ")
     }
@@ -83,6 +96,18 @@ impl VerifiedRelease {
         &self.facts
     }
 
+    /// Everything that its plan reads.
+    pub fn sources(&self) -> Vec<SourceKind> {
+        let mut found = Vec::new();
+        let _ = self.plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                found.extend(scan.source.downcast_ref::<Source>().map(|source| source.kind.clone()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        found
+    }
+
     /// The release's own numbers and words, beyond what the plan prints.
     pub fn fingerprint(&self) -> String {
         root(&self.plan).map(|node| format!("{:?}", node.spec())).unwrap_or_default()
@@ -92,9 +117,10 @@ impl VerifiedRelease {
 /// Errors: XX000 where the proof fails. That is never the user's doing: the rewrite, or the optimiser, did wrong.
 pub fn verify(context: &Context, private: Private) -> Result<Verified> {
     let shape = optimise(context, private.shape)?;
-    let releases = private.releases.into_iter().map(|release| verify_release(context, release)).collect::<Result<Vec<_>>>()?;
+    let releases =
+        private.releases.into_iter().map(|release| verify_release(context, release)).collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
-    Ok(Verified { releases, shape })
+    Ok(Verified { releases, shape, columns: private.columns })
 }
 
 /// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.
@@ -149,7 +175,9 @@ fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
         LogicalPlan::TableScan(scan) => match scan.source.downcast_ref::<Source>().map(|source| &source.kind) {
             Some(SourceKind::Public(_)) => Ok(()),
             Some(SourceKind::Released(number)) if *number < releases => Ok(()),
-            Some(SourceKind::Released(_) | SourceKind::Protected(_)) | None => Err(unproven("a protected table above the releases")),
+            Some(SourceKind::Released(_) | SourceKind::Protected(_)) | None => {
+                Err(unproven("a protected table above the releases"))
+            }
         },
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)

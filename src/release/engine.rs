@@ -50,18 +50,34 @@ impl Engine {
         Self { state }
     }
 
-    pub(super) async fn release(&self, plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<Released> {
+    pub(super) async fn release(
+        &self,
+        plan: &LogicalPlan,
+        sources: &Sources,
+        released: &[Released],
+    ) -> Result<Released> {
         let (schema, batches) = self.run(plan, sources, released).await?;
         concat_batches(&schema, &batches).map(Released::new).map_err(|_| Error::internal())
     }
 
-    pub(super) async fn shape(&self, plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<Shaped> {
+    pub(super) async fn shape(
+        &self,
+        plan: &LogicalPlan,
+        names: &SchemaRef,
+        sources: &Sources,
+        released: &[Released],
+    ) -> Result<Shaped> {
         let (schema, batches) = self.run(plan, sources, released).await?;
-        Ok(Shaped::new(schema, batches))
+        Shaped::named(names, &schema, batches)
     }
 
     /// Errors: XX000, whatever went wrong. Neither the text nor the log may say more: it may quote a cell.
-    async fn run(&self, plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<(SchemaRef, Vec<arrow::array::RecordBatch>)> {
+    async fn run(
+        &self,
+        plan: &LogicalPlan,
+        sources: &Sources,
+        released: &[Released],
+    ) -> Result<(SchemaRef, Vec<arrow::array::RecordBatch>)> {
         let bound = bind(plan, sources, released)?;
         let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
         let physical = planned.map_err(|_| Error::internal())?;
@@ -86,7 +102,11 @@ fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<
     bound.map(|transformed| transformed.data).map_err(|_| Error::internal())
 }
 
-fn source_of(scan: &TableScan, sources: &Sources, released: &[Released]) -> datafusion::common::Result<Arc<dyn TableProvider>> {
+fn source_of(
+    scan: &TableScan,
+    sources: &Sources,
+    released: &[Released],
+) -> datafusion::common::Result<Arc<dyn TableProvider>> {
     let lost = || datafusion::common::DataFusionError::Plan("a scan without a source".to_owned());
     let source = scan.source.downcast_ref::<Source>().ok_or_else(lost)?;
     match &source.kind {

@@ -16,25 +16,45 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::ledger::Reservation;
-use crate::query::{Verified, VerifiedRelease};
+use crate::query::{SourceKind, Verified, VerifiedRelease};
 
 /// Where a release's rows are kept in the answer store.
 pub type AnswerKey = [u8; 32];
 
-/// The key of a release: the optimised plan with its noise, floor, threshold and mask, the data it reads, the epoch of the
-/// rules. What stands above the release is no part of it.
-pub fn answer_key(release: &VerifiedRelease, snapshots: &BTreeMap<String, String>, release_epoch: u64) -> AnswerKey {
+/// The keys of a statement's releases: the optimised plan with its noise, floor, threshold and mask, the data it reads (tables,
+/// and earlier releases by their own keys), the epoch of the rules. What stands above a release is no part of it.
+pub fn answer_keys(verified: &Verified, snapshots: &BTreeMap<String, String>, release_epoch: u64) -> Vec<AnswerKey> {
+    let mut keys: Vec<AnswerKey> = Vec::new();
+    for release in verified.releases() {
+        let key = answer_key(release, &keys, snapshots, release_epoch);
+        keys.push(key);
+    }
+    keys
+}
+
+fn answer_key(
+    release: &VerifiedRelease,
+    earlier: &[AnswerKey],
+    snapshots: &BTreeMap<String, String>,
+    release_epoch: u64,
+) -> AnswerKey {
     let mut hash = Sha256::new();
-    hash.update(release_epoch.to_le_bytes());
-    for table in &release.facts().tables {
-        let snapshot = snapshots.get(table).map_or("", String::as_str);
-        for part in [table.as_str(), snapshot] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(&release_epoch.to_le_bytes());
+    for source in release.sources() {
+        match source {
+            SourceKind::Protected(table) | SourceKind::Public(table) => {
+                part(table.as_bytes());
+                part(snapshots.get(&table).map_or("", String::as_str).as_bytes());
+            }
+            SourceKind::Released(number) => part(earlier.get(number).map_or(&[], |key| key.as_slice())),
         }
     }
-    hash.update(release.plan().display_indent_schema().to_string());
-    hash.update(release.fingerprint());
+    part(release.plan().display_indent_schema().to_string().as_bytes());
+    part(release.fingerprint().as_bytes());
     hash.finalize().into()
 }
 
@@ -59,5 +79,5 @@ pub async fn execute(
 
 /// Runs the plan above the releases: any SQL over released and public rows.
 pub async fn shape(engine: &Engine, verified: &Verified, released: &[Released], sources: &Sources) -> Result<Shaped> {
-    engine.shape(verified.shape(), sources, released).await
+    engine.shape(verified.shape(), verified.columns(), sources, released).await
 }

@@ -1,7 +1,9 @@
 //! Rows that may leave: made here, by a release or by the plan above it.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
@@ -47,8 +49,17 @@ pub struct Shaped {
 }
 
 impl Shaped {
-    pub(super) fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Self { schema, batches }
+    /// The engine's columns under the names that the client sees.
+    pub(super) fn named(names: &SchemaRef, schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
+        if names.fields().len() != schema.fields().len() {
+            return Err(Error::internal());
+        }
+        let fields = schema.fields().iter().zip(names.fields());
+        let fields: Vec<Field> = fields.map(|(field, named)| field.as_ref().clone().with_name(named.name())).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let renamed = batches.into_iter().map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()));
+        let batches = renamed.collect::<std::result::Result<_, _>>().map_err(|_| Error::internal())?;
+        Ok(Self { schema, batches })
     }
 
     pub fn schema(&self) -> &SchemaRef {

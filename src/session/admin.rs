@@ -29,19 +29,23 @@ impl Session {
         let pairs = |roles: &[String], others: &[String]| -> Vec<(String, String)> {
             roles.iter().flat_map(|role| others.iter().map(move |other| (role.clone(), other.clone()))).collect()
         };
-        let set = |columns: &Option<Vec<String>>| columns.as_ref().map(|columns| columns.iter().cloned().collect::<BTreeSet<_>>());
+        let set = |columns: &Option<Vec<String>>| {
+            columns.as_ref().map(|columns| columns.iter().cloned().collect::<BTreeSet<_>>())
+        };
         Ok(match admin {
             Admin::CreateRole(options) => ("CREATE ROLE", vec![create_role(options)?]),
             Admin::AlterRole(options) => ("ALTER ROLE", vec![alter_role(options)?]),
-            Admin::DropRole { names, if_exists } => {
-                ("DROP ROLE", names.iter().map(|name| Change::DropRole { name: name.clone(), if_exists: *if_exists }).collect())
-            }
+            Admin::DropRole { names, if_exists } => (
+                "DROP ROLE",
+                names.iter().map(|name| Change::DropRole { name: name.clone(), if_exists: *if_exists }).collect(),
+            ),
             Admin::GrantRole { roles, to } => {
                 ("GRANT ROLE", pairs(roles, to).into_iter().map(|(role, to)| Change::GrantRole { role, to }).collect())
             }
-            Admin::RevokeRole { roles, from } => {
-                ("REVOKE ROLE", pairs(roles, from).into_iter().map(|(role, from)| Change::RevokeRole { role, from }).collect())
-            }
+            Admin::RevokeRole { roles, from } => (
+                "REVOKE ROLE",
+                pairs(roles, from).into_iter().map(|(role, from)| Change::RevokeRole { role, from }).collect(),
+            ),
             Admin::GrantSelect { tables, columns, to } => {
                 let grant = |(table, to)| Change::GrantSelect { table, columns: set(columns), to };
                 ("GRANT", pairs(tables, to).into_iter().map(grant).collect())
@@ -50,7 +54,9 @@ impl Session {
                 let revoke = |(table, from)| Change::RevokeSelect { table, columns: set(columns), from };
                 ("REVOKE", pairs(tables, from).into_iter().map(revoke).collect())
             }
-            Admin::AlterSystem { name, value } => ("ALTER SYSTEM", vec![Change::SetSystem { name: name.clone(), value: value.clone() }]),
+            Admin::AlterSystem { name, value } => {
+                ("ALTER SYSTEM", vec![Change::SetSystem { name: name.clone(), value: value.clone() }])
+            }
             Admin::AlterRoleSet { role, name, value } => {
                 ("ALTER ROLE", vec![Change::SetRole { role: role.clone(), name: name.clone(), value: value.clone() }])
             }
@@ -58,13 +64,17 @@ impl Session {
                 let change = self.create_table(actor, name, location, columns, unique_keys, *if_not_exists).await?;
                 ("CREATE EXTERNAL TABLE", vec![change])
             }
-            Admin::DropTable { names, if_exists } => {
-                ("DROP TABLE", names.iter().map(|name| Change::DropTable { name: name.clone(), if_exists: *if_exists }).collect())
+            Admin::DropTable { names, if_exists } => (
+                "DROP TABLE",
+                names.iter().map(|name| Change::DropTable { name: name.clone(), if_exists: *if_exists }).collect(),
+            ),
+            Admin::AlterTable { name, options } => {
+                ("ALTER TABLE", vec![Change::AlterTable { name: name.clone(), options: options.clone() }])
             }
-            Admin::AlterTable { name, options } => ("ALTER TABLE", vec![Change::AlterTable { name: name.clone(), options: options.clone() }]),
-            Admin::AlterColumn { table, column, options } => {
-                ("ALTER TABLE", vec![Change::AlterColumn { table: table.clone(), column: column.clone(), options: options.clone() }])
-            }
+            Admin::AlterColumn { table, column, options } => (
+                "ALTER TABLE",
+                vec![Change::AlterColumn { table: table.clone(), column: column.clone(), options: options.clone() }],
+            ),
             Admin::AddUniqueKey { table, key } => {
                 self.refuse_broken_key(actor, table, key).await?;
                 ("ALTER TABLE", vec![Change::AddUniqueKey { table: table.clone(), key: key.clone() }])
@@ -100,7 +110,13 @@ impl Session {
                 self.refuse_broken(&table, key).await?;
             }
         }
-        Ok(Change::CreateTable { name: name.to_owned(), location: location.clone(), columns, unique_keys: unique_keys.to_vec(), if_not_exists })
+        Ok(Change::CreateTable {
+            name: name.to_owned(),
+            location: location.clone(),
+            columns,
+            unique_keys: unique_keys.to_vec(),
+            if_not_exists,
+        })
     }
 
     async fn refuse_broken_key(&self, actor: &Principal, table: &str, key: &UniqueKey) -> Result<()> {
@@ -116,14 +132,20 @@ impl Session {
     async fn refuse_broken(&self, table: &Table, key: &UniqueKey) -> Result<()> {
         let schema = arrow_schema(table)?;
         if let Some(missing) = key.columns.iter().find(|column| schema.index_of(column).is_err()) {
-            return Err(Error::new(SqlState::UndefinedColumn, format!("column \"{missing}\" of relation \"{}\" does not exist", table.name)));
+            return Err(Error::new(
+                SqlState::UndefinedColumn,
+                format!("column \"{missing}\" of relation \"{}\" does not exist", table.name),
+            ));
         }
         if self.server.files.key_holds(table, key).await? {
             return Ok(());
         }
-        Err(Error::new(SqlState::UniqueViolation, format!("the key ({}) does not hold on table \"{}\"", key.columns.join(", "), table.name))
-            .detail("some rows agree in these columns, or have no value there")
-            .hint("declare a key that the data has, or correct the files"))
+        Err(Error::new(
+            SqlState::UniqueViolation,
+            format!("the key ({}) does not hold on table \"{}\"", key.columns.join(", "), table.name),
+        )
+        .detail("some rows agree in these columns, or have no value there")
+        .hint("declare a key that the data has, or correct the files"))
     }
 }
 
@@ -137,7 +159,13 @@ fn refuse_others(actor: &Principal) -> Result<()> {
 
 fn declared_column(column: &DeclaredColumn) -> Result<Column> {
     let data_type = column_type(&column.data_type)?;
-    Ok(Column { name: column.name.clone(), data_type: data_type.to_string(), nullable: !column.not_null, class: None, bounds: None })
+    Ok(Column {
+        name: column.name.clone(),
+        data_type: data_type.to_string(),
+        nullable: !column.not_null,
+        class: None,
+        bounds: None,
+    })
 }
 
 fn create_role(options: &RoleOptions) -> Result<Change> {
@@ -152,7 +180,12 @@ fn create_role(options: &RoleOptions) -> Result<Change> {
 }
 
 fn alter_role(options: &RoleOptions) -> Result<Change> {
-    Ok(Change::AlterRole { name: options.name.clone(), login: options.login, verifier: verifier(options)?, valid_until: valid_until(options)? })
+    Ok(Change::AlterRole {
+        name: options.name.clone(),
+        login: options.login,
+        verifier: verifier(options)?,
+        valid_until: valid_until(options)?,
+    })
 }
 
 fn verifier(options: &RoleOptions) -> Result<Option<Verifier>> {
@@ -165,10 +198,13 @@ fn valid_until(options: &RoleOptions) -> Result<Option<i64>> {
     let Some(text) = options.valid_until.as_deref().filter(|text| *text != "infinity") else {
         return Ok(None);
     };
-    let day = |t: &str| chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0)).map(|d| d.and_utc());
+    let day = |t: &str| {
+        chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0)).map(|d| d.and_utc())
+    };
     let naive = |t: &str| chrono::NaiveDateTime::parse_from_str(t, "%Y-%m-%d %H:%M:%S").ok().map(|d| d.and_utc());
     let zoned = |t: &str| chrono::DateTime::parse_from_rfc3339(t).ok().map(|d| d.to_utc());
     day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| Some(moment.timestamp())).ok_or_else(|| {
-        Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp").hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
+        Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
+            .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
     })
 }

@@ -70,7 +70,6 @@ impl Rows {
     }
 }
 
-
 impl Answer {
     /// A statement without rows.
     pub(super) fn done(tag: impl Into<String>) -> Self {
@@ -105,7 +104,8 @@ impl Rows {
     pub(super) fn texts(names: &[&str], columns: Vec<Vec<String>>) -> Result<Self> {
         let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let arrays: Vec<ArrayRef> = columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
+        let arrays: Vec<ArrayRef> =
+            columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
         let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|_| Error::internal())?;
         Ok(Self { schema, batches: vec![batch], copy: None })
     }

@@ -37,17 +37,11 @@ impl Cursors {
             transaction.require_block("DECLARE CURSOR")?;
         }
         if self.open.contains_key(name) {
-            return Err(Error::new(
-                SqlState::DuplicateCursor,
-                format!("cursor \"{name}\" already exists"),
-            ));
+            return Err(Error::new(SqlState::DuplicateCursor, format!("cursor \"{name}\" already exists")));
         }
         if self.open.len() >= OPEN {
-            return Err(Error::new(
-                SqlState::ConfigurationLimitExceeded,
-                "too many open cursors",
-            )
-            .hint("CLOSE those that are read to the end"));
+            return Err(Error::new(SqlState::ConfigurationLimitExceeded, "too many open cursors")
+                .hint("CLOSE those that are read to the end"));
         }
         Ok(())
     }
@@ -62,12 +56,8 @@ impl Cursors {
     ) -> Result<()> {
         self.check(name, hold, transaction)?;
         batches.reverse();
-        let cursor = Cursor {
-            schema,
-            rest: batches,
-            hold,
-            declared_under: transaction.in_block().then(|| transaction.depth()),
-        };
+        let cursor =
+            Cursor { schema, rest: batches, hold, declared_under: transaction.in_block().then(|| transaction.depth()) };
         self.open.insert(name.to_owned(), cursor);
         Ok(())
     }
@@ -79,11 +69,7 @@ impl Cursors {
     }
 
     /// The next rows; none are left behind when fewer come than were asked for.
-    pub fn fetch(
-        &mut self,
-        name: &str,
-        count: FetchCount,
-    ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    pub fn fetch(&mut self, name: &str, count: FetchCount) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let cursor = self.open.get_mut(name).ok_or_else(|| missing(name))?;
         let mut wanted = match count {
             FetchCount::All => usize::MAX,
@@ -94,9 +80,7 @@ impl Cursors {
             && let Some(batch) = cursor.rest.pop()
         {
             if batch.num_rows() > wanted {
-                cursor
-                    .rest
-                    .push(batch.slice(wanted, batch.num_rows() - wanted));
+                cursor.rest.push(batch.slice(wanted, batch.num_rows() - wanted));
                 fetched.push(batch.slice(0, wanted));
                 break;
             }
@@ -107,10 +91,7 @@ impl Cursors {
     }
 
     pub fn close(&mut self, name: &str) -> Result<()> {
-        self.open
-            .remove(name)
-            .map(|_| ())
-            .ok_or_else(|| missing(name))
+        self.open.remove(name).map(|_| ()).ok_or_else(|| missing(name))
     }
 
     pub fn close_all(&mut self) {
@@ -119,8 +100,7 @@ impl Cursors {
 
     /// Cursors end with their transaction; those `WITH HOLD` outlive one that commits.
     pub fn end_of_transaction(&mut self, committed: bool) {
-        self.open
-            .retain(|_, cursor| cursor.declared_under.is_none() || (committed && cursor.hold));
+        self.open.retain(|_, cursor| cursor.declared_under.is_none() || (committed && cursor.hold));
         for cursor in self.open.values_mut() {
             cursor.declared_under = None;
         }
@@ -128,8 +108,7 @@ impl Cursors {
 
     /// Cursors declared after a savepoint end with it; `before`: the savepoints before that one.
     pub fn rollback_to(&mut self, before: usize) {
-        self.open
-            .retain(|_, cursor| cursor.declared_under.is_none_or(|under| under <= before));
+        self.open.retain(|_, cursor| cursor.declared_under.is_none_or(|under| under <= before));
     }
 
     /// A savepoint is forgotten: what was declared after it belongs to what was before.
@@ -141,10 +120,7 @@ impl Cursors {
 }
 
 fn missing(name: &str) -> Error {
-    Error::new(
-        SqlState::InvalidCursorName,
-        format!("cursor \"{name}\" does not exist"),
-    )
+    Error::new(SqlState::InvalidCursorName, format!("cursor \"{name}\" does not exist"))
 }
 
 #[cfg(test)]

@@ -27,12 +27,19 @@ impl Session {
         described
     }
 
-    async fn description(&mut self, statement: &Statement, text: &str, declared: &[Option<DataType>]) -> Result<Description> {
+    async fn description(
+        &mut self,
+        statement: &Statement,
+        text: &str,
+        declared: &[Option<DataType>],
+    ) -> Result<Description> {
         self.follow_policies().await?;
         self.transaction.check(statement)?;
         let lines = |column: &str| Some(Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, false)])));
         let columns = match statement {
-            Statement::Query(query) => return self.describe_query(query, text, declared, true).await,
+            Statement::Query(query) => {
+                return self.describe_query(query, text, declared, true).await;
+            }
             Statement::CopyOut { query, .. } | Statement::Declare { query, .. } => {
                 return self.describe_query(query, text, declared, false).await;
             }
@@ -64,7 +71,13 @@ impl Session {
         Ok(Description { parameters: Vec::new(), columns })
     }
 
-    async fn describe_query(&self, query: &ast::Query, text: &str, declared: &[Option<DataType>], rows: bool) -> Result<Description> {
+    async fn describe_query(
+        &self,
+        query: &ast::Query,
+        text: &str,
+        declared: &[Option<DataType>],
+        rows: bool,
+    ) -> Result<Description> {
         let (inferred, columns): (Vec<Option<DataType>>, SchemaRef) = if self.is_system(query) {
             let system = self.system_session(query).await?;
             let statement = ast::Statement::Query(Box::new(query.clone()));
@@ -84,17 +97,22 @@ impl Session {
     }
 
     /// `EXPLAIN` and `EXPLAIN (PRIVACY)`: compiled like the query itself, and neither run nor paid for.
-    pub(super) async fn explain(&mut self, asked: &Asked<'_>, privacy: bool, query: &ast::Query) -> Result<Answer, Failure> {
+    pub(super) async fn explain(
+        &mut self,
+        asked: &Asked<'_>,
+        privacy: bool,
+        query: &ast::Query,
+    ) -> Result<Answer, Failure> {
         if self.is_system(query) {
-            let rows = Rows::text("QUERY PLAN", vec!["catalog query: about what you may see, free of charge".to_owned()])?;
+            let rows =
+                Rows::text("QUERY PLAN", vec!["catalog query: about what you may see, free of charge".to_owned()])?;
             return Ok(Answer::of_rows("EXPLAIN", rows));
         }
         let around = self.surroundings(query, asked.text).await?;
         let verified = compile(&around, query, asked.parameters)?;
         let lines = if privacy {
             let mut known = Vec::new();
-            for planned in verified.releases() {
-                let key = release::answer_key(planned, &around.snapshots, around.context.policies.release_epoch);
+            for key in release::answer_keys(&verified, &around.snapshots, around.context.policies.release_epoch) {
                 known.push(self.server.ledger.stored(&key).await?.is_some());
             }
             let mut lines = query::privacy_lines(&verified, &known);

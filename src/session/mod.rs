@@ -101,7 +101,14 @@ impl Session {
             variables.start_with(name, value)?;
         }
         variables.start_with("application_name", &client.application_name)?;
-        Ok(Self { server, client, variables, transaction: Transaction::default(), cursors: Cursors::default(), unfinished: None })
+        Ok(Self {
+            server,
+            client,
+            variables,
+            transaction: Transaction::default(),
+            cursors: Cursors::default(),
+            unfinished: None,
+        })
     }
 
     /// Splits a query string into statements; an empty string gives none. Errors: 42601, 0A000, 42501; they are logged.
@@ -119,9 +126,16 @@ impl Session {
     }
 
     /// The path. Ends early with 57014 when `cancel` fires or `statement_timeout` is over.
-    pub async fn answer(&mut self, statement: &Prepared, parameters: &[ScalarValue], protocol: Protocol, cancel: &CancellationToken) -> Result<Answer> {
+    pub async fn answer(
+        &mut self,
+        statement: &Prepared,
+        parameters: &[ScalarValue],
+        protocol: Protocol,
+        cancel: &CancellationToken,
+    ) -> Result<Answer> {
         let parsed = &statement.parsed;
-        let asked = Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters, protocol, began: Instant::now() };
+        let asked =
+            Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters, protocol, began: Instant::now() };
         let answered = match self.follow_policies().await {
             Ok(()) => self.limited(&asked, &parsed.statement, cancel).await,
             Err(error) => Err(error.into()),
@@ -160,7 +174,12 @@ impl Session {
     }
 
     /// Cancel and timeout end what can wait; a change of the policies is never left half-way.
-    async fn limited(&mut self, asked: &Asked<'_>, statement: &Statement, cancel: &CancellationToken) -> Result<Answer, Failure> {
+    async fn limited(
+        &mut self,
+        asked: &Asked<'_>,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, Failure> {
         if let Statement::Admin(_) = statement {
             return self.dispatch(asked, statement).await;
         }
@@ -199,7 +218,9 @@ impl Session {
                 let format = CopyFormat { csv: *csv, header: *header, delimiter: *delimiter };
                 return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.as_copy(format)));
             }
-            Statement::Declare { name, hold, query } => return self.declare(asked, name, *hold, query).await,
+            Statement::Declare { name, hold, query } => {
+                return self.declare(asked, name, *hold, query).await;
+            }
             Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
             Statement::Admin(admin) => self.administer(admin, asked.text).await?,
             Statement::Fetch { .. }
@@ -240,7 +261,13 @@ impl Session {
     }
 
     /// What is wrong with the query is said first, as without a cursor; then whether there may be a cursor; then it is paid for.
-    async fn declare(&mut self, asked: &Asked<'_>, name: &str, hold: bool, query: &ast::Query) -> Result<Answer, Failure> {
+    async fn declare(
+        &mut self,
+        asked: &Asked<'_>,
+        name: &str,
+        hold: bool,
+        query: &ast::Query,
+    ) -> Result<Answer, Failure> {
         if !self.is_system(query) {
             let around = self.surroundings(query, asked.text).await?;
             path::compile(&around, query, asked.parameters)?;
@@ -268,7 +295,9 @@ impl Session {
                 self.cursors.close_all();
                 Answer::done("CLOSE CURSOR ALL")
             }
-            Statement::Set { name, value, local } => noticed("SET", self.variables.set(name, value.as_deref(), *local)?),
+            Statement::Set { name, value, local } => {
+                noticed("SET", self.variables.set(name, value.as_deref(), *local)?)
+            }
             Statement::SetTransaction(modes) => noticed("SET", self.variables.set_modes(modes)?),
             Statement::Reset(Some(name)) => {
                 self.variables.reset(name)?;
@@ -285,7 +314,10 @@ impl Session {
             }
             Statement::Discard => {
                 if self.transaction.in_block() {
-                    return Err(Error::new(SqlState::ActiveSqlTransaction, "DISCARD ALL cannot run inside a transaction block"));
+                    return Err(Error::new(
+                        SqlState::ActiveSqlTransaction,
+                        "DISCARD ALL cannot run inside a transaction block",
+                    ));
                 }
                 self.cursors.close_all();
                 self.variables.reset_all();
@@ -293,13 +325,25 @@ impl Session {
             }
             Statement::Deallocate(None) => Answer::done("DEALLOCATE ALL"),
             Statement::Deallocate(Some(name)) => {
-                return Err(Error::new(SqlState::InvalidStatementName, format!("prepared statement \"{name}\" does not exist")));
+                return Err(Error::new(
+                    SqlState::InvalidStatementName,
+                    format!("prepared statement \"{name}\" does not exist"),
+                ));
             }
-            Statement::Unlisten => Answer::done(text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()),
-            Statement::Begin | Statement::Commit | Statement::Rollback | Statement::Savepoint(_) | Statement::ReleaseSavepoint(_) | Statement::RollbackTo(_) => {
-                self.block(statement)?
+            Statement::Unlisten => {
+                Answer::done(text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase())
             }
-            Statement::Query(_) | Statement::Explain { .. } | Statement::CopyOut { .. } | Statement::Declare { .. } | Statement::Admin(_) => {
+            Statement::Begin
+            | Statement::Commit
+            | Statement::Rollback
+            | Statement::Savepoint(_)
+            | Statement::ReleaseSavepoint(_)
+            | Statement::RollbackTo(_) => self.block(statement)?,
+            Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::CopyOut { .. }
+            | Statement::Declare { .. }
+            | Statement::Admin(_) => {
                 return Err(Error::internal());
             }
         })
@@ -318,7 +362,11 @@ impl Session {
             Statement::Commit => {
                 let (end, notice) = self.transaction.commit();
                 let committed = end == End::Committed;
-                if committed { self.variables.commit() } else { self.variables.rollback() }
+                if committed {
+                    self.variables.commit()
+                } else {
+                    self.variables.rollback()
+                }
                 self.cursors.end_of_transaction(committed);
                 (if committed { "COMMIT" } else { "ROLLBACK" }, notice)
             }
@@ -357,7 +405,10 @@ impl Session {
     /// Who this session acts as now: a role that was dropped or lost its memberships acts so at once.
     fn principal(&self) -> Result<Principal> {
         self.server.catalog.policies().principal(&self.client.user).ok_or_else(|| {
-            Error::new(SqlState::InvalidAuthorizationSpecification, format!("role \"{}\" does not exist", self.client.user))
+            Error::new(
+                SqlState::InvalidAuthorizationSpecification,
+                format!("role \"{}\" does not exist", self.client.user),
+            )
         })
     }
 

@@ -61,7 +61,13 @@ impl Session {
     }
 
     /// What a paid statement gets.
-    async fn fulfil(&self, around: &Surroundings, paid: Reservation, verified: &Verified, known: Known) -> Result<Shaped> {
+    async fn fulfil(
+        &self,
+        around: &Surroundings,
+        paid: Reservation,
+        verified: &Verified,
+        known: Known,
+    ) -> Result<Shaped> {
         let sources = self.sources(&around.tables).await?;
         let fresh: Vec<bool> = known.rows.iter().map(Option::is_none).collect();
         let (paid, released) = release::execute(&self.server.engine, paid, verified, known.rows, &sources).await?;
@@ -74,21 +80,27 @@ impl Session {
 
     /// The answer store: the same release of the same data under the same rules is the same rows, at no cost.
     async fn known(&self, around: &Surroundings, verified: &Verified) -> Result<Known> {
-        let mut known = Known { keys: Vec::new(), rows: Vec::new() };
-        for planned in verified.releases() {
-            let key = release::answer_key(planned, &around.snapshots, around.context.policies.release_epoch);
-            let stored = self.server.ledger.stored(&key).await?;
+        let keys = release::answer_keys(verified, &around.snapshots, around.context.policies.release_epoch);
+        let mut known = Known { keys, rows: Vec::new() };
+        for key in &known.keys {
+            let stored = self.server.ledger.stored(key).await?;
             known.rows.push(stored.map(|bytes| Released::from_store(&bytes)).transpose()?);
-            known.keys.push(key);
         }
         Ok(known)
     }
 
     /// Prices what is not known yet, and debits it together with the log's line.
-    async fn reserve(&self, asked: &Asked<'_>, around: &Surroundings, verified: &Verified, known: &Known) -> Result<Reservation, Failure> {
+    async fn reserve(
+        &self,
+        asked: &Asked<'_>,
+        around: &Surroundings,
+        verified: &Verified,
+        known: &Known,
+    ) -> Result<Reservation, Failure> {
         let fresh = |number: usize| known.rows.get(number).is_some_and(Option::is_none);
         let priced = verified.price(fresh)?;
-        let charges = priced.into_iter().map(|(policy, rho, delta)| Charge { policy, price: Price { rho, delta } }).collect();
+        let charges =
+            priced.into_iter().map(|(policy, rho, delta)| Charge { policy, price: Price { rho, delta } }).collect();
         let limits = Limits::new(&around.context.policies.settings)?;
         let mut entry = self.entry(asked)?;
         entry.tables = around.tables.iter().map(|table| table.name.clone()).collect();

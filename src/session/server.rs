@@ -72,8 +72,11 @@ impl Server {
     /// A session for a login that has proved itself. Errors: no such database (3D000), may not log in (28000).
     pub async fn open_session(self: &Arc<Self>, client: Client) -> Result<Session> {
         if client.database != DATABASE {
-            return Err(Error::new(SqlState::InvalidCatalogName, format!("database \"{}\" does not exist", client.database))
-                .hint(format!("there is one database: {DATABASE}")));
+            return Err(Error::new(
+                SqlState::InvalidCatalogName,
+                format!("database \"{}\" does not exist", client.database),
+            )
+            .hint(format!("there is one database: {DATABASE}")));
         }
         let policies = self.catalog.policies();
         if policies.principal(&client.user).is_none() {

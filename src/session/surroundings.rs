@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::Utc;
 use datafusion::common::TableReference;
-use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::parser::Statement as ParserStatement;
+use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast;
 use paravent_udfs::{Delta, Epsilon};
 
@@ -37,9 +37,13 @@ impl Session {
                 continue;
             };
             let classified = table.access != Access::Unclassified;
-            let (snapshot, proven_keys) = if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
+            let (snapshot, proven_keys) =
+                if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
             let schema = arrow_schema(table)?;
-            known.insert(table.name.clone(), KnownTable { table: table.clone(), schema, proven_keys, snapshot: snapshot.clone() });
+            known.insert(
+                table.name.clone(),
+                KnownTable { table: table.clone(), schema, proven_keys, snapshot: snapshot.clone() },
+            );
             snapshots.insert(table.name.clone(), snapshot);
             tables.push(table.clone());
         }

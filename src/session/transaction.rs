@@ -31,10 +31,7 @@ pub enum End {
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self {
-            state: TransactionState::Idle,
-            savepoints: vec![],
-        }
+        Self { state: TransactionState::Idle, savepoints: vec![] }
     }
 }
 
@@ -54,10 +51,7 @@ impl Transaction {
 
     /// In a failed block nothing is taken but what ends it or goes back to before the failure.
     pub fn check(&self, statement: &Statement) -> Result<()> {
-        let ends = matches!(
-            statement,
-            Statement::Commit | Statement::Rollback | Statement::RollbackTo(_)
-        );
+        let ends = matches!(statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_));
         if self.state == TransactionState::Failed && !ends {
             return Err(Error::new(
                 SqlState::InFailedSqlTransaction,
@@ -104,10 +98,7 @@ impl Transaction {
     pub fn savepoint(&mut self, name: &str) -> Result<()> {
         self.require_block("SAVEPOINT")?;
         if self.savepoints.len() >= SAVEPOINTS {
-            return Err(Error::new(
-                SqlState::ConfigurationLimitExceeded,
-                "too many savepoints in this transaction",
-            ));
+            return Err(Error::new(SqlState::ConfigurationLimitExceeded, "too many savepoints in this transaction"));
         }
         self.savepoints.push(name.to_owned());
         Ok(())
@@ -135,22 +126,13 @@ impl Transaction {
         if self.in_block() {
             return Ok(());
         }
-        Err(Error::new(
-            SqlState::NoActiveSqlTransaction,
-            format!("{what} can only be used in transaction blocks"),
-        ))
+        Err(Error::new(SqlState::NoActiveSqlTransaction, format!("{what} can only be used in transaction blocks")))
     }
 
     fn find(&self, name: &str) -> Result<usize> {
-        self.savepoints
-            .iter()
-            .rposition(|savepoint| savepoint == name)
-            .ok_or_else(|| {
-                Error::new(
-                    SqlState::InvalidSavepointSpecification,
-                    format!("savepoint \"{name}\" does not exist"),
-                )
-            })
+        self.savepoints.iter().rposition(|savepoint| savepoint == name).ok_or_else(|| {
+            Error::new(SqlState::InvalidSavepointSpecification, format!("savepoint \"{name}\" does not exist"))
+        })
     }
 }
 
@@ -158,11 +140,7 @@ impl Transaction {
 const SAVEPOINTS: usize = 100;
 
 fn warning(message: &str) -> Notice {
-    Notice {
-        severity: "WARNING",
-        message: message.to_owned(),
-        hint: None,
-    }
+    Notice { severity: "WARNING", message: message.to_owned(), hint: None }
 }
 
 #[cfg(test)]
@@ -178,21 +156,12 @@ mod tests {
         let mut block = Transaction::default();
         assert_eq!(message(block.begin()), "");
         assert_eq!(block.state(), TransactionState::InTransaction);
-        assert_eq!(
-            message(block.begin()),
-            "there is already a transaction in progress"
-        );
+        assert_eq!(message(block.begin()), "there is already a transaction in progress");
         let (end, notice) = block.commit();
         assert_eq!((end, message(notice).as_str()), (End::Committed, ""));
         assert_eq!(block.state(), TransactionState::Idle);
-        assert_eq!(
-            message(block.commit().1),
-            "there is no transaction in progress"
-        );
-        assert_eq!(
-            message(block.rollback()),
-            "there is no transaction in progress"
-        );
+        assert_eq!(message(block.commit().1), "there is no transaction in progress");
+        assert_eq!(message(block.rollback()), "there is no transaction in progress");
     }
 
     #[test]
@@ -208,32 +177,19 @@ mod tests {
             let error = block.check(&statement).unwrap_err();
             assert_eq!(error.sqlstate, SqlState::InFailedSqlTransaction);
         }
-        for statement in [
-            Statement::Commit,
-            Statement::Rollback,
-            Statement::RollbackTo("a".into()),
-        ] {
+        for statement in [Statement::Commit, Statement::Rollback, Statement::RollbackTo("a".into())] {
             block.check(&statement).unwrap();
         }
         assert_eq!(block.clone().commit().0, End::RolledBack);
         assert_eq!(block.rollback_to("a").unwrap(), 0);
-        assert_eq!(
-            (block.state(), block.depth()),
-            (TransactionState::InTransaction, 1)
-        );
-        assert_eq!(
-            block.rollback_to("b").unwrap_err().sqlstate,
-            SqlState::InvalidSavepointSpecification
-        );
+        assert_eq!((block.state(), block.depth()), (TransactionState::InTransaction, 1));
+        assert_eq!(block.rollback_to("b").unwrap_err().sqlstate, SqlState::InvalidSavepointSpecification);
     }
 
     #[test]
     fn savepoints_need_a_block_and_the_last_of_a_name_counts() {
         let mut block = Transaction::default();
-        assert_eq!(
-            block.savepoint("a").unwrap_err().message,
-            "SAVEPOINT can only be used in transaction blocks"
-        );
+        assert_eq!(block.savepoint("a").unwrap_err().message, "SAVEPOINT can only be used in transaction blocks");
         block.begin();
         for name in ["a", "b", "a", "c"] {
             block.savepoint(name).unwrap();

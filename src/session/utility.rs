@@ -44,13 +44,7 @@ pub struct Variables {
 
 impl Variables {
     pub fn new(system: Settings, login: impl Into<String>) -> Self {
-        Self {
-            system,
-            login: login.into(),
-            start: Values::new(),
-            now: Layers::default(),
-            saved: vec![],
-        }
+        Self { system, login: login.into(), start: Values::new(), now: Layers::default(), saved: vec![] }
     }
 
     /// A value from the role's settings or the client's first message: what `RESET` goes back to.
@@ -91,11 +85,7 @@ impl Variables {
             }
         };
         if local && !self.in_block() {
-            let what = if is_of_transaction(&name) {
-                "SET TRANSACTION"
-            } else {
-                "SET LOCAL"
-            };
+            let what = if is_of_transaction(&name) { "SET TRANSACTION" } else { "SET LOCAL" };
             return Ok(Some(Notice {
                 severity: "WARNING",
                 message: format!("{what} can only be used in transaction blocks"),
@@ -104,11 +94,7 @@ impl Variables {
         }
         let first = self.first(&name);
         self.now.local.remove(&name);
-        let layer = if local {
-            &mut self.now.local
-        } else {
-            &mut self.now.session
-        };
+        let layer = if local { &mut self.now.local } else { &mut self.now.session };
         match value.or(first.filter(|_| local)) {
             Some(value) => layer.insert(name, value),
             None => layer.remove(&name),
@@ -228,11 +214,7 @@ impl Variables {
     }
 
     fn held(&self, name: &str) -> Option<&String> {
-        self.now
-            .local
-            .get(name)
-            .or_else(|| self.now.session.get(name))
-            .or_else(|| self.start.get(name))
+        self.now.local.get(name).or_else(|| self.now.session.get(name)).or_else(|| self.start.get(name))
     }
 
     /// By lower-case name.
@@ -265,10 +247,7 @@ impl Variables {
     /// The value that `text` stands for, if a session may set it.
     fn read(&self, name: &str, text: &str) -> Result<String> {
         if let Some(setting) = Setting::by_name(name) {
-            return self
-                .system
-                .session_setting_allowed(setting, text)
-                .map(|settings| settings.show(setting));
+            return self.system.session_setting_allowed(setting, text).map(|settings| settings.show(setting));
         }
         if text.len() > LONGEST_VALUE {
             return Err(Error::new(
@@ -285,11 +264,8 @@ impl Variables {
     fn read_own(&self, name: &str, text: &str) -> Result<String> {
         let held = self.now.session.len() + self.now.local.len();
         if held >= OWN_VARIABLES && self.held(name).is_none() {
-            return Err(Error::new(
-                SqlState::ConfigurationLimitExceeded,
-                "too many variables in this session",
-            )
-            .hint("RESET ALL"));
+            return Err(Error::new(SqlState::ConfigurationLimitExceeded, "too many variables in this session")
+                .hint("RESET ALL"));
         }
         Ok(text.to_owned())
     }
@@ -298,15 +274,10 @@ impl Variables {
         if let Some(setting) = Setting::by_name(name) {
             // Going back to the system's value is always allowed where setting is.
             let value = self.system.show(setting);
-            return self
-                .system
-                .session_setting_allowed(setting, &value)
-                .map(|_| ());
+            return self.system.session_setting_allowed(setting, &value).map(|_| ());
         }
         match variable::by_name(name) {
-            Some(variable) if variable.takes == variable::Takes::Nothing => {
-                variable.read("").map(|_| ())
-            }
+            Some(variable) if variable.takes == variable::Takes::Nothing => variable.read("").map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -321,31 +292,18 @@ fn known(name: &str) -> Result<String> {
         || name == PURPOSE
         || name == "role"
         || is_own(&name);
-    if there {
-        Ok(name)
-    } else {
-        Err(unrecognized(&name))
-    }
+    if there { Ok(name) } else { Err(unrecognized(&name)) }
 }
 
 fn is_own(name: &str) -> bool {
-    name.split_once('.')
-        .is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty() && first != "privacy")
+    name.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty() && first != "privacy")
 }
 
 /// Variables that describe the current transaction.
 fn is_of_transaction(name: &str) -> bool {
-    [
-        "transaction_isolation",
-        "transaction_read_only",
-        "transaction_deferrable",
-    ]
-    .contains(&name)
+    ["transaction_isolation", "transaction_read_only", "transaction_deferrable"].contains(&name)
 }
 
 fn unrecognized(name: &str) -> Error {
-    Error::new(
-        SqlState::UndefinedObject,
-        format!("unrecognized configuration parameter \"{name}\""),
-    )
+    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
 }

@@ -33,7 +33,9 @@ impl Session {
                 views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
             }
         }
-        if let Some((schema, name)) = named.iter().find(|(schema, _)| schema == "audit" || schema == "privacy").filter(|_| views.is_empty()) {
+        if let Some((schema, name)) =
+            named.iter().find(|(schema, _)| schema == "audit" || schema == "privacy").filter(|_| views.is_empty())
+        {
             return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
                 .hint("there are privacy.budget, privacy.settings and audit.query_log"));
         }
@@ -77,11 +79,17 @@ impl Session {
         let limits = Limits::new(&policies.settings)?;
         let touched: BTreeSet<String> = verified.price(|_| true)?.into_iter().map(|(policy, ..)| policy).collect();
         let lines = self.server.ledger.budget(&limits, &touched).await?;
-        let mine = lines.iter().filter(|line| touched.contains(&line.policy)).filter(|line| line.principal.as_deref().is_none_or(|who| who == self.client.user));
+        let mine = lines
+            .iter()
+            .filter(|line| touched.contains(&line.policy))
+            .filter(|line| line.principal.as_deref().is_none_or(|who| who == self.client.user));
         Ok(mine
             .map(|line| {
                 let whose = if line.principal.is_some() { "you" } else { "all principals" };
-                format!("budget left of policy {}, {whose}: epsilon {:.3} of {}", line.policy, line.epsilon_left, line.epsilon_budget)
+                format!(
+                    "budget left of policy {}, {whose}: epsilon {:.3} of {}",
+                    line.policy, line.epsilon_left, line.epsilon_budget
+                )
             })
             .collect())
     }

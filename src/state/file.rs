@@ -19,10 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
     create_private(path)?;
-    let mut connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let mut connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -32,10 +30,8 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
 }
 
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(PATIENCE)?;
     Ok(connection)
 }
@@ -54,8 +50,7 @@ fn create_private(path: &Path) -> Result<()> {
         .mode(0o600)
         .open(path)
         .map_err(unusable)?;
-    file.set_permissions(Permissions::from_mode(0o600))
-        .map_err(unusable)
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)
 }
 
 /// Each step runs once, in a transaction of its own; the file's `user_version` counts them.
@@ -79,8 +74,6 @@ fn migrate(connection: &mut Connection) -> Result<()> {
 
 pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    SysRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|_| Error::internal())?;
+    SysRng.try_fill_bytes(&mut bytes).map_err(|_| Error::internal())?;
     Ok(bytes)
 }

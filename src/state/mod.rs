@@ -55,8 +55,7 @@ impl State {
         self.workers
             .writer
             .run(move |connection| {
-                let transaction =
-                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let value = job(&transaction)?;
                 transaction.commit()?;
                 Ok(value)
@@ -83,9 +82,7 @@ impl State {
     pub async fn secret(&self, name: &'static str) -> Result<[u8; 32]> {
         self.write(move |transaction| {
             let held: Option<[u8; 32]> = transaction
-                .query_row("SELECT value FROM secret WHERE name = ?1", [name], |row| {
-                    row.get(0)
-                })
+                .query_row("SELECT value FROM secret WHERE name = ?1", [name], |row| row.get(0))
                 .optional()?;
             if let Some(value) = held {
                 return Ok(value);

@@ -92,9 +92,7 @@ async fn writers_of_two_servers_all_get_through() {
 async fn the_reader_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path().join("state.db")).unwrap();
-    let refused = state
-        .read(|connection| Ok(connection.execute("DELETE FROM secret", [])?))
-        .await;
+    let refused = state.read(|connection| Ok(connection.execute("DELETE FROM secret", [])?)).await;
     assert_eq!(refused, Err(Error::internal()));
 }
 

@@ -39,8 +39,7 @@ impl Worker {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             // An open transaction is rolled back while the panic unwinds, so the connection is whole again.
-            let result = catch_unwind(AssertUnwindSafe(|| job(connection)))
-                .unwrap_or_else(|_| Err(Error::internal()));
+            let result = catch_unwind(AssertUnwindSafe(|| job(connection))).unwrap_or_else(|_| Err(Error::internal()));
             // Nobody waits any more: what was done stays done.
             let _ = reply.send(result);
         });

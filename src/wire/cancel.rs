@@ -55,16 +55,9 @@ impl Cancels {
                 break pid;
             }
         };
-        let target = Target {
-            secret: secret.clone(),
-            statement: None,
-        };
+        let target = Target { secret: secret.clone(), statement: None };
         connections.insert(pid, target);
-        Ok(CancelKey {
-            cancels: self.clone(),
-            pid,
-            secret,
-        })
+        Ok(CancelKey { cancels: self.clone(), pid, secret })
     }
 
     pub fn cancel(&self, pid: i32, secret: &[u8]) {
@@ -83,9 +76,7 @@ impl Cancels {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Target>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,11 +85,7 @@ impl CancelKey {
     pub fn begin(&self, shutdown: &CancellationToken) -> Running {
         let token = shutdown.child_token();
         self.cancels.set(self.pid, Some(token.clone()));
-        Running {
-            cancels: self.cancels.clone(),
-            pid: self.pid,
-            token,
-        }
+        Running { cancels: self.cancels.clone(), pid: self.pid, token }
     }
 }
 
@@ -115,19 +102,12 @@ impl Drop for CancelKey {
 }
 
 fn random(bytes: &mut [u8]) -> Flow {
-    SysRng
-        .try_fill_bytes(bytes)
-        .map_err(|_| Failure::Fatal(Error::internal()))
+    SysRng.try_fill_bytes(bytes).map_err(|_| Failure::Fatal(Error::internal()))
 }
 
 /// Takes as long for a good guess as for a bad one.
 fn same(secret: &[u8], guess: &[u8]) -> bool {
-    secret.len() == guess.len()
-        && secret
-            .iter()
-            .zip(guess)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
+    secret.len() == guess.len() && secret.iter().zip(guess).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 #[cfg(test)]

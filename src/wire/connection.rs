@@ -31,12 +31,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(
-        socket: Socket,
-        session: Session,
-        key: CancelKey,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub fn new(socket: Socket, session: Session, key: CancelKey, shutdown: CancellationToken) -> Self {
         Self {
             socket,
             session,
@@ -132,10 +127,7 @@ impl Connection {
             | PgWireFrontendMessage::PortalSuspended(_)
             | PgWireFrontendMessage::Query(_)
             | PgWireFrontendMessage::Sync(_)
-            | PgWireFrontendMessage::Terminate(_) => Err(fatal(
-                SqlState::ProtocolViolation,
-                "unexpected message type",
-            )),
+            | PgWireFrontendMessage::Terminate(_) => Err(fatal(SqlState::ProtocolViolation, "unexpected message type")),
         }
     }
 
@@ -166,10 +158,7 @@ impl Connection {
             TransactionState::InTransaction => TransactionStatus::Transaction,
             TransactionState::Failed => TransactionStatus::Error,
         };
-        self.socket
-            .send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(
-                status,
-            )))?;
+        self.socket.send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(status)))?;
         Ok(self.socket.flush().await?)
     }
 
@@ -186,9 +175,7 @@ impl Connection {
         protocol: Protocol,
         running: &Running,
     ) -> Flow<Answer> {
-        let answer = self
-            .session
-            .answer(statement, parameters, protocol, &running.token);
+        let answer = self.session.answer(statement, parameters, protocol, &running.token);
         tokio::pin!(answer);
         tokio::select! {
             answer = &mut answer => return Ok(answer?),
@@ -198,16 +185,10 @@ impl Connection {
     }
 
     pub fn send_notices(&mut self, answer: &Answer) -> Flow {
-        answer
-            .notices()
-            .iter()
-            .try_for_each(|notice| self.socket.send(notice_message(notice)))
+        answer.notices().iter().try_for_each(|notice| self.socket.send(notice_message(notice)))
     }
 
     pub fn complete(&mut self, tag: &str) -> Flow {
-        self.socket
-            .send(PgWireBackendMessage::CommandComplete(CommandComplete::new(
-                tag.to_owned(),
-            )))
+        self.socket.send(PgWireBackendMessage::CommandComplete(CommandComplete::new(tag.to_owned())))
     }
 }

@@ -51,13 +51,7 @@ pub(super) async fn send(
     socket.send(PgWireBackendMessage::CopyDone(CopyDone::new()))
 }
 
-fn put_cells(
-    columns: &[Column],
-    row: usize,
-    format: CopyFormat,
-    cell: &mut BytesMut,
-    line: &mut BytesMut,
-) -> Flow {
+fn put_cells(columns: &[Column], row: usize, format: CopyFormat, cell: &mut BytesMut, line: &mut BytesMut) -> Flow {
     for (position, column) in columns.iter().enumerate() {
         if column.is_null(row) {
             put_delimiter(position, format, line);
@@ -151,25 +145,14 @@ mod tests {
     use super::*;
 
     async fn copy(format: CopyFormat) -> String {
-        let names: ArrayRef = Arc::new(StringArray::from(vec![
-            Some("a\tb"),
-            Some(""),
-            None,
-            Some("x,\"y\"\n\\"),
-        ]));
+        let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a\tb"), Some(""), None, Some("x,\"y\"\n\\")]));
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3), Some(4)]));
         let batch = RecordBatch::try_from_iter([("name", names), ("n", numbers)]).unwrap();
         let (_client, server) = tokio::io::duplex(1024);
         let mut socket = Socket::new(server);
-        send(
-            &mut socket,
-            &batch.schema(),
-            std::slice::from_ref(&batch),
-            format,
-            &CancellationToken::new(),
-        )
-        .await
-        .unwrap();
+        send(&mut socket, &batch.schema(), std::slice::from_ref(&batch), format, &CancellationToken::new())
+            .await
+            .unwrap();
         let mut text = String::new();
         let mut out = socket.output.split();
         while out.has_remaining() {
@@ -185,22 +168,14 @@ mod tests {
 
     #[tokio::test]
     async fn text_as_postgres_copies_it() {
-        let format = CopyFormat {
-            csv: false,
-            header: false,
-            delimiter: b'\t',
-        };
+        let format = CopyFormat { csv: false, header: false, delimiter: b'\t' };
         let expected = "a\\tb\t1\n\t\\N\n\\N\t3\nx,\"y\"\\n\\\\\t4\n";
         assert_eq!(copy(format).await, expected);
     }
 
     #[tokio::test]
     async fn csv_as_postgres_copies_it() {
-        let format = CopyFormat {
-            csv: true,
-            header: true,
-            delimiter: b',',
-        };
+        let format = CopyFormat { csv: true, header: true, delimiter: b',' };
         let expected = "name,n\na\tb,1\n\"\",\n,3\n\"x,\"\"y\"\"\n\\\",4\n";
         assert_eq!(copy(format).await, expected);
     }

@@ -42,23 +42,13 @@ impl Parameter {
     }
 
     /// `position`: from 1, as in `$1`.
-    pub fn decode(
-        &self,
-        bytes: Option<&[u8]>,
-        format: FieldFormat,
-        position: usize,
-    ) -> Flow<ScalarValue> {
+    pub fn decode(&self, bytes: Option<&[u8]>, format: FieldFormat, position: usize) -> Flow<ScalarValue> {
         let Some(bytes) = bytes else {
-            return ScalarValue::try_new_null(&self.wanted)
-                .map_err(|_| Failure::Statement(Error::internal()));
+            return ScalarValue::try_new_null(&self.wanted).map_err(|_| Failure::Statement(Error::internal()));
         };
         let value = match format {
-            FieldFormat::Text => std::str::from_utf8(bytes)
-                .ok()
-                .and_then(|text| from_text(text, &self.wanted)),
-            FieldFormat::Binary => {
-                from_binary(bytes, &self.wire).and_then(|value| value.cast_to(&self.wanted).ok())
-            }
+            FieldFormat::Text => std::str::from_utf8(bytes).ok().and_then(|text| from_text(text, &self.wanted)),
+            FieldFormat::Binary => from_binary(bytes, &self.wire).and_then(|value| value.cast_to(&self.wanted).ok()),
         };
         value.ok_or_else(|| {
             let name = self.wire.name();
@@ -112,9 +102,7 @@ fn bytea(text: &str) -> Option<Vec<u8>> {
             .map(|byte| char::from(byte).to_digit(16).map(|digit| digit as u8))
             .collect::<Option<_>>()?;
         let pairs = digits.chunks(2);
-        return pairs
-            .map(|pair| (pair.len() == 2).then(|| pair[0] << 4 | pair[1]))
-            .collect();
+        return pairs.map(|pair| (pair.len() == 2).then(|| pair[0] << 4 | pair[1])).collect();
     }
     let mut bytes = text.bytes();
     let mut value = Vec::with_capacity(text.len());
@@ -204,9 +192,7 @@ fn from_binary(bytes: &[u8], wire: &Type) -> Option<ScalarValue> {
         }
         Type::TIME => ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(fixed(bytes)?))),
         Type::TIMESTAMP => ScalarValue::TimestampMicrosecond(Some(moment(bytes)?), None),
-        Type::TIMESTAMPTZ => {
-            ScalarValue::TimestampMicrosecond(Some(moment(bytes)?), Some("+00:00".into()))
-        }
+        Type::TIMESTAMPTZ => ScalarValue::TimestampMicrosecond(Some(moment(bytes)?), Some("+00:00".into())),
         Type::INTERVAL => {
             let mut bytes: &[u8] = &fixed::<16>(bytes)?;
             let nanoseconds = bytes.get_i64().checked_mul(1000)?;
@@ -228,13 +214,7 @@ fn moment(bytes: &[u8]) -> Option<i64> {
 
 fn uuid(bytes: [u8; 16]) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
     parts.join("-")
 }
 
@@ -269,9 +249,7 @@ fn array(mut bytes: &[u8], element: &Type) -> Option<ScalarValue> {
         }
     }
     let array = ScalarValue::new_list_nullable(&values, &of);
-    bytes
-        .is_empty()
-        .then(|| ScalarValue::List(Arc::clone(&array)))
+    bytes.is_empty().then(|| ScalarValue::List(Arc::clone(&array)))
 }
 
 #[cfg(test)]

@@ -8,13 +8,12 @@ use std::fmt::Write;
 
 use arrow::array::timezone::Tz;
 use arrow::array::types::{
-    Date32Type, Decimal128Type, Decimal256Type, DecimalType, DurationMicrosecondType, Float32Type,
-    Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, Time64MicrosecondType,
-    TimestampMicrosecondType,
+    Date32Type, Decimal128Type, Decimal256Type, DecimalType, DurationMicrosecondType, Float32Type, Float64Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, LargeBinaryArray, LargeStringArray, ListArray,
-    PrimitiveArray, RecordBatch, StringArray, StringViewArray,
+    Array, ArrayRef, AsArray, BooleanArray, LargeBinaryArray, LargeStringArray, ListArray, PrimitiveArray, RecordBatch,
+    StringArray, StringViewArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Schema};
@@ -62,10 +61,7 @@ pub(super) fn columns(described: &Schema, batch: &RecordBatch) -> Flow<Vec<Colum
     if described.fields().len() != batch.num_columns() {
         return Err(Failure::Statement(Error::internal()));
     }
-    let fields = described
-        .fields()
-        .iter()
-        .zip(batch.schema_ref().fields().iter());
+    let fields = described.fields().iter().zip(batch.schema_ref().fields().iter());
     fields
         .zip(batch.columns())
         .map(|((described, field), array)| {
@@ -83,10 +79,7 @@ impl Column {
         let array = if array.data_type() == &data_type {
             array.clone()
         } else {
-            let strict = CastOptions {
-                safe: false,
-                ..CastOptions::default()
-            };
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
             cast_with_options(array, &data_type, &strict).map_err(|_| out_of_range())?
         };
         let values = Values::new(&array, &data_type)?;
@@ -123,12 +116,12 @@ impl Column {
             Values::Int8(values) => print(out, values.value(row)),
             Values::Float4(values) => text::float4(values.value(row), out),
             Values::Float8(values) => text::float(values.value(row), out),
-            Values::Numeric(values, precision, scale) => out.put_slice(
-                Decimal128Type::format_decimal(values.value(row), *precision, *scale).as_bytes(),
-            ),
-            Values::LongNumeric(values, precision, scale) => out.put_slice(
-                Decimal256Type::format_decimal(values.value(row), *precision, *scale).as_bytes(),
-            ),
+            Values::Numeric(values, precision, scale) => {
+                out.put_slice(Decimal128Type::format_decimal(values.value(row), *precision, *scale).as_bytes())
+            }
+            Values::LongNumeric(values, precision, scale) => {
+                out.put_slice(Decimal256Type::format_decimal(values.value(row), *precision, *scale).as_bytes())
+            }
             Values::Text(values) => out.put_slice(values.value(row).as_bytes()),
             Values::LargeText(values) => out.put_slice(values.value(row).as_bytes()),
             Values::TextView(values) => out.put_slice(values.value(row).as_bytes()),
@@ -161,14 +154,12 @@ impl Column {
             Values::Int8(values) => out.put_i64(values.value(row)),
             Values::Float4(values) => out.put_f32(values.value(row)),
             Values::Float8(values) => out.put_f64(values.value(row)),
-            Values::Numeric(values, precision, scale) => numeric::write(
-                &Decimal128Type::format_decimal(values.value(row), *precision, *scale),
-                out,
-            ),
-            Values::LongNumeric(values, precision, scale) => numeric::write(
-                &Decimal256Type::format_decimal(values.value(row), *precision, *scale),
-                out,
-            ),
+            Values::Numeric(values, precision, scale) => {
+                numeric::write(&Decimal128Type::format_decimal(values.value(row), *precision, *scale), out)
+            }
+            Values::LongNumeric(values, precision, scale) => {
+                numeric::write(&Decimal256Type::format_decimal(values.value(row), *precision, *scale), out)
+            }
             Values::Text(_) | Values::LargeText(_) | Values::TextView(_) => self.text(row, out)?,
             Values::Bytea(values) => out.put_slice(values.value(row)),
             Values::Date(values) => {
@@ -202,12 +193,8 @@ impl Values {
             D::Int64 => Self::Int8(array.as_primitive().clone()),
             D::Float32 => Self::Float4(array.as_primitive().clone()),
             D::Float64 => Self::Float8(array.as_primitive().clone()),
-            D::Decimal128(precision, scale) => {
-                Self::Numeric(array.as_primitive().clone(), *precision, *scale)
-            }
-            D::Decimal256(precision, scale) => {
-                Self::LongNumeric(array.as_primitive().clone(), *precision, *scale)
-            }
+            D::Decimal128(precision, scale) => Self::Numeric(array.as_primitive().clone(), *precision, *scale),
+            D::Decimal256(precision, scale) => Self::LongNumeric(array.as_primitive().clone(), *precision, *scale),
             D::Utf8 => Self::Text(array.as_string().clone()),
             D::LargeUtf8 => Self::LargeText(array.as_string().clone()),
             D::Utf8View => Self::TextView(array.as_string_view().clone()),
@@ -270,13 +257,7 @@ fn list_text(list: &ListArray, elements: &Column, row: usize, out: &mut BytesMut
 }
 
 /// As `array_send`: dimensions, whether there are nulls, the element's type, then length and lower bound, then the elements.
-fn list_binary(
-    list: &ListArray,
-    elements: &Column,
-    oid: u32,
-    row: usize,
-    out: &mut BytesMut,
-) -> Flow {
+fn list_binary(list: &ListArray, elements: &Column, oid: u32, row: usize, out: &mut BytesMut) -> Flow {
     let rows = element_rows(list, row);
     let nulls = rows.clone().any(|element| elements.is_null(element));
     out.put_i32(i32::from(!rows.is_empty()));
@@ -297,10 +278,7 @@ fn out_of_range() -> Failure {
 }
 
 fn too_long() -> Failure {
-    refuse(
-        SqlState::ProgramLimitExceeded,
-        "a value is too long for the protocol",
-    )
+    refuse(SqlState::ProgramLimitExceeded, "a value is too long for the protocol")
 }
 
 #[cfg(test)]

@@ -34,17 +34,12 @@ fn texts(array: impl Array + 'static) -> Vec<Option<String>> {
     let rows = array.len();
     let (_, column) = column(array);
     let text = |row| value(&column, row, FieldFormat::Text);
-    (0..rows)
-        .map(|row| text(row).map(|bytes| String::from_utf8(bytes).unwrap()))
-        .collect()
+    (0..rows).map(|row| text(row).map(|bytes| String::from_utf8(bytes).unwrap())).collect()
 }
 
 #[track_caller]
 fn check_text(array: impl Array + 'static, expected: &[&str]) {
-    let shown: Vec<_> = texts(array)
-        .into_iter()
-        .map(|text| text.unwrap_or_else(|| "(null)".to_owned()))
-        .collect();
+    let shown: Vec<_> = texts(array).into_iter().map(|text| text.unwrap_or_else(|| "(null)".to_owned())).collect();
     assert_eq!(shown, expected);
 }
 
@@ -55,26 +50,15 @@ fn read<T: for<'a> FromSql<'a>>(array: impl Array + 'static) -> Vec<Option<T>> {
     let (of, column) = column(array);
     assert!(T::accepts(&of), "{of}");
     let bytes = |row| value(&column, row, FieldFormat::Binary);
-    (0..rows)
-        .map(|row| bytes(row).map(|bytes| T::from_sql(&of, &bytes).unwrap()))
-        .collect()
+    (0..rows).map(|row| bytes(row).map(|bytes| T::from_sql(&of, &bytes).unwrap())).collect()
 }
 
 #[test]
 fn numbers() {
-    check_text(
-        BooleanArray::from(vec![Some(true), Some(false), None]),
-        &["t", "f", "(null)"],
-    );
-    check_text(
-        Int64Array::from(vec![Some(i64::MIN), None]),
-        &["-9223372036854775808", "(null)"],
-    );
+    check_text(BooleanArray::from(vec![Some(true), Some(false), None]), &["t", "f", "(null)"]);
+    check_text(Int64Array::from(vec![Some(i64::MIN), None]), &["-9223372036854775808", "(null)"]);
     check_text(UInt64Array::from(vec![u64::MAX]), &["18446744073709551615"]);
-    check_text(
-        Float64Array::from(vec![0.1, f64::NAN, 1e15]),
-        &["0.1", "NaN", "1e+15"],
-    );
+    check_text(Float64Array::from(vec![0.1, f64::NAN, 1e15]), &["0.1", "NaN", "1e+15"]);
     check_text(Float32Array::from(vec![0.1]), &["0.1"]);
 
     assert_eq!(read::<bool>(BooleanArray::from(vec![true])), [Some(true)]);
@@ -82,39 +66,24 @@ fn numbers() {
     assert_eq!(read::<i16>(UInt8Array::from(vec![200])), [Some(200)]);
     assert_eq!(read::<i16>(Int16Array::from(vec![-5])), [Some(-5)]);
     assert_eq!(read::<i32>(UInt16Array::from(vec![65_000])), [Some(65_000)]);
-    assert_eq!(
-        read::<i32>(Int32Array::from(vec![Some(-5), None])),
-        [Some(-5), None]
-    );
-    assert_eq!(
-        read::<i64>(UInt32Array::from(vec![u32::MAX])),
-        [Some(4_294_967_295)]
-    );
-    assert_eq!(
-        read::<i64>(Int64Array::from(vec![i64::MIN])),
-        [Some(i64::MIN)]
-    );
+    assert_eq!(read::<i32>(Int32Array::from(vec![Some(-5), None])), [Some(-5), None]);
+    assert_eq!(read::<i64>(UInt32Array::from(vec![u32::MAX])), [Some(4_294_967_295)]);
+    assert_eq!(read::<i64>(Int64Array::from(vec![i64::MIN])), [Some(i64::MIN)]);
     assert_eq!(read::<f32>(Float32Array::from(vec![0.5])), [Some(0.5)]);
     assert_eq!(read::<f64>(Float64Array::from(vec![0.1])), [Some(0.1)]);
 }
 
 #[test]
 fn decimals() {
-    let decimals = || {
-        Decimal128Array::from(vec![Some(-12_345), Some(5), Some(0), None])
-            .with_precision_and_scale(10, 2)
-            .unwrap()
-    };
+    let decimals =
+        || Decimal128Array::from(vec![Some(-12_345), Some(5), Some(0), None]).with_precision_and_scale(10, 2).unwrap();
     check_text(decimals(), &["-123.45", "0.05", "0.00", "(null)"]);
-    let long = Decimal256Array::from(vec![i256::from_i128(i128::MAX)])
-        .with_precision_and_scale(76, 1)
-        .unwrap();
+    let long = Decimal256Array::from(vec![i256::from_i128(i128::MAX)]).with_precision_and_scale(76, 1).unwrap();
     check_text(long, &["17014118346046923173168730371588410572.7"]);
 
     let (of, column) = column(Arc::new(decimals()));
     assert_eq!(of, Type::NUMERIC);
-    let digits =
-        |row| value(&column, row, FieldFormat::Binary).map(|bytes| numeric::read(&bytes).unwrap());
+    let digits = |row| value(&column, row, FieldFormat::Binary).map(|bytes| numeric::read(&bytes).unwrap());
     let digits: Vec<_> = (0..4).map(digits).collect();
     let expected = ["-123.45", "0.05", "0.00"].map(|text| Some(text.to_owned()));
     assert_eq!(digits[..3], expected);
@@ -123,30 +92,17 @@ fn decimals() {
 
 #[test]
 fn texts_and_bytes() {
-    check_text(
-        StringArray::from(vec![Some("a"), Some(""), None]),
-        &["a", "", "(null)"],
-    );
+    check_text(StringArray::from(vec![Some("a"), Some(""), None]), &["a", "", "(null)"]);
     check_text(LargeStringArray::from(vec!["ä"]), &["ä"]);
-    check_text(
-        StringViewArray::from(vec!["a longer text than fits inline"]),
-        &["a longer text than fits inline"],
-    );
+    check_text(StringViewArray::from(vec!["a longer text than fits inline"]), &["a longer text than fits inline"]);
     check_text(NullArray::new(1), &["(null)"]);
     check_text(BinaryArray::from(vec![&[0u8, 255][..]]), &["\\x00ff"]);
-    let dictionary: DictionaryArray<Int32Type> =
-        vec![Some("DE"), None, Some("DE")].into_iter().collect();
+    let dictionary: DictionaryArray<Int32Type> = vec![Some("DE"), None, Some("DE")].into_iter().collect();
     check_text(dictionary.clone(), &["DE", "(null)", "DE"]);
 
     assert_eq!(read::<String>(dictionary)[2].as_deref(), Some("DE"));
-    assert_eq!(
-        read::<String>(StringViewArray::from(vec!["ä"]))[0].as_deref(),
-        Some("ä")
-    );
-    assert_eq!(
-        read::<Vec<u8>>(BinaryViewArray::from(vec![&[0u8, 255][..]])),
-        [Some(vec![0, 255])]
-    );
+    assert_eq!(read::<String>(StringViewArray::from(vec!["ä"]))[0].as_deref(), Some("ä"));
+    assert_eq!(read::<Vec<u8>>(BinaryViewArray::from(vec![&[0u8, 255][..]])), [Some(vec![0, 255])]);
 }
 
 #[test]
@@ -154,42 +110,20 @@ fn moments() {
     const NEW_YEAR: i64 = 1_704_067_200;
     let date = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap();
     let midnight = NaiveDateTime::new(date, NaiveTime::MIN);
+    check_text(Date32Array::from(vec![Some(19_723), None]), &["2024-01-01", "(null)"]);
+    check_text(Time64MicrosecondArray::from(vec![45_296_500_000]), &["12:34:56.5"]);
+    check_text(TimestampSecondArray::from(vec![NEW_YEAR]), &["2024-01-01 00:00:00"]);
     check_text(
-        Date32Array::from(vec![Some(19_723), None]),
-        &["2024-01-01", "(null)"],
-    );
-    check_text(
-        Time64MicrosecondArray::from(vec![45_296_500_000]),
-        &["12:34:56.5"],
-    );
-    check_text(
-        TimestampSecondArray::from(vec![NEW_YEAR]),
-        &["2024-01-01 00:00:00"],
-    );
-    check_text(
-        TimestampNanosecondArray::from(vec![NEW_YEAR * 1_000_000_000 + 1_500])
-            .with_timezone("+02:00"),
+        TimestampNanosecondArray::from(vec![NEW_YEAR * 1_000_000_000 + 1_500]).with_timezone("+02:00"),
         &["2024-01-01 02:00:00.000001+02"],
     );
 
-    assert_eq!(
-        read::<NaiveDate>(Date32Array::from(vec![19_723])),
-        [Some(date)]
-    );
+    assert_eq!(read::<NaiveDate>(Date32Array::from(vec![19_723])), [Some(date)]);
     let time = NaiveTime::from_hms_opt(12, 34, 56).unwrap();
-    assert_eq!(
-        read::<NaiveTime>(Time32SecondArray::from(vec![45_296])),
-        [Some(time)]
-    );
-    assert_eq!(
-        read::<NaiveDateTime>(TimestampMillisecondArray::from(vec![NEW_YEAR * 1000])),
-        [Some(midnight)]
-    );
+    assert_eq!(read::<NaiveTime>(Time32SecondArray::from(vec![45_296])), [Some(time)]);
+    assert_eq!(read::<NaiveDateTime>(TimestampMillisecondArray::from(vec![NEW_YEAR * 1000])), [Some(midnight)]);
     let zoned = TimestampMicrosecondArray::from(vec![NEW_YEAR * 1_000_000]).with_timezone("UTC");
-    assert_eq!(
-        read::<chrono::DateTime<chrono::Utc>>(zoned),
-        [Some(midnight.and_utc())]
-    );
+    assert_eq!(read::<chrono::DateTime<chrono::Utc>>(zoned), [Some(midnight.and_utc())]);
 }
 
 #[test]
@@ -207,20 +141,12 @@ fn intervals() {
 
 #[test]
 fn lists() {
-    let numbers = || {
-        ListArray::from_iter_primitive::<Int32Type, _, _>([
-            Some(vec![Some(1), None, Some(3)]),
-            Some(vec![]),
-            None,
-        ])
-    };
+    let numbers =
+        || ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None, Some(3)]), Some(vec![]), None]);
     check_text(numbers(), &["{1,NULL,3}", "{}", "(null)"]);
     check_text(numbers().slice(1, 2), &["{}", "(null)"]);
     let read = read::<Vec<Option<i32>>>(numbers());
-    assert_eq!(
-        read,
-        [Some(vec![Some(1), None, Some(3)]), Some(vec![]), None]
-    );
+    assert_eq!(read, [Some(vec![Some(1), None, Some(3)]), Some(vec![]), None]);
 
     let mut words = ListBuilder::new(StringBuilder::new());
     words.append_value([Some("a"), Some("b c"), Some("NULL"), None]);

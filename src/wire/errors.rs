@@ -67,22 +67,14 @@ pub(super) fn notice_message(notice: &Notice) -> PgWireBackendMessage {
         "WARNING" => "01000",
         _ => "00000",
     };
-    let mut info = ErrorInfo::new(
-        notice.severity.to_owned(),
-        code.to_owned(),
-        notice.message.clone(),
-    );
+    let mut info = ErrorInfo::new(notice.severity.to_owned(), code.to_owned(), notice.message.clone());
     info.severity_nonlocalized = Some(notice.severity.to_owned());
     info.hint = notice.hint.clone();
     PgWireBackendMessage::NoticeResponse(info.into())
 }
 
 fn info(severity: &str, error: Error) -> ErrorInfo {
-    let mut info = ErrorInfo::new(
-        severity.to_owned(),
-        error.sqlstate.code().to_owned(),
-        error.message,
-    );
+    let mut info = ErrorInfo::new(severity.to_owned(), error.sqlstate.code().to_owned(), error.message);
     info.severity_nonlocalized = Some(severity.to_owned());
     info.detail = error.detail;
     info.hint = error.hint;

@@ -14,8 +14,8 @@ use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
-    PortalSuspended, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, PortalSuspended,
+    TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::response::EmptyQueryResponse;
 
@@ -80,36 +80,26 @@ impl Extended {
 
     fn statement(&self, name: &str) -> Flow<Arc<Statement>> {
         self.statements.get(name).cloned().ok_or_else(|| {
-            refuse(
-                SqlState::InvalidStatementName,
-                format!("prepared statement \"{name}\" does not exist"),
-            )
+            refuse(SqlState::InvalidStatementName, format!("prepared statement \"{name}\" does not exist"))
         })
     }
 
     fn close_statement(&mut self, name: &str) {
         if let Some(closed) = self.statements.remove(name) {
-            self.portals
-                .retain(|_, portal| !Arc::ptr_eq(&portal.statement, &closed));
+            self.portals.retain(|_, portal| !Arc::ptr_eq(&portal.statement, &closed));
         }
     }
 }
 
 fn unknown_portal(name: &str) -> Failure {
-    refuse(
-        SqlState::InvalidCursorName,
-        format!("portal \"{name}\" does not exist"),
-    )
+    refuse(SqlState::InvalidCursorName, format!("portal \"{name}\" does not exist"))
 }
 
 fn refuse_more<V>(held: &HashMap<String, V>, most: usize) -> Flow {
     if held.len() < most {
         Ok(())
     } else {
-        Err(refuse(
-            SqlState::ProgramLimitExceeded,
-            format!("a session may hold {most} of these open"),
-        ))
+        Err(refuse(SqlState::ProgramLimitExceeded, format!("a session may hold {most} of these open")))
     }
 }
 
@@ -117,24 +107,18 @@ impl Connection {
     pub async fn parse(&mut self, parse: Parse) -> Flow {
         let name = parse.name.unwrap_or_default();
         if !name.is_empty() && self.extended.statements.contains_key(&name) {
-            return Err(refuse(
-                SqlState::DuplicateStatement,
-                format!("prepared statement \"{name}\" already exists"),
-            ));
+            return Err(refuse(SqlState::DuplicateStatement, format!("prepared statement \"{name}\" already exists")));
         }
         // The unnamed one is gone even where its successor fails.
         self.extended.statements.remove(&name);
         refuse_more(&self.extended.statements, MOST_STATEMENTS)?;
         let statement = plan(&mut self.session, &parse.query, &parse.type_oids).await?;
         self.extended.statements.insert(name, Arc::new(statement));
-        self.socket
-            .send(PgWireBackendMessage::ParseComplete(ParseComplete::new()))
+        self.socket.send(PgWireBackendMessage::ParseComplete(ParseComplete::new()))
     }
 
     pub fn bind(&mut self, bind: Bind) -> Flow {
-        let statement = self
-            .extended
-            .statement(bind.statement_name.as_deref().unwrap_or_default())?;
+        let statement = self.extended.statement(bind.statement_name.as_deref().unwrap_or_default())?;
         let name = bind.portal_name.unwrap_or_default();
         if bind.parameters.len() != statement.parameters.len() {
             return Err(refuse(
@@ -151,9 +135,7 @@ impl Connection {
         let parameters = values
             .zip(parameter_formats)
             .enumerate()
-            .map(|(index, ((parameter, bytes), format))| {
-                parameter.decode(bytes.as_deref(), format, index + 1)
-            })
+            .map(|(index, ((parameter, bytes), format))| parameter.decode(bytes.as_deref(), format, index + 1))
             .collect::<Flow<_>>()?;
         if name.is_empty() {
             self.extended.portals.remove("");
@@ -161,10 +143,7 @@ impl Connection {
         refuse_more(&self.extended.portals, MOST_PORTALS)?;
         match self.extended.portals.entry(name) {
             Entry::Occupied(open) => {
-                return Err(refuse(
-                    SqlState::DuplicateCursor,
-                    format!("portal \"{}\" already exists", open.key()),
-                ));
+                return Err(refuse(SqlState::DuplicateCursor, format!("portal \"{}\" already exists", open.key())));
             }
             Entry::Vacant(free) => free.insert(Portal {
                 statement,
@@ -173,8 +152,7 @@ impl Connection {
                 progress: Progress::Bound,
             }),
         };
-        self.socket
-            .send(PgWireBackendMessage::BindComplete(BindComplete::new()))
+        self.socket.send(PgWireBackendMessage::BindComplete(BindComplete::new()))
     }
 
     pub fn describe(&mut self, describe: &Describe) -> Flow {
@@ -185,8 +163,7 @@ impl Connection {
                 let types = statement.parameters.iter();
                 let types = types.map(|parameter: &Parameter| Type::oid(&parameter.wire));
                 let description = ParameterDescription::new(types.collect());
-                self.socket
-                    .send(PgWireBackendMessage::ParameterDescription(description))?;
+                self.socket.send(PgWireBackendMessage::ParameterDescription(description))?;
                 (statement, vec![])
             }
             TARGET_TYPE_BYTE_PORTAL => {
@@ -224,33 +201,28 @@ impl Connection {
     async fn run(&mut self, portal: &mut Portal, most: usize, name: &str) -> Flow {
         let statement = portal.statement.clone();
         let Some(prepared) = &statement.prepared else {
-            return self.socket.send(PgWireBackendMessage::EmptyQueryResponse(
-                EmptyQueryResponse::new(),
-            ));
+            return self.socket.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
         };
         let running = self.begin();
-        let (answer, mut cursor) =
-            match std::mem::replace(&mut portal.progress, Progress::Complete { rows: false }) {
-                Progress::Bound => {
-                    let parameters = &portal.parameters;
-                    let answer = self
-                        .answer(prepared, parameters, Protocol::Extended, &running)
-                        .await?;
-                    self.send_notices(&answer)?;
-                    (answer, Cursor::default())
-                }
-                Progress::Answered(answer, cursor) => (answer, cursor),
-                Progress::Complete { rows: true } => {
-                    portal.progress = Progress::Complete { rows: true };
-                    return self.complete("SELECT 0");
-                }
-                Progress::Complete { rows: false } => {
-                    return Err(refuse(
-                        SqlState::ObjectNotInPrerequisiteState,
-                        format!("portal \"{name}\" cannot be run again"),
-                    ));
-                }
-            };
+        let (answer, mut cursor) = match std::mem::replace(&mut portal.progress, Progress::Complete { rows: false }) {
+            Progress::Bound => {
+                let parameters = &portal.parameters;
+                let answer = self.answer(prepared, parameters, Protocol::Extended, &running).await?;
+                self.send_notices(&answer)?;
+                (answer, Cursor::default())
+            }
+            Progress::Answered(answer, cursor) => (answer, cursor),
+            Progress::Complete { rows: true } => {
+                portal.progress = Progress::Complete { rows: true };
+                return self.complete("SELECT 0");
+            }
+            Progress::Complete { rows: false } => {
+                return Err(refuse(
+                    SqlState::ObjectNotInPrerequisiteState,
+                    format!("portal \"{name}\" cannot be run again"),
+                ));
+            }
+        };
         if let Some(released) = answer.rows() {
             let (schema, batches) = (released.schema(), released.batches());
             if let Some(format) = released.copy() {
@@ -262,9 +234,7 @@ impl Connection {
             let socket = &mut self.socket;
             if !rows::send(socket, schema, batches, &formats, &mut cursor, most, token).await? {
                 portal.progress = Progress::Answered(answer, cursor);
-                return self
-                    .socket
-                    .send(PgWireBackendMessage::PortalSuspended(PortalSuspended::new()));
+                return self.socket.send(PgWireBackendMessage::PortalSuspended(PortalSuspended::new()));
             }
             portal.progress = Progress::Complete { rows: true };
         }
@@ -280,30 +250,19 @@ impl Connection {
             }
             _ => return Err(malformed()),
         }
-        self.socket
-            .send(PgWireBackendMessage::CloseComplete(CloseComplete::new()))
+        self.socket.send(PgWireBackendMessage::CloseComplete(CloseComplete::new()))
     }
 }
 
 async fn plan(session: &mut Session, sql: &str, oids: &[u32]) -> Flow<Statement> {
     let mut prepared = session.prepare(sql, Protocol::Extended).await?;
     if prepared.len() > 1 {
-        return Err(refuse(
-            SqlState::SyntaxError,
-            "cannot insert multiple commands into a prepared statement",
-        ));
+        return Err(refuse(SqlState::SyntaxError, "cannot insert multiple commands into a prepared statement"));
     }
     let Some(prepared) = prepared.pop() else {
-        return Ok(Statement {
-            prepared: None,
-            parameters: vec![],
-            columns: None,
-        });
+        return Ok(Statement { prepared: None, parameters: vec![], columns: None });
     };
-    let declared: Vec<_> = oids
-        .iter()
-        .map(|oid| declared_type(*oid))
-        .collect::<Flow<_>>()?;
+    let declared: Vec<_> = oids.iter().map(|oid| declared_type(*oid)).collect::<Flow<_>>()?;
     let description = session.describe(&prepared, &declared).await?;
     let parameters = description.parameters.iter().enumerate();
     Ok(Statement {
@@ -325,10 +284,7 @@ fn shape(statement: &Statement, answered: &SchemaRef, codes: &[i16]) -> Flow<Vec
         types.collect::<Flow<Vec<_>>>()
     };
     if types(described)? != types(answered.fields())? {
-        return Err(refuse(
-            SqlState::FeatureNotSupported,
-            "cached plan must not change result type",
-        ));
+        return Err(refuse(SqlState::FeatureNotSupported, "cached plan must not change result type"));
     }
     formats(codes, answered.fields().len())
 }

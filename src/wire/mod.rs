@@ -60,12 +60,7 @@ pub struct ListenerOptions {
 
 impl Default for ListenerOptions {
     fn default() -> Self {
-        Self {
-            tls: None,
-            require_tls: true,
-            max_connections: 100,
-            startup_timeout: Duration::from_secs(10),
-        }
+        Self { tls: None, require_tls: true, max_connections: 100, startup_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -79,11 +74,7 @@ pub struct Listener {
 impl Listener {
     pub async fn bind(address: impl ToSocketAddrs, options: ListenerOptions) -> io::Result<Self> {
         let tls = options.tls.as_ref().map(Tls::load).transpose()?;
-        Ok(Self {
-            tcp: TcpListener::bind(address).await?,
-            tls,
-            options,
-        })
+        Ok(Self { tcp: TcpListener::bind(address).await?, tls, options })
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -22,19 +22,11 @@ pub(super) fn write(decimal: &str, out: &mut BytesMut) {
     );
     let groups: Vec<u16> = padded.as_bytes().chunks(DIGITS).map(group).collect();
     let leading = groups.iter().take_while(|group| **group == 0).count();
-    let trailing = groups[leading..]
-        .iter()
-        .rev()
-        .take_while(|group| **group == 0)
-        .count();
+    let trailing = groups[leading..].iter().rev().take_while(|group| **group == 0).count();
     let groups = &groups[leading..];
     let groups = &groups[..groups.len() - trailing];
     // No decimal of Arrow has more than 76 digits, so none of these is cut.
-    let weight = if groups.is_empty() {
-        0
-    } else {
-        whole_groups as i16 - leading as i16 - 1
-    };
+    let weight = if groups.is_empty() { 0 } else { whole_groups as i16 - leading as i16 - 1 };
     out.put_i16(groups.len() as i16);
     out.put_i16(weight);
     out.put_u16(if groups.is_empty() { 0 } else { sign });
@@ -43,9 +35,7 @@ pub(super) fn write(decimal: &str, out: &mut BytesMut) {
 }
 
 fn group(digits: &[u8]) -> u16 {
-    digits
-        .iter()
-        .fold(0, |value, digit| value * 10 + u16::from(digit - b'0'))
+    digits.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'))
 }
 
 /// Refuses what is no finite number, and what has more digits than any decimal here could hold.
@@ -55,12 +45,7 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<String> {
     if bytes.len() < HEADER_BYTES {
         return None;
     }
-    let (count, weight, sign, scale) = (
-        bytes.get_i16(),
-        bytes.get_i16(),
-        bytes.get_u16(),
-        bytes.get_u16(),
-    );
+    let (count, weight, sign, scale) = (bytes.get_i16(), bytes.get_i16(), bytes.get_u16(), bytes.get_u16());
     let scale = usize::from(scale);
     if !(0..=MOST_GROUPS).contains(&count)
         || bytes.len() != 2 * count as usize
@@ -75,18 +60,13 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<String> {
         Ok(index) => groups.get(index).copied().unwrap_or(0),
         Err(_) => 0,
     };
-    let whole: String = (0..=weight.max(0))
-        .rev()
-        .map(|position| format!("{:04}", at(position)))
-        .collect();
+    let whole: String = (0..=weight.max(0)).rev().map(|position| format!("{:04}", at(position))).collect();
     let whole = match whole.trim_start_matches('0') {
         "" => "0",
         digits => digits,
     };
     let below = scale.div_ceil(DIGITS) as i16;
-    let mut fraction: String = (1..=below)
-        .map(|position| format!("{:04}", at(-position)))
-        .collect();
+    let mut fraction: String = (1..=below).map(|position| format!("{:04}", at(-position))).collect();
     fraction.truncate(scale);
     let sign = if sign == NEGATIVE { "-" } else { "" };
     let point = if scale == 0 { "" } else { "." };

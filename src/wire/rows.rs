@@ -48,10 +48,7 @@ pub(super) async fn send(
         if cursor.row < batch.num_rows() {
             return Ok(false);
         }
-        *cursor = Cursor {
-            batch: cursor.batch + 1,
-            row: 0,
-        };
+        *cursor = Cursor { batch: cursor.batch + 1, row: 0 };
     }
     Ok(true)
 }
@@ -66,12 +63,7 @@ fn put_row(columns: &[Column], formats: &[FieldFormat], row: usize, out: &mut By
     put
 }
 
-fn try_put_row(
-    columns: &[Column],
-    formats: &[FieldFormat],
-    row: usize,
-    out: &mut BytesMut,
-) -> Flow {
+fn try_put_row(columns: &[Column], formats: &[FieldFormat], row: usize, out: &mut BytesMut) -> Flow {
     const DATA_ROW: u8 = b'D';
     let too_long = || refuse(SqlState::ProgramLimitExceeded, "a row is too long");
     out.put_u8(DATA_ROW);
@@ -115,17 +107,7 @@ mod tests {
         let mut rows = Vec::new();
         for last in [false, false, true] {
             let text = [FieldFormat::Text];
-            let ended = send(
-                &mut socket,
-                &schema,
-                &batches,
-                &text,
-                &mut cursor,
-                2,
-                &cancel,
-            )
-            .await
-            .unwrap();
+            let ended = send(&mut socket, &schema, &batches, &text, &mut cursor, 2, &cancel).await.unwrap();
             assert_eq!(ended, last);
             rows.push(socket.output.split().last().copied().unwrap());
         }

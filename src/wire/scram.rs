@@ -17,12 +17,7 @@ use crate::policy::Verifier;
 
 const MESSAGE_BYTES: usize = 8 * 1024;
 
-pub(super) async fn prove(
-    socket: &mut Socket,
-    scram: &ScramServerAuth,
-    user: &str,
-    verifier: Verifier,
-) -> Flow {
+pub(super) async fn prove(socket: &mut Socket, scram: &ScramServerAuth, user: &str, verifier: Verifier) -> Flow {
     let mut mechanisms = vec![SCRAM_SHA_256_METHOD.to_owned()];
     if scram.supports_channel_binding() {
         mechanisms.push(SCRAM_SHA_256_PLUS_METHOD.to_owned());
@@ -41,9 +36,7 @@ pub(super) async fn prove(
     send(socket, Authentication::SASLContinue(server_first.into())).await?;
 
     let client_final = receive(socket).await?;
-    let server_final = waiting
-        .on_client_final_message(&client_final)
-        .map_err(|error| refuse_proof(user, error))?;
+    let server_final = waiting.on_client_final_message(&client_final).map_err(|error| refuse_proof(user, error))?;
     send(socket, Authentication::SASLFinal(server_final.into())).await
 }
 
@@ -58,10 +51,9 @@ fn secret(verifier: Verifier) -> ScramSecret {
 
 fn refuse_proof(user: &str, error: PgWireError) -> Failure {
     match error {
-        PgWireError::InvalidPassword(_) => fatal(
-            SqlState::InvalidPassword,
-            format!("password authentication failed for user \"{user}\""),
-        ),
+        PgWireError::InvalidPassword(_) => {
+            fatal(SqlState::InvalidPassword, format!("password authentication failed for user \"{user}\""))
+        }
         _ => malformed(),
     }
 }
@@ -73,14 +65,9 @@ async fn send(socket: &mut Socket, message: Authentication) -> Flow {
 
 async fn receive(socket: &mut Socket) -> Flow<BytesMut> {
     match socket.receive(MESSAGE_BYTES).await? {
-        Some(PgWireFrontendMessage::PasswordMessageFamily(PasswordMessageFamily::Raw(body))) => {
-            Ok(body)
-        }
+        Some(PgWireFrontendMessage::PasswordMessageFamily(PasswordMessageFamily::Raw(body))) => Ok(body),
         None | Some(PgWireFrontendMessage::Terminate(_)) => Err(Failure::Gone),
-        Some(_) => Err(fatal(
-            SqlState::ProtocolViolation,
-            "expected an answer of the SASL exchange",
-        )),
+        Some(_) => Err(fatal(SqlState::ProtocolViolation, "expected an answer of the SASL exchange")),
     }
 }
 

@@ -17,9 +17,7 @@ impl Connection {
     pub async fn query(&mut self, sql: &str) -> Flow {
         let statements = self.session.prepare(sql, Protocol::Simple).await?;
         if statements.is_empty() {
-            return self.socket.send(PgWireBackendMessage::EmptyQueryResponse(
-                EmptyQueryResponse::new(),
-            ));
+            return self.socket.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
         }
         for statement in &statements {
             self.answer_in_full(statement).await?;
@@ -29,9 +27,7 @@ impl Connection {
 
     async fn answer_in_full(&mut self, statement: &Prepared) -> Flow {
         let running = self.begin();
-        let answer = self
-            .answer(statement, &[], Protocol::Simple, &running)
-            .await?;
+        let answer = self.answer(statement, &[], Protocol::Simple, &running).await?;
         if let Some(released) = answer.rows() {
             let (schema, batches) = (released.schema(), released.batches());
             if let Some(format) = released.copy() {
@@ -39,8 +35,7 @@ impl Connection {
             } else {
                 let formats = vec![FieldFormat::Text; schema.fields().len()];
                 let description = row_description(schema, &formats)?;
-                self.socket
-                    .send(PgWireBackendMessage::RowDescription(description))?;
+                self.socket.send(PgWireBackendMessage::RowDescription(description))?;
                 rows::send(
                     &mut self.socket,
                     schema,

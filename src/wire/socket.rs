@@ -39,21 +39,13 @@ pub(super) struct Socket {
 
 impl Socket {
     pub fn new(io: impl Io + 'static) -> Self {
-        Self {
-            io: Box::new(io),
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-        }
+        Self { io: Box::new(io), input: BytesMut::new(), output: BytesMut::new() }
     }
 
     /// The stream without its buffers, for TLS to take over. Refuses when bytes lie in them: they came in plaintext and would
     /// be taken for what came encrypted (CVE-2021-23214).
     pub fn into_io(self) -> Flow<Box<dyn Io>> {
-        if self.input.is_empty() && self.output.is_empty() {
-            Ok(self.io)
-        } else {
-            Err(Failure::Gone)
-        }
+        if self.input.is_empty() && self.output.is_empty() { Ok(self.io) } else { Err(Failure::Gone) }
     }
 
     pub fn has_input(&self) -> bool {
@@ -80,10 +72,7 @@ impl Socket {
         }
         let length = self.declared_length(0);
         if !(8..=STARTUP_BYTES).contains(&length) {
-            return Err(fatal(
-                SqlState::ProtocolViolation,
-                "invalid length of startup packet",
-            ));
+            return Err(fatal(SqlState::ProtocolViolation, "invalid length of startup packet"));
         }
         Ok(self.fill(length).await?.then_some(length))
     }
@@ -98,10 +87,7 @@ impl Socket {
             return Err(malformed());
         }
         if length > limit {
-            return Err(fatal(
-                SqlState::ProgramLimitExceeded,
-                format!("a message may have {limit} bytes"),
-            ));
+            return Err(fatal(SqlState::ProgramLimitExceeded, format!("a message may have {limit} bytes")));
         }
         if !self.fill(length + 1).await? {
             return Ok(None);
@@ -182,8 +168,7 @@ impl Socket {
     /// `false`: the client has gone before that much came.
     async fn fill(&mut self, bytes: usize) -> Flow<bool> {
         while self.input.len() < bytes {
-            self.input
-                .reserve((bytes - self.input.len()).max(INPUT_BYTES));
+            self.input.reserve((bytes - self.input.len()).max(INPUT_BYTES));
             if self.io.read_buf(&mut self.input).await? == 0 {
                 return Ok(false);
             }
@@ -193,10 +178,7 @@ impl Socket {
 }
 
 pub(super) fn cancelled() -> Failure {
-    refuse(
-        SqlState::QueryCanceled,
-        "canceling statement due to user request",
-    )
+    refuse(SqlState::QueryCanceled, "canceling statement due to user request")
 }
 
 pub(super) fn malformed() -> Failure {
@@ -208,9 +190,7 @@ fn decode(mut frame: BytesMut) -> Flow<PgWireFrontendMessage> {
     let mut context = DecodeContext::default();
     context.awaiting_frontend_ssl = false;
     context.awaiting_frontend_startup = false;
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        PgWireFrontendMessage::decode(&mut frame, &context)
-    }));
+    let decoded = catch_unwind(AssertUnwindSafe(|| PgWireFrontendMessage::decode(&mut frame, &context)));
     match decoded {
         Ok(Ok(Some(message))) => Ok(message),
         _ => Err(malformed()),
@@ -243,10 +223,7 @@ mod tests {
             panic!("accepted");
         };
         assert_eq!(error.sqlstate, SqlState::ProtocolViolation);
-        assert!(matches!(
-            receive(b"Q\x00\x00\x00\x03").await,
-            Err(Failure::Fatal(_))
-        ));
+        assert!(matches!(receive(b"Q\x00\x00\x00\x03").await, Err(Failure::Fatal(_))));
     }
 
     #[tokio::test]

@@ -13,8 +13,8 @@ use pgwire::api::auth::sasl::scram::ScramServerAuth;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::response::{GssEncResponse, SslResponse};
 use pgwire::messages::startup::{
-    Authentication, BackendKeyData, GssEncRequest, NegotiateProtocolVersion, ParameterStatus,
-    SecretKey, SslRequest, Startup,
+    Authentication, BackendKeyData, GssEncRequest, NegotiateProtocolVersion, ParameterStatus, SecretKey, SslRequest,
+    Startup,
 };
 use pgwire::messages::{DecodeContext, Message, PgWireBackendMessage};
 use tokio::net::TcpStream;
@@ -55,12 +55,7 @@ impl Gate {
         };
         let entered = self.enter(&mut settled, address, has_room).await;
         match entered.map_err(Failure::into_fatal) {
-            Ok(Some((session, key))) => Ok(Some(Connection::new(
-                settled.socket,
-                session,
-                key,
-                self.shutdown.clone(),
-            ))),
+            Ok(Some((session, key))) => Ok(Some(Connection::new(settled.socket, session, key, self.shutdown.clone()))),
             Ok(None) => Ok(None),
             Err(failure) => settled.socket.end(failure).await,
         }
@@ -77,26 +72,17 @@ impl Gate {
                 return Ok(None);
             };
             let stream = tls.accept(Box::new(tcp), true).await?;
-            return Ok(Some(Settled {
-                socket: Socket::new(stream),
-                encrypted: true,
-            }));
+            return Ok(Some(Settled { socket: Socket::new(stream), encrypted: true }));
         }
         let mut socket = Socket::new(tcp);
         match self.answer_ssl_requests(&mut socket).await {
-            Ok(false) => Ok(Some(Settled {
-                socket,
-                encrypted: false,
-            })),
+            Ok(false) => Ok(Some(Settled { socket, encrypted: false })),
             Ok(true) => {
                 let Some(tls) = &self.tls else {
                     return Ok(None);
                 };
                 let stream = tls.accept(socket.into_io()?, false).await?;
-                Ok(Some(Settled {
-                    socket: Socket::new(stream),
-                    encrypted: true,
-                }))
+                Ok(Some(Settled { socket: Socket::new(stream), encrypted: true }))
             }
             Err(failure) => socket.end(failure).await,
         }
@@ -109,20 +95,15 @@ impl Gate {
             let Some(packet) = socket.peek_startup().await? else {
                 return Err(Failure::Gone);
             };
-            let (ssl, gss) = (
-                SslRequest::is_ssl_request_packet(packet),
-                GssEncRequest::is_gss_enc_request_packet(packet),
-            );
+            let (ssl, gss) =
+                (SslRequest::is_ssl_request_packet(packet), GssEncRequest::is_gss_enc_request_packet(packet));
             if !ssl && !gss {
                 return Ok(false);
             }
             socket.receive_startup().await?;
             if ssl && self.tls.is_some() {
                 if socket.has_input() {
-                    return Err(fatal(
-                        SqlState::ProtocolViolation,
-                        "received unencrypted data after SSL request",
-                    ));
+                    return Err(fatal(SqlState::ProtocolViolation, "received unencrypted data after SSL request"));
                 }
                 socket.send(PgWireBackendMessage::SslResponse(SslResponse::Accept))?;
                 socket.flush().await?;
@@ -154,16 +135,10 @@ impl Gate {
         }
         let startup = read_startup(packet)?;
         if self.require_tls && !*encrypted {
-            return Err(fatal(
-                SqlState::InvalidAuthorizationSpecification,
-                "connection requires TLS",
-            ));
+            return Err(fatal(SqlState::InvalidAuthorizationSpecification, "connection requires TLS"));
         }
         if !has_room {
-            return Err(fatal(
-                SqlState::TooManyConnections,
-                "sorry, too many clients already",
-            ));
+            return Err(fatal(SqlState::TooManyConnections, "sorry, too many clients already"));
         }
         let secret_bytes = negotiate_version(socket, &startup)?;
         let client = introduce(startup.parameters, address, *encrypted)?;
@@ -215,43 +190,23 @@ const LATEST_MINOR: u16 = 2;
 
 /// Says so where a client asks for more than there is; gives the length of the cancel secret in the version that holds.
 fn negotiate_version(socket: &mut Socket, startup: &Startup) -> Flow<usize> {
-    let unknown: Vec<String> = startup
-        .parameters
-        .keys()
-        .filter(|name| name.starts_with("_pq_."))
-        .cloned()
-        .collect();
+    let unknown: Vec<String> = startup.parameters.keys().filter(|name| name.starts_with("_pq_.")).cloned().collect();
     let minor = startup.protocol_number_minor.min(LATEST_MINOR);
     if minor < startup.protocol_number_minor || !unknown.is_empty() {
         let version = (i32::from(LATEST_MAJOR) << 16) | i32::from(minor);
-        socket.send(PgWireBackendMessage::NegotiateProtocolVersion(
-            NegotiateProtocolVersion::new(version, unknown),
-        ))?;
+        socket.send(PgWireBackendMessage::NegotiateProtocolVersion(NegotiateProtocolVersion::new(version, unknown)))?;
     }
     Ok(if minor >= LATEST_MINOR { 32 } else { 4 })
 }
 
 /// Parameters that nobody here knows are passed over, as drivers send many.
-fn introduce(
-    mut parameters: BTreeMap<String, String>,
-    address: SocketAddr,
-    encrypted: bool,
-) -> Flow<Client> {
+fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encrypted: bool) -> Flow<Client> {
     let mut take = |name| parameters.remove(name).filter(|value| !value.is_empty());
     let Some(user) = take("user") else {
-        return Err(fatal(
-            SqlState::InvalidAuthorizationSpecification,
-            "no user name specified in startup packet",
-        ));
+        return Err(fatal(SqlState::InvalidAuthorizationSpecification, "no user name specified in startup packet"));
     };
-    if !matches!(
-        take("replication").as_deref(),
-        None | Some("false" | "off" | "no" | "0")
-    ) {
-        return Err(fatal(
-            SqlState::FeatureNotSupported,
-            "replication connections are not supported",
-        ));
+    if !matches!(take("replication").as_deref(), None | Some("false" | "off" | "no" | "0")) {
+        return Err(fatal(SqlState::FeatureNotSupported, "replication connections are not supported"));
     }
     Ok(Client {
         database: take("database").unwrap_or_else(|| user.clone()),
@@ -272,9 +227,7 @@ fn greet(socket: &mut Socket, key: &CancelKey, secret_bytes: usize) -> Flow {
     } else {
         SecretKey::Bytes(key.secret.clone())
     };
-    socket.send(PgWireBackendMessage::BackendKeyData(BackendKeyData::new(
-        key.pid, secret,
-    )))
+    socket.send(PgWireBackendMessage::BackendKeyData(BackendKeyData::new(key.pid, secret)))
 }
 
 pub(super) fn parameter_status(name: &str, value: &str) -> PgWireBackendMessage {

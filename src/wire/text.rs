@@ -83,23 +83,12 @@ pub(super) fn date(days: i32, out: &mut BytesMut) -> Option<()> {
 fn epoch_date(days: i32) -> Option<NaiveDate> {
     let epoch = NaiveDate::default();
     let distance = Days::new(u64::from(days.unsigned_abs()));
-    if days < 0 {
-        epoch.checked_sub_days(distance)
-    } else {
-        epoch.checked_add_days(distance)
-    }
+    if days < 0 { epoch.checked_sub_days(distance) } else { epoch.checked_add_days(distance) }
 }
 
 fn put_date(date: NaiveDate, out: &mut BytesMut) {
-    let year = if date.year() > 0 {
-        date.year()
-    } else {
-        1 - date.year()
-    };
-    put(
-        out,
-        format_args!("{year:04}-{:02}-{:02}", date.month(), date.day()),
-    );
+    let year = if date.year() > 0 { date.year() } else { 1 - date.year() };
+    put(out, format_args!("{year:04}-{:02}-{:02}", date.month(), date.day()));
 }
 
 fn put_era(date: NaiveDate, out: &mut BytesMut) {
@@ -110,15 +99,7 @@ fn put_era(date: NaiveDate, out: &mut BytesMut) {
 
 pub(super) fn time(micros: i64, out: &mut BytesMut) {
     let seconds = micros / MICROS_PER_SECOND;
-    put(
-        out,
-        format_args!(
-            "{:02}:{:02}:{:02}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60
-        ),
-    );
+    put(out, format_args!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60));
     put_fraction(micros % MICROS_PER_SECOND, out);
 }
 
@@ -203,12 +184,8 @@ pub(super) fn bytea(bytes: &[u8], out: &mut BytesMut) {
 
 /// One element of an array, quoted where `array_out` quotes.
 pub(super) fn element(text: &[u8], out: &mut BytesMut) {
-    let special = |byte: &u8| {
-        matches!(
-            byte,
-            b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c
-        )
-    };
+    let special =
+        |byte: &u8| matches!(byte, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
     if !text.is_empty() && !text.eq_ignore_ascii_case(b"null") && !text.iter().any(special) {
         out.put_slice(text);
         return;

@@ -57,10 +57,7 @@ impl Tls {
             // RFC 5929 §4.1 leaves the binding of such a signature algorithm undefined: go without it.
             tracing::warn!("the certificate's signature algorithm allows no channel binding");
         }
-        Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            scram,
-        })
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), scram })
     }
 
     /// `direct`: the client began with TLS, without an SSLRequest, and must then name the protocol.

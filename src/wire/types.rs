@@ -34,9 +34,7 @@ fn refuse_unreleased(field: &Field) -> Flow {
         | DataType::FixedSizeList(element, _)
         | DataType::Map(element, _) => refuse_unreleased(element),
         DataType::Struct(fields) => fields.iter().try_for_each(|field| refuse_unreleased(field)),
-        DataType::Union(fields, _) => fields
-            .iter()
-            .try_for_each(|(_, field)| refuse_unreleased(field)),
+        DataType::Union(fields, _) => fields.iter().try_for_each(|(_, field)| refuse_unreleased(field)),
         DataType::RunEndEncoded(_, values) => refuse_unreleased(values),
         _ => Ok(()),
     }
@@ -56,9 +54,9 @@ pub(super) fn canonical(data_type: &DataType) -> Flow<DataType> {
         D::UInt64 => D::Decimal128(20, 0),
         D::Float16 | D::Float32 => D::Float32,
         D::Float64 => D::Float64,
-        D::Decimal32(precision, scale)
-        | D::Decimal64(precision, scale)
-        | D::Decimal128(precision, scale) => D::Decimal128(*precision, *scale),
+        D::Decimal32(precision, scale) | D::Decimal64(precision, scale) | D::Decimal128(precision, scale) => {
+            D::Decimal128(*precision, *scale)
+        }
         D::Decimal256(precision, scale) => D::Decimal256(*precision, *scale),
         D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => D::LargeBinary,
         D::Date32 | D::Date64 => D::Date32,
@@ -83,10 +81,7 @@ pub(super) fn canonical(data_type: &DataType) -> Flow<DataType> {
 }
 
 fn unsupported(what: &str) -> Failure {
-    refuse(
-        SqlState::FeatureNotSupported,
-        format!("{what} has no Postgres type"),
-    )
+    refuse(SqlState::FeatureNotSupported, format!("{what} has no Postgres type"))
 }
 
 /// Of a canonical type.
@@ -130,9 +125,7 @@ fn array_of(element: &Type) -> Flow<Type> {
         (Type::INTERVAL, Type::INTERVAL_ARRAY),
     ];
     let found = arrays.into_iter().find(|(of, _)| of == element);
-    found
-        .map(|(_, array)| array)
-        .ok_or_else(|| unsupported("this list"))
+    found.map(|(_, array)| array).ok_or_else(|| unsupported("this list"))
 }
 
 /// The type that a client declared for a parameter; `None` where it left that to the server.
@@ -141,12 +134,9 @@ pub(super) fn declared_type(oid: u32) -> Flow<Option<DataType>> {
         return Ok(None);
     }
     let known = Type::from_oid(oid).and_then(|declared| data_type(&declared));
-    known.map(Some).ok_or_else(|| {
-        refuse(
-            SqlState::FeatureNotSupported,
-            format!("a parameter of type {oid} is not supported"),
-        )
-    })
+    known
+        .map(Some)
+        .ok_or_else(|| refuse(SqlState::FeatureNotSupported, format!("a parameter of type {oid} is not supported")))
 }
 
 /// `numeric` has no scale of its own; this one leaves room on both sides.
@@ -165,13 +155,7 @@ fn data_type(declared: &Type) -> Option<DataType> {
         Type::FLOAT4 => DataType::Float32,
         Type::FLOAT8 => DataType::Float64,
         Type::NUMERIC => NUMERIC,
-        Type::TEXT
-        | Type::VARCHAR
-        | Type::BPCHAR
-        | Type::NAME
-        | Type::CHAR
-        | Type::JSON
-        | Type::UUID => DataType::Utf8,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::JSON | Type::UUID => DataType::Utf8,
         Type::BYTEA => DataType::Binary,
         Type::DATE => DataType::Date32,
         Type::TIME => DataType::Time64(TimeUnit::Microsecond),
@@ -199,10 +183,7 @@ pub(super) fn formats(codes: &[i16], columns: usize) -> Flow<Vec<FieldFormat>> {
     let format = |code: &i16| match code {
         0 => Ok(FieldFormat::Text),
         1 => Ok(FieldFormat::Binary),
-        _ => Err(refuse(
-            SqlState::ProtocolViolation,
-            format!("unsupported format code: {code}"),
-        )),
+        _ => Err(refuse(SqlState::ProtocolViolation, format!("unsupported format code: {code}"))),
     };
     match codes {
         [] => Ok(vec![FieldFormat::Text; columns]),
@@ -210,10 +191,7 @@ pub(super) fn formats(codes: &[i16], columns: usize) -> Flow<Vec<FieldFormat>> {
         each if each.len() == columns => each.iter().map(format).collect(),
         each => Err(refuse(
             SqlState::ProtocolViolation,
-            format!(
-                "bind message has {} formats but there are {columns} values",
-                each.len()
-            ),
+            format!("bind message has {} formats but there are {columns} values", each.len()),
         )),
     }
 }
@@ -224,15 +202,7 @@ pub(super) fn row_description(schema: &Schema, formats: &[FieldFormat]) -> Flow<
         let column = column_type(field)?;
         let bytes = type_bytes(&column);
         let name = field.name().clone();
-        Ok(FieldDescription::new(
-            name,
-            0,
-            0,
-            column.oid(),
-            bytes,
-            -1,
-            format.value(),
-        ))
+        Ok(FieldDescription::new(name, 0, 0, column.oid(), bytes, -1, format.value()))
     });
     Ok(RowDescription::new(fields.collect::<Flow<_>>()?))
 }

@@ -21,13 +21,9 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn new() -> Self {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let files = TlsFiles {
-            certificate: folder.path().join("server.crt"),
-            key: folder.path().join("server.key"),
-        };
+        let files = TlsFiles { certificate: folder.path().join("server.crt"), key: folder.path().join("server.key") };
         std::fs::write(&files.certificate, cert.pem()).unwrap();
         std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
         let mut roots = RootCertStore::empty();
@@ -37,11 +33,7 @@ impl Certificate {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self {
-            folder,
-            files,
-            connector: TlsConnector::from(Arc::new(config)),
-        }
+        Self { folder, files, connector: TlsConnector::from(Arc::new(config)) }
     }
 
     pub async fn handshake(&self, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {

@@ -22,11 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub const ADMIN_PASSWORD: &str = "test administrator";
 
 /// The demo's company, small enough for a test: 2,000 persons, 8 weeks, 20,000 mails.
-pub const SMALL: Size = Size {
-    persons: 2_000,
-    weeks: 8,
-    emails: 20_000,
-};
+pub const SMALL: Size = Size { persons: 2_000, weeks: 8, emails: 20_000 };
 
 /// The logins of `sql/demo.sql`.
 pub const ADMIN: (&str, &str) = ("admin", ADMIN_PASSWORD);
@@ -64,11 +60,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(listener.run(server, stop.clone().cancelled_owned()));
-        Self {
-            address,
-            folder,
-            stop,
-        }
+        Self { address, folder, stop }
     }
 
     /// With the demo's tables, roles and grants, made by `sql/demo.sql` itself.
@@ -104,11 +96,7 @@ impl TestServer {
         let admin = self.admin().await;
         run(&admin, "ALTER SYSTEM SET privacy.budget_epsilon = 100").await;
         run(&admin, "ALTER SYSTEM SET privacy.budget_delta = 1e-3").await;
-        run(
-            &admin,
-            "ALTER SYSTEM SET privacy.principal_budget_epsilon = 100",
-        )
-        .await;
+        run(&admin, "ALTER SYSTEM SET privacy.principal_budget_epsilon = 100").await;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -145,19 +133,9 @@ impl TestServer {
 
     /// The real psql, as its users have it: no start-up file, stops at the first error, aligned output without a pager.
     pub fn psql(&self, (user, password): (&str, &str), commands: &str) -> Output {
-        let url = format!(
-            "host={} port={} dbname=paravent user={user}",
-            self.address.ip(),
-            self.address.port()
-        );
+        let url = format!("host={} port={} dbname=paravent user={user}", self.address.ip(), self.address.port());
         let mut child = Command::new("psql")
-            .args([
-                "--no-psqlrc",
-                "--set=ON_ERROR_STOP=1",
-                "--set=VERBOSITY=verbose",
-                "--dbname",
-                &url,
-            ])
+            .args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose", "--dbname", &url])
             .env("PGPASSWORD", password)
             .env("PAGER", "cat")
             .current_dir(self.folder.path())
@@ -175,17 +153,10 @@ impl TestServer {
 
 /// The statements of a script whose semicolons all end a line.
 pub fn statements(script: &str) -> impl Iterator<Item = &str> {
-    script.split(";\n").filter(|part| {
-        part.lines()
-            .any(|line| !line.trim().is_empty() && !line.starts_with("--"))
-    })
+    script.split(";\n").filter(|part| part.lines().any(|line| !line.trim().is_empty() && !line.starts_with("--")))
 }
 
-pub async fn connect(
-    address: SocketAddr,
-    user: &str,
-    password: &str,
-) -> Result<Client, tokio_postgres::Error> {
+pub async fn connect(address: SocketAddr, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::Config::new()
         .host(address.ip().to_string())
         .port(address.port())
@@ -218,11 +189,7 @@ pub fn texts(messages: &[SimpleQueryMessage]) -> Vec<Vec<Option<String>>> {
     let mut rows = Vec::new();
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
-            rows.push(
-                (0..row.len())
-                    .map(|n| row.get(n).map(str::to_owned))
-                    .collect(),
-            );
+            rows.push((0..row.len()).map(|n| row.get(n).map(str::to_owned)).collect());
         }
     }
     rows
@@ -233,9 +200,7 @@ pub async fn value(client: &Client, sql: &str) -> String {
     let rows = rows(client, sql).await;
     assert_eq!(rows.len(), 1, "{sql}");
     assert_eq!(rows[0].len(), 1, "{sql}");
-    rows[0][0]
-        .clone()
-        .unwrap_or_else(|| panic!("NULL from {sql}"))
+    rows[0][0].clone().unwrap_or_else(|| panic!("NULL from {sql}"))
 }
 
 pub async fn number(client: &Client, sql: &str) -> f64 {

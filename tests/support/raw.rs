@@ -44,12 +44,7 @@ pub async fn start(options: ListenerOptions) -> Running {
     let listening = tokio::spawn(listener.run(server, async {
         let _ = stopped.await;
     }));
-    Running {
-        port,
-        folder,
-        stop: Some(stop),
-        listening,
-    }
+    Running { port, folder, stop: Some(stop), listening }
 }
 
 impl Running {
@@ -59,10 +54,7 @@ impl Running {
 
     pub async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
-        tokio::time::timeout(PATIENCE, self.listening)
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(PATIENCE, self.listening).await.unwrap().unwrap();
     }
 }
 
@@ -81,9 +73,7 @@ impl Message {
     /// A field of an ErrorResponse.
     pub fn field(&self, key: char) -> Option<String> {
         let fields = self.body.split(|byte| *byte == 0);
-        let field = fields
-            .filter(|field| !field.is_empty())
-            .find(|field| char::from(field[0]) == key)?;
+        let field = fields.filter(|field| !field.is_empty()).find(|field| char::from(field[0]) == key)?;
         Some(String::from_utf8(field[1..].to_vec()).unwrap())
     }
 
@@ -127,10 +117,7 @@ pub fn startup_of(version: u32, user: &str) -> Vec<u8> {
 pub fn sasl_initial(mechanism: &str, client_first: &str) -> Vec<u8> {
     let length = u32::try_from(client_first.len()).unwrap().to_be_bytes();
     let name = format!("{mechanism}\0");
-    message(
-        'p',
-        &[name.as_bytes(), &length, client_first.as_bytes()].concat(),
-    )
+    message('p', &[name.as_bytes(), &length, client_first.as_bytes()].concat())
 }
 
 const CLIENT_FIRST_BARE: &str = "n=,r=abcdefghijklmnop";
@@ -193,8 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         let mechanisms = self.next().await.unwrap();
         assert_eq!((mechanisms.kind, mechanisms.body[3]), ('R', 10));
         let client_first = format!("n,,{CLIENT_FIRST_BARE}");
-        self.send(&sasl_initial("SCRAM-SHA-256", &client_first))
-            .await;
+        self.send(&sasl_initial("SCRAM-SHA-256", &client_first)).await;
         let challenge = self.next().await.unwrap();
         assert_eq!((challenge.kind, challenge.body[3]), ('R', 11));
         let server_first = std::str::from_utf8(&challenge.body[4..]).unwrap();
@@ -222,11 +208,7 @@ fn client_final(server_first: &str, password: &str) -> String {
     let client_key = mac(&salted, b"Client Key");
     let stored_key = Sha256::digest(client_key);
     let signature = mac(&stored_key, auth_message.as_bytes());
-    let proof: Vec<u8> = client_key
-        .iter()
-        .zip(signature)
-        .map(|(a, b)| a ^ b)
-        .collect();
+    let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
     format!("{without_proof},p={}", STANDARD.encode(proof))
 }
 

@@ -3,16 +3,13 @@
 //! Run with `cargo run -p paravent-udfs --example release`. Prices are the caller's: here ε = 1
 //! buys ρ = 1/2, half of it for the number of persons and half for the mean.
 
-use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use datafusion::prelude::{DataFrame, SessionContext};
 use paravent_udfs::{
-    Delta, Epsilon, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, Rho,
-    register,
+    Delta, Epsilon, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, Rho, register,
 };
 use std::sync::Arc;
 
@@ -29,16 +26,9 @@ fn persons() -> Result<RecordBatch> {
     });
     let functions: ArrayRef = Arc::new(functions.map(Some).collect::<StringArray>());
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..485));
-    let hours: ArrayRef = Arc::new(Float64Array::from_iter_values(
-        (0..485).map(|i| f64::from(i % 40)),
-    ));
+    let hours: ArrayRef = Arc::new(Float64Array::from_iter_values((0..485).map(|i| f64::from(i % 40))));
     let profile: ArrayRef = Arc::new(BooleanArray::from(vec![true; 485]));
-    let columns = [
-        ("person_id", ids),
-        ("function", functions),
-        ("hours", hours),
-        ("profile", profile),
-    ];
+    let columns = [("person_id", ids), ("function", functions), ("hours", hours), ("profile", profile)];
     Ok(RecordBatch::try_from_iter(columns)?)
 }
 
@@ -49,43 +39,19 @@ fn spec() -> Result<ReleaseSpec> {
     let persons = Gaussian::for_sensitivity(1, Rho::new(rho / 2.0)?)?;
     let hours = Gaussian::for_sensitivity(80 * 80, Rho::new(rho / 2.0)?)?;
     let floor = 10;
-    let mean = Estimate::Mean {
-        sum: 1,
-        count: 0,
-        mid: 40.0,
-        step: 0.5,
-        lower: 0.0,
-        upper: 80.0,
-        cell: None,
-    };
+    let mean = Estimate::Mean { sum: 1, count: 0, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0, cell: None };
     Ok(ReleaseSpec {
         keys: 1,
         floor,
         threshold: 10 + persons.tail_quantile(Delta::new(1e-9)?),
         persons: 1,
         measurements: vec![
-            Measurement {
-                column: 1,
-                word: 0,
-                noise: persons,
-            },
-            Measurement {
-                column: 2,
-                word: 0,
-                noise: hours,
-            },
+            Measurement { column: 1, word: 0, noise: persons },
+            Measurement { column: 2, word: 0, noise: hours },
         ],
         outputs: vec![
-            Output {
-                name: "persons".to_owned(),
-                estimate: Estimate::Count { count: 0 },
-                mask: None,
-            },
-            Output {
-                name: "hours".to_owned(),
-                estimate: mean,
-                mask: None,
-            },
+            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None },
+            Output { name: "hours".to_owned(), estimate: mean, mask: None },
         ],
     })
 }
@@ -110,10 +76,7 @@ async fn main() -> Result<()> {
     let release = Release::try_new(groups, spec()?)?.into_plan();
     let query = DataFrame::new(ctx.state(), release);
 
-    for batches in [
-        query.clone().explain(false, false)?.collect().await?,
-        query.collect().await?,
-    ] {
+    for batches in [query.clone().explain(false, false)?.collect().await?, query.collect().await?] {
         println!("{}", pretty_format_batches(&batches)?);
     }
     Ok(())

@@ -17,10 +17,7 @@ pub struct InvalidParameter {
 
 impl InvalidParameter {
     pub(crate) fn new(parameter: &'static str, requirement: &'static str) -> Self {
-        Self {
-            parameter,
-            requirement,
-        }
+        Self { parameter, requirement }
     }
 }
 
@@ -129,9 +126,7 @@ pub fn epsilon_of(rho: Rho, delta: Delta) -> Epsilon {
     let steps = 400;
     let width = 24.0;
     let at = |i: usize| centre - width / 2.0 + width * i as f64 / steps as f64;
-    let best = (0..=steps)
-        .min_by(|&a, &b| epsilon_at(at(a)).total_cmp(&epsilon_at(at(b))))
-        .unwrap_or(steps / 2);
+    let best = (0..=steps).min_by(|&a, &b| epsilon_at(at(a)).total_cmp(&epsilon_at(at(b)))).unwrap_or(steps / 2);
     let (mut low, mut high) = (at(best.saturating_sub(1)), at((best + 1).min(steps)));
     for _ in 0..100 {
         let (left, right) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
@@ -142,9 +137,7 @@ pub fn epsilon_of(rho: Rho, delta: Delta) -> Epsilon {
         }
     }
     let simple = rho.0 + 2.0 * (rho.0 * ln_inverse_delta).sqrt();
-    let least = epsilon_at(0.5 * (low + high))
-        .min(epsilon_at(at(best)))
-        .min(simple);
+    let least = epsilon_at(0.5 * (low + high)).min(epsilon_at(at(best))).min(simple);
     // Room for the rounding of a dozen floating-point operations, and never zero.
     Epsilon((least.max(0.0) * (1.0 + 1e-12) + 1e-12 * rho.0).max(f64::MIN_POSITIVE))
 }
@@ -202,10 +195,7 @@ mod tests {
             (0.005, 1e-9, 0.5648932843020361),
         ] {
             let ours = epsilon(rho, delta);
-            assert!(
-                ours >= known - 1e-9 && ours < known + 1e-6,
-                "{rho} {delta}: {ours}"
-            );
+            assert!(ours >= known - 1e-9 && ours < known + 1e-6, "{rho} {delta}: {ours}");
         }
     }
 
@@ -231,9 +221,7 @@ mod tests {
                 let span = (60.0 * variance.sqrt()).ceil() as i64 + 2;
                 let mass = |x: i64| (-(x as f64).powi(2) / (2.0 * variance)).exp();
                 let total: f64 = (-span..=span).map(mass).sum();
-                let exact: f64 = (-span..=span)
-                    .map(|x| (mass(x) - stated.exp() * mass(x + 1)).max(0.0) / total)
-                    .sum();
+                let exact: f64 = (-span..=span).map(|x| (mass(x) - stated.exp() * mass(x + 1)).max(0.0) / total).sum();
                 assert!(exact <= delta, "{rho} {delta}: {exact}");
             }
         }

@@ -40,18 +40,12 @@ impl BoundGroups {
         if max_groups == 0 {
             return plan_err!("bound groups: a person must be allowed one group");
         }
-        Ok(Self {
-            input,
-            person,
-            max_groups,
-        })
+        Ok(Self { input, person, max_groups })
     }
 
     /// As a node of a plan.
     pub fn into_plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension {
-            node: Arc::new(self),
-        })
+        LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
 
     pub fn person(&self) -> &Expr {
@@ -92,18 +86,11 @@ impl UserDefinedLogicalNodeCore for BoundGroups {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(
-            f,
-            "BoundGroups: person={}, max_groups={}",
-            self.person, self.max_groups
-        )
+        write!(f, "BoundGroups: person={}, max_groups={}", self.person, self.max_groups)
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
-        match (
-            <[Expr; 1]>::try_from(exprs),
-            <[LogicalPlan; 1]>::try_from(inputs),
-        ) {
+        match (<[Expr; 1]>::try_from(exprs), <[LogicalPlan; 1]>::try_from(inputs)) {
             (Ok([person]), Ok([input])) => Self::try_new(input, person, self.max_groups),
             (Ok(_) | Err(_), Ok(_) | Err(_)) => {
                 plan_err!("bound groups has one person key and one input")

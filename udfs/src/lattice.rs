@@ -58,19 +58,12 @@ impl ScalarUDFImpl for Lattice {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let bounds = [
-            bound(&args, 1)?,
-            bound(&args, 2)?,
-            bound(&args, 3)?,
-            bound(&args, 4)?,
-        ];
+        let bounds = [bound(&args, 1)?, bound(&args, 2)?, bound(&args, 3)?, bound(&args, 4)?];
         let scalar = matches!(args.args[0], ColumnarValue::Scalar(_));
         let x = args.args[0].to_array(if scalar { 1 } else { args.number_rows })?;
         let lattice = on_lattice(&x, bounds)?;
         if scalar {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &lattice, 0,
-            )?));
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&lattice, 0)?));
         }
         Ok(ColumnarValue::Array(Arc::new(lattice)))
     }
@@ -79,9 +72,7 @@ impl ScalarUDFImpl for Lattice {
 /// A bound of the lattice; they are literals.
 fn bound(args: &ScalarFunctionArgs, index: usize) -> Result<f64> {
     match args.args.get(index) {
-        Some(ColumnarValue::Scalar(ScalarValue::Float64(Some(value)))) if value.is_finite() => {
-            Ok(*value)
-        }
+        Some(ColumnarValue::Scalar(ScalarValue::Float64(Some(value)))) if value.is_finite() => Ok(*value),
         Some(_) | None => {
             plan_err!("dp_lattice: mid, lower, upper and step must be finite literals")
         }
@@ -92,13 +83,8 @@ fn on_lattice(x: &ArrayRef, [mid, lower, upper, step]: [f64; 4]) -> Result<Int64
     if step <= 0.0 || lower > upper {
         return plan_err!("dp_lattice: step must be above zero and lower at most upper");
     }
-    let safe = CastOptions {
-        safe: true,
-        ..Default::default()
-    };
-    if let (DataType::Int32 | DataType::Int64, Some((lower, upper))) =
-        (x.data_type(), whole(mid, lower, upper, step))
-    {
+    let safe = CastOptions { safe: true, ..Default::default() };
+    if let (DataType::Int32 | DataType::Int64, Some((lower, upper))) = (x.data_type(), whole(mid, lower, upper, step)) {
         let x = cast_with_options(x, &DataType::Int64, &safe)?;
         return Ok(as_int64_array(&x)?.unary::<_, Int64Type>(|x| x.clamp(lower, upper)));
     }
@@ -110,9 +96,7 @@ fn on_lattice(x: &ArrayRef, [mid, lower, upper, step]: [f64; 4]) -> Result<Int64
         let without_nan: Float64Array = without_nan.collect();
         return Ok(without_nan.unary::<_, Int64Type>(nearest));
     }
-    Ok(arrow::compute::unary::<Float64Type, _, Int64Type>(
-        x, nearest,
-    ))
+    Ok(arrow::compute::unary::<Float64Type, _, Int64Type>(x, nearest))
 }
 
 /// The bounds as integers, where the lattice is that of the integers: steps of 1 from 0. Beyond 2⁵³
@@ -120,8 +104,7 @@ fn on_lattice(x: &ArrayRef, [mid, lower, upper, step]: [f64; 4]) -> Result<Int64
 /// worse.
 fn whole(mid: f64, lower: f64, upper: f64, step: f64) -> Option<(i64, i64)> {
     let exact = |bound: f64| bound.fract() == 0.0 && bound.abs() <= 9_007_199_254_740_992.0;
-    (mid == 0.0 && step == 1.0 && exact(lower) && exact(upper))
-        .then_some((lower as i64, upper as i64))
+    (mid == 0.0 && step == 1.0 && exact(lower) && exact(upper)).then_some((lower as i64, upper as i64))
 }
 
 #[cfg(test)]
@@ -130,15 +113,8 @@ mod tests {
 
     #[test]
     fn clamps_rounds_to_even_and_is_total() {
-        let inputs = [
-            Some(f64::NAN),
-            None,
-            Some(f64::INFINITY),
-            Some(f64::NEG_INFINITY),
-            Some(41.25),
-            Some(40.75),
-            Some(1e300),
-        ];
+        let inputs =
+            [Some(f64::NAN), None, Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(41.25), Some(40.75), Some(1e300)];
         let x: ArrayRef = Arc::new(Float64Array::from(inputs.to_vec()));
         let lattice = on_lattice(&x, [40.0, 0.0, 80.0, 0.5]).unwrap();
         let expected = [None, None, Some(80), Some(-80), Some(2), Some(2), Some(80)];
@@ -148,16 +124,8 @@ mod tests {
     #[test]
     fn integers_stay_exact() {
         let big = 9_007_199_254_740_991;
-        let x: ArrayRef = Arc::new(Int64Array::from(vec![
-            Some(i64::MIN),
-            Some(big),
-            None,
-            Some(3),
-        ]));
+        let x: ArrayRef = Arc::new(Int64Array::from(vec![Some(i64::MIN), Some(big), None, Some(3)]));
         let lattice = on_lattice(&x, [0.0, -5.0, 9_007_199_254_740_992.0, 1.0]).unwrap();
-        assert_eq!(
-            lattice,
-            Int64Array::from(vec![Some(-5), Some(big), None, Some(3)])
-        );
+        assert_eq!(lattice, Int64Array::from(vec![Some(-5), Some(big), None, Some(3)]));
     }
 }

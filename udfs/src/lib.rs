@@ -30,8 +30,8 @@ mod unreleased;
 
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
 pub use aggregate::{
-    dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_persons, dp_persons_udaf, dp_share,
-    dp_share_udaf, dp_sum, dp_sum_udaf, share, share_udaf,
+    dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum,
+    dp_sum_udaf, share, share_udaf,
 };
 pub use bound_groups::{BoundGroups, BoundGroupsExec};
 pub use lattice::{dp_lattice, dp_lattice_udf};
@@ -40,8 +40,6 @@ pub use noise::{DiscreteLaplace, Gaussian, NoEntropy, Noise, NoiseStream};
 pub use planner::{ReleasePlanner, planner};
 pub use pseudonym::{PseudonymKey, pseudonym, pseudonym_udf};
 pub use register::{all_aggregates, register, scalar_functions};
-pub use release::{
-    CellFloor, Estimate, Measurement, Output, Release, ReleaseExec, ReleaseSpec, release,
-};
+pub use release::{CellFloor, Estimate, Measurement, Output, Release, ReleaseExec, ReleaseSpec, release};
 pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub};
 pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};

@@ -22,8 +22,7 @@ pub enum Base {
     Itself,
     /// A measurement: the noised count of the group without the profile.
     Measurement(usize),
-    /// The noised person counts (measurement 0) of all released rows that agree in these key
-    /// columns, summed.
+    /// The masked value's own measurement, summed over all released rows that agree in these key columns.
     Partition(Vec<usize>),
 }
 
@@ -83,11 +82,7 @@ mod tests {
 
     #[test]
     fn a_value_stays_within_the_band() {
-        let mask = Mask {
-            low: 0.05,
-            high: 0.95,
-            base: Base::Itself,
-        };
+        let mask = Mask { low: 0.05, high: 0.95, base: Base::Itself };
         assert_eq!(mask.apply(0.5, 1.0, false), Masked::Kept);
         assert_eq!(mask.apply(0.99, 1.0, false), Masked::Edge(0.95));
         assert_eq!(mask.apply(0.0, 1.0, false), Masked::Edge(0.05));

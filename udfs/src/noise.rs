@@ -51,45 +51,36 @@ pub struct NoiseStream {
 impl Noise {
     /// Each stream is keyed afresh with 256 bits of operating-system entropy.
     pub fn from_os() -> Self {
-        Self {
-            source: Source::OperatingSystem,
-        }
+        Self { source: Source::OperatingSystem }
     }
 
     /// Repeatable streams, for tests. Does not exist in a release build.
     #[cfg(debug_assertions)]
     pub fn seeded(seed: u64) -> Self {
         let bits = ChaCha20Rng::seed_from_u64(seed);
-        Self {
-            source: Source::Seeded(std::sync::Arc::new(std::sync::Mutex::new(bits))),
-        }
+        Self { source: Source::Seeded(std::sync::Arc::new(std::sync::Mutex::new(bits))) }
     }
 
     /// Samples that are all zero (choices remain random), for tests. Does not exist in a release
     /// build.
     #[cfg(debug_assertions)]
     pub fn zero() -> Self {
-        Self {
-            source: Source::Zero,
-        }
+        Self { source: Source::Zero }
     }
 
     /// A stream that shares no state with any other.
     pub fn stream(&self) -> Result<NoiseStream, NoEntropy> {
         match &self.source {
-            Source::OperatingSystem => Ok(NoiseStream::new(
-                ChaCha20Rng::try_from_rng(&mut SysRng).map_err(|_| NoEntropy)?,
-            )),
+            Source::OperatingSystem => {
+                Ok(NoiseStream::new(ChaCha20Rng::try_from_rng(&mut SysRng).map_err(|_| NoEntropy)?))
+            }
             #[cfg(debug_assertions)]
             Source::Seeded(parent) => {
                 let mut parent = parent.lock().map_err(|_| NoEntropy)?;
                 Ok(NoiseStream::new(ChaCha20Rng::from_rng(&mut *parent)))
             }
             #[cfg(debug_assertions)]
-            Source::Zero => Ok(NoiseStream {
-                bits: ChaCha20Rng::seed_from_u64(0),
-                silent: true,
-            }),
+            Source::Zero => Ok(NoiseStream { bits: ChaCha20Rng::seed_from_u64(0), silent: true }),
         }
     }
 }

@@ -41,12 +41,7 @@ impl ReleasePlanner {
             return Ok(Some(Arc::new(exec)));
         }
         if let Some(bound) = node.as_any().downcast_ref::<BoundGroups>() {
-            let person = planner.create_physical_expr(
-                bound.person(),
-                bound.input().schema(),
-                session,
-                context,
-            )?;
+            let person = planner.create_physical_expr(bound.person(), bound.input().schema(), session, context)?;
             let exec = BoundGroupsExec::new(input, person, bound.max_groups(), self.noise.clone());
             return Ok(Some(Arc::new(exec)));
         }
@@ -83,9 +78,7 @@ impl ExtensionPlanner for ReleasePlanner {
 
 /// A query planner that knows both nodes and nothing else beyond DataFusion's own.
 pub fn planner(noise: Noise) -> Arc<dyn QueryPlanner + Send + Sync> {
-    Arc::new(Planner {
-        releases: ReleasePlanner { noise },
-    })
+    Arc::new(Planner { releases: ReleasePlanner { noise } })
 }
 
 #[derive(Debug)]

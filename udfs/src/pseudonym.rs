@@ -13,9 +13,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::common::cast::as_string_array;
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
@@ -31,9 +29,7 @@ pub struct PseudonymKey([u8; 32]);
 impl PseudonymKey {
     pub fn from_slice(bytes: &[u8]) -> Result<Self, InvalidParameter> {
         let bytes = bytes.try_into();
-        bytes
-            .map(Self)
-            .map_err(|_| InvalidParameter::new("pseudonym key", "32 bytes long"))
+        bytes.map(Self).map_err(|_| InvalidParameter::new("pseudonym key", "32 bytes long"))
     }
 }
 
@@ -55,9 +51,7 @@ pub fn pseudonym(key: &PseudonymKey, family: &str, value: &str) -> String {
     mac.update(family.as_bytes());
     mac.update(value.as_bytes());
     let mut number: [u8; 32] = mac.finalize().into_bytes().into();
-    (0..LENGTH)
-        .map(|_| char::from(ALPHABET[divide(&mut number)]))
-        .collect()
+    (0..LENGTH).map(|_| char::from(ALPHABET[divide(&mut number)])).collect()
 }
 
 /// Divides a big-endian number by 62 in place and returns the remainder.
@@ -73,12 +67,7 @@ fn divide(number: &mut [u8; 32]) -> usize {
 
 /// `dp_pseudonym(value)` with its key and family bound. Not registered by default: it needs a key.
 pub fn pseudonym_udf(key: PseudonymKey, family: impl Into<String>) -> ScalarUDF {
-    let types = vec![
-        DataType::Utf8,
-        DataType::LargeUtf8,
-        DataType::Utf8View,
-        DataType::Int64,
-    ];
+    let types = vec![DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View, DataType::Int64];
     ScalarUDF::new_from_impl(Pseudonym {
         signature: Signature::uniform(1, types, Volatility::Immutable),
         key,
@@ -97,9 +86,7 @@ impl Pseudonym {
     fn of(&self, values: &ArrayRef) -> Result<StringArray> {
         let values = cast(values, &DataType::Utf8)?;
         let values = as_string_array(&values)?.iter();
-        Ok(values
-            .map(|value| value.map(|value| pseudonym(&self.key, &self.family, value)))
-            .collect())
+        Ok(values.map(|value| value.map(|value| pseudonym(&self.key, &self.family, value))).collect())
     }
 }
 
@@ -121,9 +108,7 @@ impl ScalarUDFImpl for Pseudonym {
             ColumnarValue::Array(values) => Ok(ColumnarValue::Array(Arc::new(self.of(values)?))),
             ColumnarValue::Scalar(value) => {
                 let named = self.of(&value.to_array()?)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                    &named, 0,
-                )?))
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&named, 0)?))
             }
         }
     }

@@ -45,9 +45,7 @@ pub fn register(ctx: &SessionContext, noise: Noise) {
     }
     let state = ctx.state_ref();
     let mut state = state.write();
-    *state = SessionStateBuilder::new_from_existing(state.clone())
-        .with_query_planner(planner(noise))
-        .build();
+    *state = SessionStateBuilder::new_from_existing(state.clone()).with_query_planner(planner(noise)).build();
 }
 
 #[cfg(test)]
@@ -62,10 +60,7 @@ mod tests {
         let mut taken: HashSet<String> = state.scalar_functions().keys().cloned().collect();
         taken.extend(state.aggregate_functions().keys().cloned());
         taken.extend(state.window_functions().keys().cloned());
-        let mut names: Vec<String> = all_aggregates()
-            .iter()
-            .map(|f| f.name().to_owned())
-            .collect();
+        let mut names: Vec<String> = all_aggregates().iter().map(|f| f.name().to_owned()).collect();
         names.extend(scalar_functions().iter().map(|f| f.name().to_owned()));
         names.push("dp_pseudonym".to_owned());
         for name in names {

@@ -20,18 +20,13 @@ const WORD_BYTES: usize = 16;
 
 /// Whether a column holds exact aggregates, so that only a release may read it.
 pub fn is_unreleased(field: &Field) -> bool {
-    field
-        .metadata()
-        .get(EXTENSION_NAME)
-        .is_some_and(|name| name == UNRELEASED)
+    field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == UNRELEASED)
 }
 
 /// A column of `words` exact integers a row.
 pub fn unreleased_field(name: impl Into<String>, words: usize) -> Field {
-    Field::new(name, unreleased_type(words), true).with_metadata(HashMap::from([(
-        EXTENSION_NAME.to_owned(),
-        UNRELEASED.to_owned(),
-    )]))
+    Field::new(name, unreleased_type(words), true)
+        .with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), UNRELEASED.to_owned())]))
 }
 
 /// How many words an unreleased column has; nothing for any other column.
@@ -54,8 +49,7 @@ pub(crate) fn array_of_words(words: usize, values: &[i128]) -> Result<ArrayRef> 
     for value in values {
         bytes.extend_from_slice(&value.to_le_bytes());
     }
-    let array =
-        FixedSizeBinaryArray::try_new((words * WORD_BYTES) as i32, Buffer::from_vec(bytes), None)?;
+    let array = FixedSizeBinaryArray::try_new((words * WORD_BYTES) as i32, Buffer::from_vec(bytes), None)?;
     Ok(Arc::new(array))
 }
 
@@ -96,9 +90,7 @@ mod tests {
         let values = [0, -1, i128::MAX, i128::MIN, 7, 42];
         let array = array_of_words(2, &values).unwrap();
         let words = Words::new(&array, 2).unwrap();
-        let back: Vec<i128> = (0..words.len())
-            .flat_map(|row| [words.get(row, 0), words.get(row, 1)])
-            .collect();
+        let back: Vec<i128> = (0..words.len()).flat_map(|row| [words.get(row, 0), words.get(row, 1)]).collect();
         assert_eq!(back, values);
         assert!(Words::new(&array, 3).is_err());
         let field = unreleased_field("x", 2);

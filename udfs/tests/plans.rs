@@ -3,16 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch,
-    StringArray,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray,
 };
 use arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use paravent_udfs::{
-    BoundGroups, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, dp_avg,
-    dp_persons, dp_sum, is_unreleased,
+    BoundGroups, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, dp_avg, dp_persons, dp_sum,
+    is_unreleased,
 };
 use std::sync::Arc;
 
@@ -21,19 +20,14 @@ const PERSONS: i64 = 3_000;
 /// Persons 0..3000, each with a row in group `a` and, the first thousand, one in each of `b`, `c`,
 /// `d`; in four partitions.
 fn context(noise: Noise) -> SessionContext {
-    let config = SessionConfig::new()
-        .with_target_partitions(4)
-        .with_batch_size(100);
+    let config = SessionConfig::new().with_target_partitions(4).with_batch_size(100);
     let ctx = SessionContext::new_with_config(config);
     paravent_udfs::register(&ctx, noise);
     let mut rows: Vec<(i64, &str)> = (0..PERSONS).map(|person| (person, "a")).collect();
     for group in ["b", "c", "d"] {
         rows.extend((0..PERSONS / 3).map(|person| (person, group)));
     }
-    let partitions: Vec<Vec<RecordBatch>> = rows
-        .chunks(rows.len().div_ceil(4))
-        .map(|rows| vec![batch(rows)])
-        .collect();
+    let partitions: Vec<Vec<RecordBatch>> = rows.chunks(rows.len().div_ceil(4)).map(|rows| vec![batch(rows)]).collect();
     let table = MemTable::try_new(partitions[0][0].schema(), partitions).unwrap();
     ctx.register_table("rows", Arc::new(table)).unwrap();
     ctx
@@ -43,32 +37,14 @@ fn batch(rows: &[(i64, &str)]) -> RecordBatch {
     let persons: ArrayRef = Arc::new(rows.iter().map(|row| Some(row.0)).collect::<Int64Array>());
     let groups: ArrayRef = Arc::new(rows.iter().map(|row| Some(row.1)).collect::<StringArray>());
     let ones: ArrayRef = Arc::new(Int64Array::from(vec![1; rows.len()]));
-    let values: ArrayRef = Arc::new(
-        rows.iter()
-            .map(|row| Some(row.0 % 5))
-            .collect::<Int64Array>(),
-    );
+    let values: ArrayRef = Arc::new(rows.iter().map(|row| Some(row.0 % 5)).collect::<Int64Array>());
     let profile: ArrayRef = Arc::new(BooleanArray::from(vec![true; rows.len()]));
-    RecordBatch::try_from_iter([
-        ("u", persons),
-        ("g", groups),
-        ("c", ones),
-        ("s", values),
-        ("p", profile),
-    ])
-    .unwrap()
+    RecordBatch::try_from_iter([("u", persons), ("g", groups), ("c", ones), ("s", values), ("p", profile)]).unwrap()
 }
 
 fn words(array: &ArrayRef, row: usize) -> Vec<i128> {
-    let array = array
-        .as_any()
-        .downcast_ref::<FixedSizeBinaryArray>()
-        .unwrap();
-    array
-        .value(row)
-        .chunks(16)
-        .map(|word| i128::from_le_bytes(word.try_into().unwrap()))
-        .collect()
+    let array = array.as_any().downcast_ref::<FixedSizeBinaryArray>().unwrap();
+    array.value(row).chunks(16).map(|word| i128::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
 #[tokio::test]
@@ -86,12 +62,8 @@ async fn partial_and_final_aggregates_keep_the_extension_type_and_the_sums() {
     assert!((1..6).all(|column| is_unreleased(physical.schema().field(column))));
     let batches = frame.collect().await.unwrap();
     let rows = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
-    let sum = |even: bool, to: i64| -> i128 {
-        (0..to)
-            .filter(|u| !even || u % 2 == 0)
-            .map(|u| i128::from(u % 5))
-            .sum()
-    };
+    let sum =
+        |even: bool, to: i64| -> i128 { (0..to).filter(|u| !even || u % 2 == 0).map(|u| i128::from(u % 5)).sum() };
     let of = |column: usize| words(rows.column(column), 0);
     let all = i128::from(PERSONS);
     assert_eq!(of(1), [all]);
@@ -100,16 +72,10 @@ async fn partial_and_final_aggregates_keep_the_extension_type_and_the_sums() {
     assert_eq!(of(4), [sum(false, PERSONS), all, all]);
     assert_eq!(of(5), [all * 4 / 5, all, all]);
     assert_eq!(words(rows.column(1), 3), [all / 3]);
-    let whole = ctx
-        .sql("SELECT dp_sum(s, c, 1, 4), share(u < 300) FROM rows WHERE g = 'a'")
-        .await
-        .unwrap();
+    let whole = ctx.sql("SELECT dp_sum(s, c, 1, 4), share(u < 300) FROM rows WHERE g = 'a'").await.unwrap();
     let whole = whole.collect().await.unwrap();
     assert_eq!(words(whole[0].column(0), 0), [sum(false, PERSONS), all]);
-    assert_eq!(
-        whole[0].column(1).as_primitive::<Float64Type>().value(0),
-        0.1
-    );
+    assert_eq!(whole[0].column(1).as_primitive::<Float64Type>().value(0), 0.1);
 }
 
 #[tokio::test]
@@ -130,9 +96,7 @@ async fn bounds_that_are_not_literals_are_refused() {
 
 async fn bound(ctx: &SessionContext, max_groups: u64) -> LogicalPlan {
     let rows = ctx.table("rows").await.unwrap().into_unoptimized_plan();
-    BoundGroups::try_new(rows, col("u"), max_groups)
-        .unwrap()
-        .into_plan()
+    BoundGroups::try_new(rows, col("u"), max_groups).unwrap().into_plan()
 }
 
 async fn rows_of(ctx: &SessionContext, plan: LogicalPlan) -> RecordBatch {
@@ -147,19 +111,12 @@ async fn nobody_reaches_more_than_m_groups_over_any_partitioning() {
     let thousand = (PERSONS / 3) as usize;
     for max_groups in [1, 2, 4] {
         let plan = LogicalPlanBuilder::from(bound(&ctx, max_groups).await)
-            .aggregate(
-                vec![col("u")],
-                vec![datafusion::functions_aggregate::expr_fn::count(lit(1)).alias("rows")],
-            )
+            .aggregate(vec![col("u")], vec![datafusion::functions_aggregate::expr_fn::count(lit(1)).alias("rows")])
             .unwrap()
             .build()
             .unwrap();
         let reached = rows_of(&ctx, plan).await;
-        let reached = reached
-            .column(1)
-            .as_primitive::<Int64Type>()
-            .values()
-            .to_vec();
+        let reached = reached.column(1).as_primitive::<Int64Type>().values().to_vec();
         assert_eq!(reached.len(), PERSONS as usize);
         let most = i64::try_from(max_groups).unwrap();
         assert_eq!(
@@ -175,71 +132,32 @@ async fn nobody_reaches_more_than_m_groups_over_any_partitioning() {
 #[tokio::test]
 async fn a_filter_does_not_pass_the_bound() {
     let ctx = context(Noise::from_os());
-    let plan = LogicalPlanBuilder::from(bound(&ctx, 1).await)
-        .filter(col("g").eq(lit("d")))
-        .unwrap()
-        .build()
-        .unwrap();
+    let plan = LogicalPlanBuilder::from(bound(&ctx, 1).await).filter(col("g").eq(lit("d"))).unwrap().build().unwrap();
     let left = rows_of(&ctx, plan).await.num_rows();
     assert!((180..=320).contains(&left), "{left}");
 }
 
 fn spec(variance: u128) -> ReleaseSpec {
     let noise = Gaussian::with_variance(variance, 1).unwrap();
-    let measurement = |column, word| Measurement {
-        column,
-        word,
-        noise,
-    };
-    let mean = Estimate::Mean {
-        sum: 1,
-        count: 2,
-        mid: 2.0,
-        step: 1.0,
-        lower: 0.0,
-        upper: 4.0,
-        cell: None,
-    };
+    let measurement = |column, word| Measurement { column, word, noise };
+    let mean = Estimate::Mean { sum: 1, count: 2, mid: 2.0, step: 1.0, lower: 0.0, upper: 4.0, cell: None };
     ReleaseSpec {
         keys: 1,
         floor: 10,
         threshold: 30,
         persons: 1,
-        measurements: vec![
-            measurement(1, 0),
-            measurement(2, 0),
-            measurement(2, 1),
-            measurement(3, 0),
-        ],
+        measurements: vec![measurement(1, 0), measurement(2, 0), measurement(2, 1), measurement(3, 0)],
         outputs: vec![
-            Output {
-                name: "persons".to_owned(),
-                estimate: Estimate::Count { count: 0 },
-                mask: None,
-            },
-            Output {
-                name: "mean".to_owned(),
-                estimate: mean,
-                mask: None,
-            },
-            Output {
-                name: "sum".to_owned(),
-                estimate: Estimate::SumInteger { sum: 3, step: 1 },
-                mask: None,
-            },
+            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None },
+            Output { name: "mean".to_owned(), estimate: mean, mask: None },
+            Output { name: "sum".to_owned(), estimate: Estimate::SumInteger { sum: 3, step: 1 }, mask: None },
         ],
     }
 }
 
 async fn released(ctx: &SessionContext) -> LogicalPlan {
     let groups = LogicalPlanBuilder::from(bound(ctx, 1).await)
-        .project(vec![
-            col("g"),
-            col("c"),
-            col("s"),
-            (col("s") - lit(2_i64)).alias("around"),
-            col("p"),
-        ])
+        .project(vec![col("g"), col("c"), col("s"), (col("s") - lit(2_i64)).alias("around"), col("p")])
         .unwrap()
         .aggregate(
             vec![col("g")],
@@ -259,33 +177,12 @@ async fn released(ctx: &SessionContext) -> LogicalPlan {
 async fn a_release_over_a_bound_over_four_partitions() {
     let ctx = context(Noise::from_os());
     let rows = rows_of(&ctx, released(&ctx).await).await;
-    let names: Vec<_> = rows
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "g",
-            "persons",
-            "persons__stddev",
-            "mean",
-            "mean__stddev",
-            "sum",
-            "sum__stddev"
-        ]
-    );
+    let names: Vec<_> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["g", "persons", "persons__stddev", "mean", "mean__stddev", "sum", "sum__stddev"]);
     assert_eq!(rows.num_rows(), 4);
     let keys: Vec<_> = rows.column(0).as_string::<i32>().iter().flatten().collect();
     assert_eq!(keys, ["a", "b", "c", "d"]);
-    let persons: i64 = rows
-        .column(1)
-        .as_primitive::<Int64Type>()
-        .values()
-        .iter()
-        .sum();
+    let persons: i64 = rows.column(1).as_primitive::<Int64Type>().values().iter().sum();
     // Four draws of σ = 2: beyond 20 standard deviations never.
     assert!((persons - PERSONS).abs() < 80, "{persons}");
     let means = rows.column(3).as_primitive::<Float64Type>();
@@ -305,23 +202,10 @@ async fn what_is_above_a_release_does_not_change_it() {
         .unwrap()
         .build()
         .unwrap();
-    let text = ctx
-        .state()
-        .optimize(&plan)
-        .unwrap()
-        .display_indent()
-        .to_string();
-    let (above, below) = text
-        .split_once("Release: keys=[g], floor=10, threshold=30")
-        .unwrap();
-    assert!(
-        above.contains("Filter") && !below.contains("Filter") && !below.contains("Limit"),
-        "{text}"
-    );
-    assert!(
-        below.contains("dp_avg") && below.contains("BoundGroups: person=rows.u, max_groups=1"),
-        "{text}"
-    );
+    let text = ctx.state().optimize(&plan).unwrap().display_indent().to_string();
+    let (above, below) = text.split_once("Release: keys=[g], floor=10, threshold=30").unwrap();
+    assert!(above.contains("Filter") && !below.contains("Filter") && !below.contains("Limit"), "{text}");
+    assert!(below.contains("dp_avg") && below.contains("BoundGroups: person=rows.u, max_groups=1"), "{text}");
     assert_eq!(rows_of(&ctx, plan).await.num_rows(), 1);
 }
 
@@ -330,20 +214,9 @@ async fn what_is_above_a_release_does_not_change_it() {
 #[tokio::test]
 async fn a_predicate_without_columns_is_moved_below_all_the_same() {
     let ctx = context(Noise::from_os());
-    let random = datafusion::functions::math::random()
-        .call(vec![])
-        .lt(lit(0.5));
-    let plan = LogicalPlanBuilder::from(released(&ctx).await)
-        .filter(random)
-        .unwrap()
-        .build()
-        .unwrap();
-    let text = ctx
-        .state()
-        .optimize(&plan)
-        .unwrap()
-        .display_indent()
-        .to_string();
+    let random = datafusion::functions::math::random().call(vec![]).lt(lit(0.5));
+    let plan = LogicalPlanBuilder::from(released(&ctx).await).filter(random).unwrap().build().unwrap();
+    let text = ctx.state().optimize(&plan).unwrap().display_indent().to_string();
     assert!(text.starts_with("Release"), "{text}");
 }
 

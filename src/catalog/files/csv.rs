@@ -38,13 +38,7 @@ pub(super) struct Dialect {
 impl Dialect {
     /// Only what the reader really does is an option: an empty field is null, timestamps are ISO 8601.
     pub fn new(options: &BTreeMap<String, String>) -> Result<Self> {
-        let mut dialect = Self {
-            header: true,
-            delimiter: b',',
-            quote: b'"',
-            escape: None,
-            comment: None,
-        };
+        let mut dialect = Self { header: true, delimiter: b',', quote: b'"', escape: None, comment: None };
         for (name, value) in options {
             let key = name.to_ascii_lowercase();
             match key.strip_prefix("format.").unwrap_or(&key) {
@@ -76,10 +70,8 @@ impl Dialect {
     }
 
     fn reading(self) -> Reading {
-        let mut reading = Reading::default()
-            .with_header(self.header)
-            .with_delimiter(self.delimiter)
-            .with_quote(self.quote);
+        let mut reading =
+            Reading::default().with_header(self.header).with_delimiter(self.delimiter).with_quote(self.quote);
         if let Some(escape) = self.escape {
             reading = reading.with_escape(escape);
         }
@@ -91,11 +83,7 @@ impl Dialect {
 }
 
 /// Columns of the files, guessed from a sample or as declared; then every row is read with them.
-pub(super) async fn inspect(
-    location: &Location,
-    files: Vec<DataFile>,
-    declared: &[Column],
-) -> Result<Vec<Column>> {
+pub(super) async fn inspect(location: &Location, files: Vec<DataFile>, declared: &[Column]) -> Result<Vec<Column>> {
     let dialect = Dialect::new(&location.options)?;
     let declared = declared.to_vec();
     let work = move || {
@@ -106,9 +94,7 @@ pub(super) async fn inspect(
         }
         Ok(columns)
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Error::internal())?
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::internal())?
 }
 
 fn columns_of(dialect: Dialect, files: &[DataFile], declared: &[Column]) -> Result<Vec<Column>> {
@@ -125,46 +111,27 @@ fn columns_of(dialect: Dialect, files: &[DataFile], declared: &[Column]) -> Resu
         check_header(&schema)?;
     }
     if declared.is_empty() {
-        return Ok(schema
-            .fields()
-            .iter()
-            .map(|f| registered_column(f))
-            .collect());
+        return Ok(schema.fields().iter().map(|f| registered_column(f)).collect());
     }
     hold_against(dialect, &schema, declared)?;
     Ok(declared.to_vec())
 }
 
 fn guess(dialect: Dialect, file: &DataFile) -> Result<Schema> {
-    let sampled = dialect
-        .reading()
-        .infer_schema(open(file)?, Some(SAMPLE_ROWS));
+    let sampled = dialect.reading().infer_schema(open(file)?, Some(SAMPLE_ROWS));
     let (schema, _) = match sampled {
         Ok(found) => found,
         Err(_) => {
             // The sample holds a row that cannot be split as the first one: say which.
-            let (names, _) = dialect
-                .reading()
-                .infer_schema(open(file)?, Some(0))
-                .map_err(|_| not_csv(file))?;
-            let text = names
-                .fields()
-                .iter()
-                .map(|field| Field::new(field.name(), DataType::Utf8View, true));
-            read_all(
-                dialect,
-                file,
-                &Arc::new(Schema::new(text.collect::<Vec<_>>())),
-            )?;
+            let (names, _) = dialect.reading().infer_schema(open(file)?, Some(0)).map_err(|_| not_csv(file))?;
+            let text = names.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8View, true));
+            read_all(dialect, file, &Arc::new(Schema::new(text.collect::<Vec<_>>())))?;
             return Err(not_csv(file));
         }
     };
     if schema.fields().is_empty() {
-        return Err(Error::new(
-            SqlState::DataException,
-            format!("\"{}\" is empty", file.name()),
-        )
-        .hint("a file needs at least a header line, or a row and OPTIONS (header 'false')"));
+        return Err(Error::new(SqlState::DataException, format!("\"{}\" is empty", file.name()))
+            .hint("a file needs at least a header line, or a row and OPTIONS (header 'false')"));
     }
     Ok(schema)
 }
@@ -173,11 +140,7 @@ fn guess(dialect: Dialect, file: &DataFile) -> Result<Schema> {
 /// else that differs is text.
 fn merge(left: &Schema, right: &Schema, name: &str) -> Result<Schema> {
     let same = left.fields().len() == right.fields().len()
-        && left
-            .fields()
-            .iter()
-            .zip(right.fields())
-            .all(|(a, b)| a.name() == b.name());
+        && left.fields().iter().zip(right.fields()).all(|(a, b)| a.name() == b.name());
     if !same {
         return Err(Error::new(
             SqlState::DatatypeMismatch,
@@ -189,9 +152,7 @@ fn merge(left: &Schema, right: &Schema, name: &str) -> Result<Schema> {
         let both = match (a.data_type(), b.data_type()) {
             (one, other) if one == other => one.clone(),
             (DataType::Null, known) | (known, DataType::Null) => known.clone(),
-            (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => {
-                DataType::Float64
-            }
+            (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => DataType::Float64,
             (DataType::Timestamp(unit, zone), DataType::Timestamp(_, other)) if zone == other => {
                 DataType::Timestamp(*unit, zone.clone())
             }
@@ -209,11 +170,7 @@ fn check_header(schema: &Schema) -> Result<()> {
         let name = field.name();
         let letters = name.chars().any(char::is_alphabetic);
         if !letters || !seen.insert(name) {
-            let why = if letters {
-                "the same name as one before it"
-            } else {
-                "no name"
-            };
+            let why = if letters { "the same name as one before it" } else { "no name" };
             return Err(Error::new(
                 SqlState::InvalidTableDefinition,
                 format!("column {} of the file's first line has {why}", index + 1),
@@ -230,10 +187,7 @@ fn hold_against(dialect: Dialect, schema: &Schema, declared: &[Column]) -> Resul
     if found != declared.len() {
         return Err(Error::new(
             SqlState::InvalidTableDefinition,
-            format!(
-                "the files have {found} columns, {} are declared",
-                declared.len()
-            ),
+            format!("the files have {found} columns, {} are declared", declared.len()),
         )
         .hint("declare all columns in the order of the file, or none; check OPTIONS (delimiter)"));
     }
@@ -267,23 +221,18 @@ fn read_all(dialect: Dialect, file: &DataFile, schema: &SchemaRef) -> Result<()>
         return Ok(());
     }
     // Row by row from there, then column by column in that row: numbers found so, never read from the parser's text.
-    let from = build()
-        .with_batch_size(1)
-        .with_bounds(rows, rows + BATCH_ROWS);
+    let from = build().with_batch_size(1).with_bounds(rows, rows + BATCH_ROWS);
     let (more, error) = rows_until_error(reader(dialect, file, from)?);
     let row = rows + more;
     let mut failing = Vec::new();
     for column in 0..schema.fields().len() {
-        let one = build()
-            .with_bounds(row, row + 1)
-            .with_projection(vec![column]);
+        let one = build().with_bounds(row, row + 1).with_projection(vec![column]);
         if rows_until_error(reader(dialect, file, one)?).1.is_some() {
             failing.push(column);
         }
     }
     let line = row + 1 + usize::from(dialect.header);
-    let split =
-        failing.len() == schema.fields().len() && matches!(&error, Some(ArrowError::CsvError(_)));
+    let split = failing.len() == schema.fields().len() && matches!(&error, Some(ArrowError::CsvError(_)));
     let detail = match failing.first() {
         Some(_) if split && says_fields(error.as_ref()) => {
             format!("line {line} does not have {} fields", schema.fields().len())
@@ -291,11 +240,7 @@ fn read_all(dialect: Dialect, file: &DataFile, schema: &SchemaRef) -> Result<()>
         Some(_) if split => format!("line {line} is not UTF-8 text"),
         Some(&column) => {
             let field = schema.field(column);
-            format!(
-                "line {line}, column \"{}\" is not of type {}",
-                field.name(),
-                type_name(field.data_type())
-            )
+            format!("line {line}, column \"{}\" is not of type {}", field.name(), type_name(field.data_type()))
         }
         None => format!("line {line} cannot be read"),
     };
@@ -323,10 +268,7 @@ fn rows_until_error(reader: Reader<File>) -> (usize, Option<ArrowError>) {
 }
 
 fn reader(dialect: Dialect, file: &DataFile, builder: ReaderBuilder) -> Result<Reader<File>> {
-    let mut builder = builder
-        .with_header(dialect.header)
-        .with_delimiter(dialect.delimiter)
-        .with_quote(dialect.quote);
+    let mut builder = builder.with_header(dialect.header).with_delimiter(dialect.delimiter).with_quote(dialect.quote);
     if let Some(escape) = dialect.escape {
         builder = builder.with_escape(escape);
     }
@@ -338,20 +280,14 @@ fn reader(dialect: Dialect, file: &DataFile, builder: ReaderBuilder) -> Result<R
 
 fn open(file: &DataFile) -> Result<File> {
     File::open(file.path()).map_err(|_| {
-        Error::new(
-            SqlState::UndefinedFile,
-            format!("could not open \"{}\"", file.name()),
-        )
-        .hint("the account the server runs as must be able to read it")
+        Error::new(SqlState::UndefinedFile, format!("could not open \"{}\"", file.name()))
+            .hint("the account the server runs as must be able to read it")
     })
 }
 
 fn not_csv(file: &DataFile) -> Error {
-    Error::new(
-        SqlState::WrongObjectType,
-        format!("\"{}\" is not a readable CSV file", file.name()),
-    )
-    .hint("a CSV file is UTF-8 text; use STORED AS PARQUET for a Parquet file")
+    Error::new(SqlState::WrongObjectType, format!("\"{}\" is not a readable CSV file", file.name()))
+        .hint("a CSV file is UTF-8 text; use STORED AS PARQUET for a Parquet file")
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool> {
@@ -366,9 +302,7 @@ fn character(name: &str, value: &str) -> Result<u8> {
     match value.as_bytes() {
         [byte] => Ok(*byte),
         b"\\t" => Ok(b'\t'),
-        _ => Err(invalid(format!(
-            "option \"{name}\" requires one single-byte character"
-        ))),
+        _ => Err(invalid(format!("option \"{name}\" requires one single-byte character"))),
     }
 }
 

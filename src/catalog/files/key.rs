@@ -62,11 +62,8 @@ async fn none(rows: datafusion::error::Result<DataFrame>) -> Result<bool> {
         Err(error) => Err(error),
     };
     let batches = batches.map_err(|_| {
-        Error::new(
-            SqlState::DataException,
-            "the files do not fit the table's columns",
-        )
-        .hint("the files changed since the table was made: put them right, or drop the table and create it again")
+        Error::new(SqlState::DataException, "the files do not fit the table's columns")
+            .hint("the files changed since the table was made: put them right, or drop the table and create it again")
     })?;
     Ok(batches.iter().all(|batch| batch.num_rows() == 0))
 }

@@ -30,31 +30,18 @@ impl DataFile {
     }
 }
 
-pub(super) async fn locate(
-    data_dir: &Path,
-    runtime: &RuntimeEnv,
-    location: &Location,
-) -> Result<Vec<DataFile>> {
+pub(super) async fn locate(data_dir: &Path, runtime: &RuntimeEnv, location: &Location) -> Result<Vec<DataFile>> {
     let text = location.url.as_str();
     let url = local_url(data_dir, text)?;
-    let store = runtime
-        .object_store(url.object_store())
-        .map_err(|_| Error::internal())?;
+    let store = runtime.object_store(url.object_store()).map_err(|_| Error::internal())?;
     let path = Path::new("/").join(url.prefix().as_ref());
-    let found = tokio::fs::metadata(&path)
-        .await
-        .map_err(|error| unopened(text, &error))?;
+    let found = tokio::fs::metadata(&path).await.map_err(|error| unopened(text, &error))?;
     let metas = if found.is_dir() {
         files_in(&store, &url, location).await?
     } else if url.is_collection() {
         return Err(no_such(text, "not a folder"));
     } else {
-        vec![
-            store
-                .head(url.prefix())
-                .await
-                .map_err(|_| unreadable(text))?,
-        ]
+        vec![store.head(url.prefix()).await.map_err(|_| unreadable(text))?]
     };
     metas
         .into_iter()
@@ -65,26 +52,19 @@ pub(super) async fn locate(
         .collect()
 }
 
-async fn files_in(
-    store: &Arc<dyn ObjectStore>,
-    url: &ListingTableUrl,
-    location: &Location,
-) -> Result<Vec<ObjectMeta>> {
+async fn files_in(store: &Arc<dyn ObjectStore>, url: &ListingTableUrl, location: &Location) -> Result<Vec<ObjectMeta>> {
     let suffix = match location.format {
         Format::Parquet => ".parquet",
         Format::Csv => ".csv",
     };
-    let listed = store
-        .list_with_delimiter(Some(url.prefix()))
-        .await
-        .map_err(|_| unreadable(&location.url))?;
+    let listed = store.list_with_delimiter(Some(url.prefix())).await.map_err(|_| unreadable(&location.url))?;
     let mut metas: Vec<ObjectMeta> = listed
         .objects
         .into_iter()
         .filter(|meta| {
-            meta.location.filename().is_some_and(|name| {
-                name.to_ascii_lowercase().ends_with(suffix) && !name.starts_with(['.', '_'])
-            })
+            meta.location
+                .filename()
+                .is_some_and(|name| name.to_ascii_lowercase().ends_with(suffix) && !name.starts_with(['.', '_']))
         })
         .collect();
     if metas.is_empty() {
@@ -136,17 +116,11 @@ fn unopened(text: &str, error: &std::io::Error) -> Error {
 }
 
 fn unreadable(text: &str) -> Error {
-    Error::new(
-        SqlState::InsufficientPrivilege,
-        format!("could not open location \"{text}\": permission denied"),
-    )
-    .hint("the account the server runs as must be able to read it")
+    Error::new(SqlState::InsufficientPrivilege, format!("could not open location \"{text}\": permission denied"))
+        .hint("the account the server runs as must be able to read it")
 }
 
 fn no_such(text: &str, why: &str) -> Error {
-    Error::new(
-        SqlState::UndefinedFile,
-        format!("could not open location \"{text}\": {why}"),
-    )
-    .hint("locations are paths on the server; a relative one lies under the server's data folder")
+    Error::new(SqlState::UndefinedFile, format!("could not open location \"{text}\": {why}"))
+        .hint("locations are paths on the server; a relative one lies under the server's data folder")
 }

@@ -27,19 +27,13 @@ pub(super) async fn inspect(
     declared: &[Column],
 ) -> Result<Vec<Column>> {
     if let Some(name) = location.options.keys().next() {
-        return Err(Error::new(
-            SqlState::InvalidParameterValue,
-            format!("unrecognized option \"{name}\""),
-        )
-        .hint("Parquet files describe themselves: leave out OPTIONS"));
+        return Err(Error::new(SqlState::InvalidParameterValue, format!("unrecognized option \"{name}\""))
+            .hint("Parquet files describe themselves: leave out OPTIONS"));
     }
     let mut schemas = Vec::with_capacity(files.len());
     for file in files {
         let state = context.state();
-        let store = context
-            .runtime_env()
-            .object_store(file.url.object_store())
-            .map_err(|_| Error::internal())?;
+        let store = context.runtime_env().object_store(file.url.object_store()).map_err(|_| Error::internal())?;
         let schema = format()
             .infer_schema(&state, &store, std::slice::from_ref(&file.meta))
             .await
@@ -49,10 +43,7 @@ pub(super) async fn inspect(
     let schema = Schema::try_merge(schemas).map_err(|_| {
         Error::new(
             SqlState::DatatypeMismatch,
-            format!(
-                "the files in \"{}\" do not have the same columns",
-                location.url
-            ),
+            format!("the files in \"{}\" do not have the same columns", location.url),
         )
         .hint("a column must have one type in all files of a table")
     })?;
@@ -60,10 +51,7 @@ pub(super) async fn inspect(
         let columns = schema.fields().iter();
         return Ok(columns.map(|field| registered_column(field)).collect());
     }
-    declared
-        .iter()
-        .map(|column| hold_against(column, &schema))
-        .collect()
+    declared.iter().map(|column| hold_against(column, &schema)).collect()
 }
 
 /// A declared column must be in the files, under its exact name, with a type that can be read as the declared one.
@@ -90,9 +78,6 @@ fn hold_against(column: &Column, schema: &Schema) -> Result<Column> {
 }
 
 fn not_parquet(name: &str) -> Error {
-    Error::new(
-        SqlState::WrongObjectType,
-        format!("\"{name}\" is not a readable Parquet file"),
-    )
-    .hint("use STORED AS CSV for a CSV file")
+    Error::new(SqlState::WrongObjectType, format!("\"{name}\" is not a readable Parquet file"))
+        .hint("use STORED AS CSV for a CSV file")
 }

@@ -32,41 +32,20 @@ fn folder(contents: &[(&str, &str)]) -> Folder {
 }
 
 fn csv(url: &str, options: &[(&str, &str)]) -> Location {
-    let options = options
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect();
-    Location {
-        format: Format::Csv,
-        url: url.to_owned(),
-        options,
-    }
+    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Location { format: Format::Csv, url: url.to_owned(), options }
 }
 
 fn parquet(url: &str) -> Location {
-    Location {
-        format: Format::Parquet,
-        url: url.to_owned(),
-        options: BTreeMap::new(),
-    }
+    Location { format: Format::Parquet, url: url.to_owned(), options: BTreeMap::new() }
 }
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column {
-        name: name.to_owned(),
-        data_type: data_type.to_string(),
-        nullable,
-        class: None,
-        bounds: None,
-    }
+    Column { name: name.to_owned(), data_type: data_type.to_string(), nullable, class: None, bounds: None }
 }
 
 fn table(location: Location, columns: Vec<Column>, primary: &[&str]) -> Table {
-    let unique_keys = if primary.is_empty() {
-        vec![]
-    } else {
-        vec![key(primary)]
-    };
+    let unique_keys = if primary.is_empty() { vec![] } else { vec![key(primary)] };
     Table {
         name: "t".to_owned(),
         location,
@@ -79,28 +58,17 @@ fn table(location: Location, columns: Vec<Column>, primary: &[&str]) -> Table {
 }
 
 fn key(columns: &[&str]) -> UniqueKey {
-    UniqueKey {
-        columns: columns.iter().map(|name| name.to_string()).collect(),
-        primary: true,
-    }
+    UniqueKey { columns: columns.iter().map(|name| name.to_string()).collect(), primary: true }
 }
 
 fn types(columns: &[Column]) -> Vec<String> {
-    columns
-        .iter()
-        .map(|column| format!("{} {}", column.name, column.data_type))
-        .collect()
+    columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect()
 }
 
 async fn rows(files: &Files, table: &Table) -> Vec<RecordBatch> {
     let context = SessionContext::new_with_config_rt(SessionConfig::new(), files.runtime().clone());
     let provider = files.provider(table).await.unwrap();
-    context
-        .read_table(provider)
-        .unwrap()
-        .collect()
-        .await
-        .unwrap()
+    context.read_table(provider).unwrap().collect().await.unwrap()
 }
 
 fn text(error: &Error) -> String {
@@ -128,23 +96,10 @@ async fn csv_with_another_delimiter_and_timestamps() {
     )]);
     let location = csv("mail.csv", &[("delimiter", ";")]);
     let columns = f.files.inspect(&location, &[]).await.unwrap();
-    assert_eq!(
-        types(&columns),
-        [
-            "Sender Int64",
-            "Recipient Int64",
-            "EventDate Timestamp(µs)",
-            "Note Utf8View"
-        ]
-    );
+    assert_eq!(types(&columns), ["Sender Int64", "Recipient Int64", "EventDate Timestamp(µs)", "Note Utf8View"]);
     let batches = rows(&f.files, &table(location, columns, &[])).await;
-    let shown = arrow::util::pretty::pretty_format_batches(&batches)
-        .unwrap()
-        .to_string();
-    assert!(
-        shown.contains("| 17     | 37        | 2010-01-02T17:40:10 | a, b |"),
-        "{shown}"
-    );
+    let shown = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+    assert!(shown.contains("| 17     | 37        | 2010-01-02T17:40:10 | a, b |"), "{shown}");
     assert_eq!(batches[0].column(3).null_count(), 1);
 }
 
@@ -171,27 +126,15 @@ async fn a_bad_row_is_named_and_not_quoted() {
     }
     let bad_type = data.clone() + "20000,secret at line 3 for column 0\n20001,5\n";
     let bad_fields = data.clone() + "20000,5,secret\n";
-    let f = folder(&[
-        ("type.csv", &bad_type),
-        ("fields.csv", &bad_fields),
-        ("early.csv", "a,b\n1,2\n3\n"),
-    ]);
+    let f = folder(&[("type.csv", &bad_type), ("fields.csv", &bad_fields), ("early.csv", "a,b\n1,2\n3\n")]);
     for (name, message, detail) in [
         (
             "type.csv",
             "row 20001 of \"type.csv\" does not fit the table",
             "line 20002, column \"age\" is not of type bigint",
         ),
-        (
-            "fields.csv",
-            "row 20001 of \"fields.csv\" does not fit the table",
-            "line 20002 does not have 2 fields",
-        ),
-        (
-            "early.csv",
-            "row 2 of \"early.csv\" does not fit the table",
-            "line 3 does not have 2 fields",
-        ),
+        ("fields.csv", "row 20001 of \"fields.csv\" does not fit the table", "line 20002 does not have 2 fields"),
+        ("early.csv", "row 2 of \"early.csv\" does not fit the table", "line 3 does not have 2 fields"),
     ] {
         let error = f.files.inspect(&csv(name, &[]), &[]).await.unwrap_err();
         assert_eq!(error.sqlstate, SqlState::InvalidTextRepresentation);
@@ -220,35 +163,14 @@ async fn what_is_missing_or_wrong_is_said() {
         ("ok.csv", "id,age\n1,2\n"),
     ]);
     for (location, expected) in [
-        (
-            csv("gone.csv", &[]),
-            "58P01 could not open location \"gone.csv\": no such file",
-        ),
-        (
-            csv("empty/", &[]),
-            "58P01 could not open location \"empty/\": no .csv file in the folder",
-        ),
-        (
-            csv("s3://b/x.csv", &[]),
-            "0A000 locations of scheme \"s3\" are not supported",
-        ),
+        (csv("gone.csv", &[]), "58P01 could not open location \"gone.csv\": no such file"),
+        (csv("empty/", &[]), "58P01 could not open location \"empty/\": no .csv file in the folder"),
+        (csv("s3://b/x.csv", &[]), "0A000 locations of scheme \"s3\" are not supported"),
         (csv("nothing.csv", &[]), "22000 \"nothing.csv\" is empty"),
-        (
-            csv("headless.csv", &[]),
-            "42P16 column 1 of the file's first line has no name",
-        ),
-        (
-            csv("ok.csv", &[("colour", "red")]),
-            "22023 unrecognized option \"colour\"",
-        ),
-        (
-            csv("ok.csv", &[("delimiter", ";;")]),
-            "22023 option \"delimiter\" requires one single-byte character",
-        ),
-        (
-            parquet("text.parquet"),
-            "42809 \"text.parquet\" is not a readable Parquet file",
-        ),
+        (csv("headless.csv", &[]), "42P16 column 1 of the file's first line has no name"),
+        (csv("ok.csv", &[("colour", "red")]), "22023 unrecognized option \"colour\""),
+        (csv("ok.csv", &[("delimiter", ";;")]), "22023 option \"delimiter\" requires one single-byte character"),
+        (parquet("text.parquet"), "42809 \"text.parquet\" is not a readable Parquet file"),
     ] {
         let error = f.files.inspect(&location, &[]).await.unwrap_err();
         assert!(text(&error).starts_with(expected), "{}", text(&error));
@@ -258,33 +180,16 @@ async fn what_is_missing_or_wrong_is_said() {
 #[tokio::test]
 async fn declared_columns_are_held_against_the_header() {
     let f = folder(&[("p.csv", "ID,Pay\n1,\n2,3\n")]);
-    let good = [
-        column("id", DataType::Int32, true),
-        column("pay", DataType::Float64, true),
-    ];
+    let good = [column("id", DataType::Int32, true), column("pay", DataType::Float64, true)];
     let columns = f.files.inspect(&csv("p.csv", &[]), &good).await.unwrap();
     assert_eq!(types(&columns), ["id Int32", "pay Float64"]);
 
-    let swapped = [
-        column("pay", DataType::Int64, true),
-        column("id", DataType::Int64, true),
-    ];
-    let error = f
-        .files
-        .inspect(&csv("p.csv", &[]), &swapped)
-        .await
-        .unwrap_err();
+    let swapped = [column("pay", DataType::Int64, true), column("id", DataType::Int64, true)];
+    let error = f.files.inspect(&csv("p.csv", &[]), &swapped).await.unwrap_err();
     assert_eq!(error.message, "column 1 of the file is not \"pay\"");
 
-    let required = [
-        column("id", DataType::Int64, true),
-        column("pay", DataType::Int64, false),
-    ];
-    let error = f
-        .files
-        .inspect(&csv("p.csv", &[]), &required)
-        .await
-        .unwrap_err();
+    let required = [column("id", DataType::Int64, true), column("pay", DataType::Int64, false)];
+    let error = f.files.inspect(&csv("p.csv", &[]), &required).await.unwrap_err();
     assert_eq!(error.sqlstate, SqlState::NotNullViolation);
 }
 
@@ -293,12 +198,9 @@ async fn keys_are_proved_from_the_data() {
     let f = folder(&[("p.csv", "id,week,maybe\n1,1,7\n1,2,\n2,1,8\n")]);
     let location = csv("p.csv", &[]);
     let columns = f.files.inspect(&location, &[]).await.unwrap();
-    for (key_columns, holds) in [
-        (vec!["id"], false),
-        (vec!["id", "week"], true),
-        (vec!["maybe"], false),
-        (vec!["id", "maybe"], false),
-    ] {
+    for (key_columns, holds) in
+        [(vec!["id"], false), (vec!["id", "week"], true), (vec!["maybe"], false), (vec!["id", "maybe"], false)]
+    {
         // Declared already: the declaration must not prove itself.
         let table = table(location.clone(), columns.clone(), &key_columns);
         let found = f.files.key_holds(&table, &key(&key_columns)).await.unwrap();
@@ -335,11 +237,7 @@ async fn parquet_says_its_own_columns() {
     let schema = Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, false),
         Field::new("name", DataType::Utf8, true),
-        Field::new(
-            "at",
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, None),
-            true,
-        ),
+        Field::new("at", DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, None), true),
     ]));
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(vec![1, 2])),
@@ -351,10 +249,7 @@ async fn parquet_says_its_own_columns() {
 
     let location = parquet("p.parquet");
     let columns = f.files.inspect(&location, &[]).await.unwrap();
-    assert_eq!(
-        types(&columns),
-        ["id Int64", "name Utf8View", "at Timestamp(µs)"]
-    );
+    assert_eq!(types(&columns), ["id Int64", "name Utf8View", "at Timestamp(µs)"]);
     assert!(!columns[0].nullable && columns[1].nullable);
     let table = table(location.clone(), columns, &["id"]);
     assert!(f.files.key_holds(&table, &key(&["id"])).await.unwrap());
@@ -366,10 +261,7 @@ async fn parquet_says_its_own_columns() {
     assert_eq!(types(&columns), ["name Utf8View"]);
     let wrong = [column("Name", DataType::Utf8View, true)];
     let error = f.files.inspect(&location, &wrong).await.unwrap_err();
-    assert_eq!(
-        error.detail.as_deref(),
-        Some("the files have the columns id, name, at")
-    );
+    assert_eq!(error.detail.as_deref(), Some("the files have the columns id, name, at"));
     let required = [column("name", DataType::Utf8View, false)];
     let error = f.files.inspect(&location, &required).await.unwrap_err();
     assert_eq!(error.sqlstate, SqlState::NotNullViolation);

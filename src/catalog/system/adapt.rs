@@ -6,7 +6,7 @@
 //! Laws that the steps use:
 //! * A select whose FROM joins an empty relation (other than on the outer side) has no rows, whatever else it asks.
 //! * A scalar subquery has at most one row, so it is the first value of itself; with an aggregate it can be decorrelated.
-//! * `ARRAY(SELECT e …)` is `array_agg(e)`; no rows give null instead of an empty array, which psql shows as `{}`.
+//! * `ARRAY(SELECT e …)` is `array_agg(e)`, or an empty array where that is null.
 //! * `x = ANY (a)` is a function of x and a; `x <> ALL (a)` is its negation.
 //! * A name cast to `regclass` and its like is looked up; a number cast to it and to text is looked up the other way.
 
@@ -14,20 +14,21 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr,
-    Ident, LimitClause, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
-    TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, VisitMut,
+    VisitorMut,
 };
 use datafusion_pg_catalog::sql::rules::{
-    AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall,
-    FixArrayLiteral, ResolveUnqualifiedIdentifier, RewritePgCatalogOperator,
-    SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+    AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral,
+    ResolveUnqualifiedIdentifier, RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier,
+    StripCollate,
 };
 
 use super::correlated::is_correlated;
 use super::empty::without_rows;
 use super::names::alias_projection;
+use super::reg_types::{outputs, reg_lookup, reg_name};
 use super::relations::is_catalog_relation;
 
 /// What to do with a scalar subquery that refers to the query around it.
@@ -38,11 +39,7 @@ pub(super) enum Correlated {
     Null,
 }
 
-pub(super) fn adapt(
-    statement: &Statement,
-    empty: &HashSet<String>,
-    correlated: Correlated,
-) -> Statement {
+pub(super) fn adapt(statement: &Statement, empty: &HashSet<String>, correlated: Correlated) -> Statement {
     let rules: [&dyn SqlStatementRewriteRule; 7] = [
         &AliasDuplicatedProjectionRewrite,
         &ResolveUnqualifiedIdentifier,
@@ -58,7 +55,7 @@ pub(super) fn adapt(
         statement = rule.rewrite(statement);
     }
     if let Statement::Query(query) = &mut statement {
-        name_reg_outputs(&mut query.body);
+        outputs(&mut query.body);
     }
     let _ = statement.visit(&mut Expressions { correlated });
     statement
@@ -88,9 +85,7 @@ impl VisitorMut for Shape<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table {
-            name, args: None, ..
-        } = factor
+        if let TableFactor::Table { name, args: None, .. } = factor
             && let [part] = name.0.as_slice()
             && let Some(ident) = part.as_ident()
             && is_catalog_relation(&ident.value.to_lowercase())
@@ -116,30 +111,23 @@ impl VisitorMut for Expressions {
             *expr = typed_null(is_array);
             return ControlFlow::Continue(());
         }
-        if let Some(looked_up) = reg_name(expr) {
-            *expr = looked_up;
+        // Before what is inside, so that the subquery of an IN keeps all its rows.
+        let new = match expr {
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => Some(any(left, right, false)),
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => Some(any(left, right, true)),
+            _ => reg_name(expr),
+        };
+        if let Some(new) = new {
+            *expr = new;
         }
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let new = match expr {
-            Expr::AnyOp {
-                left,
-                compare_op: BinaryOperator::Eq,
-                right,
-                ..
-            } => Some(any(left, right, false)),
-            Expr::AllOp {
-                left,
-                compare_op: BinaryOperator::NotEq,
-                right,
-            } => Some(any(left, right, true)),
-            Expr::Cast {
-                expr: operand,
-                data_type,
-                ..
-            } => reg_lookup(operand, data_type).or_else(|| qualified_type(operand, data_type)),
+            Expr::Cast { expr: operand, data_type, .. } => {
+                reg_lookup(operand, data_type).or_else(|| qualified_type(operand, data_type))
+            }
             Expr::Subquery(query) => {
                 first_value(query);
                 None
@@ -157,142 +145,27 @@ impl VisitorMut for Expressions {
 fn subquery_of(expr: &Expr) -> Option<(&Query, bool)> {
     match expr {
         Expr::Subquery(query) => Some((query, false)),
-        Expr::Function(Function {
-            args: FunctionArguments::Subquery(query),
-            ..
-        }) => Some((query, true)),
+        Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) => Some((query, true)),
         _ => None,
     }
 }
 
 fn typed_null(is_array: bool) -> Expr {
     let data_type = if is_array {
-        DataType::Array(ArrayElemTypeDef::SquareBracket(
-            Box::new(DataType::Text),
-            None,
-        ))
+        DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None))
     } else {
         DataType::Text
     };
-    Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(Expr::Value(Value::Null.with_empty_span())),
-        data_type,
-        array: false,
-        format: None,
-    }
+    cast(Expr::Value(Value::Null.with_empty_span()), data_type)
 }
 
-/// `x = ANY (SELECT …)` is IN; `x = ANY (array)` a function.
+/// `x = ANY (SELECT …)` is IN; `x = ANY (array)` and `x = ANY ((SELECT array))` are a function.
 fn any(left: &Expr, right: &Expr, negated: bool) -> Expr {
-    let bare = match right {
-        Expr::Nested(inner) => inner.as_ref(),
-        other => other,
-    };
-    if let Expr::Subquery(query) = bare {
-        return Expr::InSubquery {
-            expr: Box::new(left.clone()),
-            subquery: query.clone(),
-            negated,
-        };
+    if let Expr::Subquery(query) = right {
+        return Expr::InSubquery { expr: Box::new(left.clone()), subquery: query.clone(), negated };
     }
     let found = call("any_equals", vec![right.clone(), left.clone()]);
-    if negated {
-        Expr::UnaryOp {
-            op: UnaryOperator::Not,
-            expr: Box::new(found),
-        }
-    } else {
-        found
-    }
-}
-
-/// The kind of an OID alias type: `regclass`, `regtype`, …
-fn reg_kind(data_type: &DataType) -> Option<&'static str> {
-    let name = data_type.to_string().to_lowercase();
-    let bare = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-    ["regclass", "regtype", "regnamespace", "regrole"]
-        .into_iter()
-        .find(|kind| *kind == bare)
-}
-
-/// `'name'::regclass` and `$1::regclass`: the OID.
-fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
-    let kind = reg_kind(data_type)?;
-    let Expr::Value(value) = operand else {
-        return None;
-    };
-    match &value.value {
-        Value::SingleQuotedString(_) | Value::Placeholder(_) => {}
-        _ => return None,
-    }
-    Some(call(&format!("to_{kind}"), vec![operand.clone()]))
-}
-
-/// `oid::regclass::text`: the name.
-fn reg_name(expr: &Expr) -> Option<Expr> {
-    let Expr::Cast {
-        expr: inner,
-        data_type,
-        ..
-    } = expr
-    else {
-        return None;
-    };
-    let text = data_type.to_string().to_lowercase();
-    let is_text =
-        ["text", "varchar", "name"].contains(&text.strip_prefix("pg_catalog.").unwrap_or(&text));
-    match inner.as_ref() {
-        Expr::Cast {
-            expr: oid,
-            data_type,
-            ..
-        } if is_text => reg_name_of(oid, data_type),
-        _ => None,
-    }
-}
-
-fn reg_name_of(oid: &Expr, data_type: &DataType) -> Option<Expr> {
-    let kind = reg_kind(data_type)?;
-    if reg_lookup(oid, data_type).is_some() {
-        return None;
-    }
-    Some(match kind {
-        "regtype" => call(
-            "format_type",
-            vec![oid.clone(), Expr::Value(Value::Null.with_empty_span())],
-        ),
-        "regrole" => call("pg_get_userbyid", vec![oid.clone()]),
-        _ => call(&format!("{kind}_name"), vec![oid.clone()]),
-    })
-}
-
-/// Values of these types go out as names: `SELECT c.oid::regclass`.
-fn name_reg_outputs(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => {
-            for item in &mut select.projection {
-                let expr = match item {
-                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
-                    _ => continue,
-                };
-                if let Expr::Cast {
-                    expr: oid,
-                    data_type,
-                    ..
-                } = expr
-                    && let Some(name) = reg_name_of(oid, data_type)
-                {
-                    *expr = name;
-                }
-            }
-        }
-        SetExpr::SetOperation { left, right, .. } => {
-            name_reg_outputs(left);
-            name_reg_outputs(right);
-        }
-        _ => {}
-    }
+    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
 }
 
 /// `name` and `"char"` are types of pg_catalog, which the type planner knows by their full names.
@@ -308,13 +181,7 @@ fn qualified_type(operand: &Expr, data_type: &DataType) -> Option<Expr> {
         return None;
     }
     let full = ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new(&ident.value)]);
-    Some(Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(operand.clone()),
-        data_type: DataType::Custom(full, vec![]),
-        array: false,
-        format: None,
-    })
+    Some(cast(operand.clone(), DataType::Custom(full, vec![])))
 }
 
 /// `(SELECT e FROM …)` becomes `(SELECT first_value(e) FROM …)`, with `ORDER BY … LIMIT 1` inside the aggregate.
@@ -331,7 +198,8 @@ fn array_of(function: &Function) -> Option<Expr> {
     }
     let mut query = query.clone();
     aggregate(&mut query, "array_agg");
-    Some(Expr::Subquery(query))
+    let nothing = Expr::Array(Array { elem: vec![], named: true });
+    Some(call("coalesce", vec![Expr::Subquery(query), nothing]))
 }
 
 fn aggregate(query: &mut Query, name: &str) {
@@ -384,29 +252,24 @@ fn aggregate(query: &mut Query, name: &str) {
 
 fn is_limit_one(limit: &LimitClause) -> bool {
     match limit {
-        LimitClause::LimitOffset {
-            limit: Some(Expr::Value(number)),
-            offset: None,
-            ..
-        } => number.value.to_string() == "1",
+        LimitClause::LimitOffset { limit: Some(Expr::Value(number)), offset: None, .. } => {
+            number.value.to_string() == "1"
+        }
         _ => false,
     }
 }
 
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments
-        .into_iter()
-        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
-        .collect();
+pub(super) fn cast(operand: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(operand), data_type, array: false, format: None }
+}
+
+pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: vec![],
-        }),
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
         filter: None,
         null_treatment: None,
         over: None,

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Function, GroupByExpr, Ident, JoinOperator, Select, SelectItem,
-    TableFactor, TableWithJoins, Value, Visit, Visitor,
+    CastKind, DataType, Expr, Function, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, TableFactor,
+    TableWithJoins, Value, Visit, Visitor,
 };
 
 use super::names::output_name;
@@ -16,14 +16,11 @@ use super::names::output_name;
 /// True when it did so.
 pub(super) fn without_rows(select: &mut Select, empty: &HashSet<String>) -> bool {
     let no_rows = select.from.iter().any(|from| has_no_rows(from, empty));
-    let named = select.projection.iter().all(|item| {
-        matches!(
-            item,
-            SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
-        )
-    });
-    let ungrouped =
-        matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    let named = select
+        .projection
+        .iter()
+        .all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }));
+    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
     // One group of no rows is still a row: `SELECT count(*) FROM pg_trigger` is 0.
     let one_group = ungrouped && select.projection.iter().any(has_aggregate);
     if !no_rows || !named || one_group {
@@ -39,10 +36,7 @@ pub(super) fn without_rows(select: &mut Select, empty: &HashSet<String>) -> bool
         while !names.insert(name.value.clone()) {
             name = Ident::with_quote('"', format!("{} ", name.value));
         }
-        *item = SelectItem::ExprWithAlias {
-            expr: null_text(),
-            alias: name,
-        };
+        *item = SelectItem::ExprWithAlias { expr: null_text(), alias: name };
     }
     select.from.clear();
     select.selection = Some(Expr::Value(Value::Boolean(false).with_empty_span()));
@@ -58,9 +52,7 @@ fn has_no_rows(from: &TableWithJoins, empty: &HashSet<String>) -> bool {
     for join in &from.joins {
         let right = is_empty(&join.relation, empty);
         nothing = match &join.join_operator {
-            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => {
-                nothing || right
-            }
+            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => nothing || right,
             JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => nothing,
             _ => return false,
         };
@@ -69,17 +61,10 @@ fn has_no_rows(from: &TableWithJoins, empty: &HashSet<String>) -> bool {
 }
 
 fn is_empty(factor: &TableFactor, empty: &HashSet<String>) -> bool {
-    let TableFactor::Table {
-        name, args: None, ..
-    } = factor
-    else {
+    let TableFactor::Table { name, args: None, .. } = factor else {
         return false;
     };
-    let parts: Vec<String> = name
-        .0
-        .iter()
-        .filter_map(|part| Some(part.as_ident()?.value.to_lowercase()))
-        .collect();
+    let parts: Vec<String> = name.0.iter().filter_map(|part| Some(part.as_ident()?.value.to_lowercase())).collect();
     match parts.as_slice() {
         [name] => empty.contains(name),
         [schema, name] => schema == "pg_catalog" && empty.contains(name),
@@ -99,26 +84,39 @@ fn null_text() -> Expr {
 
 fn has_aggregate(item: &SelectItem) -> bool {
     match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-            is_aggregate(expr)
-        }
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => is_aggregate(expr),
         _ => true,
     }
 }
 
-/// Does an aggregate stand anywhere in the expression?
+/// Does an aggregate stand in the expression, outside of subqueries?
 pub(super) fn is_aggregate(expr: &Expr) -> bool {
-    struct Finds;
-    impl Visitor for Finds {
-        type Break = ();
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(function) if names_aggregate(function) => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            }
+    expr.visit(&mut FindsAggregate { depth: 0 }).is_break()
+}
+
+struct FindsAggregate {
+    depth: usize,
+}
+
+impl Visitor for FindsAggregate {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) if self.depth == 0 && names_aggregate(function) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
         }
     }
-    expr.visit(&mut Finds).is_break()
 }
 
 fn names_aggregate(function: &Function) -> bool {

@@ -7,18 +7,16 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-    Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
 use super::SystemSession;
+use super::any_equals;
 use super::objects::Objects;
 use super::privileges;
 use super::tables::{constraint_definition, index_definition};
@@ -70,16 +68,12 @@ impl ScalarUDFImpl for Function {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arrays: Result<Vec<ArrayRef>> = args
-            .args
-            .iter()
-            .map(|value| value.to_array(args.number_rows))
-            .collect();
+        let arrays: Result<Vec<ArrayRef>> = args.args.iter().map(|value| value.to_array(args.number_rows)).collect();
         (self.body)(&arrays?, args.number_rows).map(ColumnarValue::Array)
     }
 }
 
-fn function(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
+pub(super) fn function(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
     let arguments = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
     ScalarUDF::new_from_impl(Function {
         name,
@@ -89,15 +83,8 @@ fn function(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
     })
 }
 
-fn each_row<T>(
-    arrays: &[ArrayRef],
-    rows: usize,
-    value: impl Fn(&Arguments) -> Result<T>,
-) -> Result<Vec<T>> {
-    let texts: Vec<ArrayRef> = arrays
-        .iter()
-        .map(|array| Ok(cast(array, &DataType::Utf8)?))
-        .collect::<Result<_>>()?;
+fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {
+    let texts: Vec<ArrayRef> = arrays.iter().map(|array| Ok(cast(array, &DataType::Utf8)?)).collect::<Result<_>>()?;
     (0..rows)
         .map(|row| {
             let arguments: Vec<Option<&str>> = texts
@@ -160,7 +147,7 @@ pub(super) fn all(session: &SystemSession, relations: &Shared) -> Vec<ScalarUDF>
     functions.extend(definitions(relations));
     functions.extend(unknown(relations));
     functions.extend(privileges::all(&session.user, relations));
-    functions.push(any_equals());
+    functions.push(any_equals::any_equals());
     functions
 }
 
@@ -171,15 +158,11 @@ fn about_session(session: &SystemSession, objects: &Shared) -> Vec<ScalarUDF> {
         functions.push(text(name, objects, move |_, _| Some(user.clone())));
     }
     for name in ["current_database", "current_catalog"] {
-        functions.push(text(name, objects, |objects, _| {
-            Some(objects.database.clone())
-        }));
+        functions.push(text(name, objects, |objects, _| Some(objects.database.clone())));
     }
     let pid = session.backend_pid;
     functions.extend([
-        text("version", objects, |_, _| {
-            Some(format!("PostgreSQL {}", super::SERVER_VERSION))
-        }),
+        text("version", objects, |_, _| Some(format!("PostgreSQL {}", super::SERVER_VERSION))),
         text("current_schema", objects, |_, _| Some("public".to_owned())),
         int("pg_backend_pid", objects, move |_, _| Some(pid)),
         flag("pg_is_in_recovery", objects, |_, _| Some(false)),
@@ -220,9 +203,7 @@ fn current_setting(session: &SystemSession) -> ScalarUDF {
 fn current_schemas() -> ScalarUDF {
     let item = Arc::new(Field::new_list_field(DataType::Utf8, true));
     let body = |arrays: &[ArrayRef], rows| {
-        let implicit = each_row(arrays, rows, |arguments| {
-            Ok(arguments.first().copied().flatten() == Some("true"))
-        })?;
+        let implicit = each_row(arrays, rows, |arguments| Ok(arguments.first().copied().flatten() == Some("true")))?;
         let mut list = ListBuilder::new(StringBuilder::new());
         for implicit in implicit {
             if implicit {
@@ -255,9 +236,7 @@ fn names_and_oids(objects: &Shared) -> Vec<ScalarUDF> {
             let role = objects.roles.iter().find(|r| r.oid.to_string() == oid);
             Some(role.map_or_else(|| format!("unknown (OID={oid})"), |r| r.name.clone()))
         }),
-        text("pg_encoding_to_char", objects, |_, _| {
-            Some("UTF8".to_owned())
-        }),
+        text("pg_encoding_to_char", objects, |_, _| Some("UTF8".to_owned())),
         int("to_regclass", objects, |objects, arguments| {
             let text = arguments.first().copied().flatten()?;
             objects.relation(text).map(|relation| relation.oid)
@@ -268,11 +247,7 @@ fn names_and_oids(objects: &Shared) -> Vec<ScalarUDF> {
                 return Some(oid.to_owned());
             };
             let in_path = ["public", "pg_catalog"].contains(&relation.schema.as_str());
-            Some(if in_path {
-                relation.name.clone()
-            } else {
-                format!("{}.{}", relation.schema, relation.name)
-            })
+            Some(if in_path { relation.name.clone() } else { format!("{}.{}", relation.schema, relation.name) })
         }),
         int("to_regnamespace", objects, |objects, arguments| {
             let name = arguments.first().copied().flatten()?;
@@ -286,6 +261,14 @@ fn names_and_oids(objects: &Shared) -> Vec<ScalarUDF> {
             let mut schemas = objects.schemas.iter();
             let found = schemas.find(|(_, known)| known.to_string() == oid);
             Some(found.map_or_else(|| oid.to_owned(), |(name, _)| name.clone()))
+        }),
+        int("to_regtype", objects, |objects, arguments| {
+            let name = arguments.first().copied().flatten()?;
+            let name = name.trim().to_lowercase();
+            let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+            let short = super::types::short_name(name);
+            let oid = || objects.types.get(short.as_str()).copied();
+            name.parse().ok().or_else(oid)
         }),
         int("to_regrole", objects, |objects, arguments| {
             let name = arguments.first().copied().flatten()?;
@@ -316,9 +299,7 @@ fn definitions(objects: &Shared) -> Vec<ScalarUDF> {
         }),
         text("obj_description", objects, |objects, arguments| {
             let relation = objects.relation(arguments.first().copied().flatten()?)?;
-            let of_class = arguments
-                .get(1)
-                .is_none_or(|class| *class == Some("pg_class"));
+            let of_class = arguments.get(1).is_none_or(|class| *class == Some("pg_class"));
             relation.comment.clone().filter(|_| of_class)
         }),
         text("col_description", objects, |objects, arguments| {
@@ -361,46 +342,6 @@ fn unknown(objects: &Shared) -> Vec<ScalarUDF> {
     let ints = ints.map(|name| int(name, objects, |_, _| None));
     let publishable = flag("pg_relation_is_publishable", objects, |_, _| Some(false));
     texts.into_iter().chain(ints).chain([publishable]).collect()
-}
-
-/// `x = ANY (array)`, for arrays and for their text form `{a,b}`; elements are compared as text.
-fn any_equals() -> ScalarUDF {
-    let body = |arrays: &[ArrayRef], rows| {
-        let [array, wanted] = arrays else {
-            return Err(DataFusionError::Internal("two arguments".to_owned()));
-        };
-        let wanted = cast(wanted, &DataType::Utf8)?;
-        let wanted = wanted.as_string::<i32>();
-        let found = (0..rows).map(|row| {
-            if array.is_null(row) || wanted.is_null(row) {
-                return Ok(None);
-            }
-            Ok(Some(
-                elements(array, row)?.iter().any(|e| e == wanted.value(row)),
-            ))
-        });
-        let found: BooleanArray = found.collect::<Result<_>>()?;
-        Ok(Arc::new(found) as ArrayRef)
-    };
-    function("any_equals", DataType::Boolean, Arc::new(body))
-}
-
-fn elements(array: &ArrayRef, row: usize) -> Result<Vec<String>> {
-    let values = match array.data_type() {
-        DataType::List(_) => array.as_list::<i32>().value(row),
-        DataType::LargeList(_) => array.as_list::<i64>().value(row),
-        DataType::FixedSizeList(..) => array.as_fixed_size_list().value(row),
-        _ => {
-            let text = cast(array, &DataType::Utf8)?;
-            let text = text.as_string::<i32>().value(row).trim();
-            let inner = text.trim_start_matches('{').trim_end_matches('}');
-            let parts = inner.split(',').map(|part| part.trim().trim_matches('"'));
-            return Ok(parts.filter(|p| !p.is_empty()).map(str::to_owned).collect());
-        }
-    };
-    let values = cast(&values, &DataType::Utf8)?;
-    let values = values.as_string::<i32>();
-    Ok(values.iter().flatten().map(str::to_owned).collect())
 }
 
 pub(super) fn privilege(

@@ -48,9 +48,7 @@ fn tables(objects: &Objects) -> Result<RecordBatch> {
         .all_text("table_catalog", &objects.database)
         .text("table_schema", |r| r.schema.clone())
         .text("table_name", |r| r.name.clone())
-        .text("table_type", |r| {
-            if r.kind == "v" { "VIEW" } else { "BASE TABLE" }.to_owned()
-        })
+        .text("table_type", |r| if r.kind == "v" { "VIEW" } else { "BASE TABLE" }.to_owned())
         .no_text("self_referencing_column_name")
         .no_text("reference_generation")
         .no_text("user_defined_type_catalog")
@@ -84,9 +82,7 @@ fn columns(objects: &Objects) -> Result<RecordBatch> {
         .text("table_schema", |(r, _)| r.schema.clone())
         .text("table_name", |(r, _)| r.name.clone())
         .text("column_name", |(r, at)| r.fields.field(*at).name().clone())
-        .int("ordinal_position", |(_, at)| {
-            i32::try_from(at + 1).unwrap_or(i32::MAX)
-        })
+        .int("ordinal_position", |(_, at)| i32::try_from(at + 1).unwrap_or(i32::MAX))
         .no_text("column_default")
         .text("is_nullable", |(r, at)| {
             let nullable = r.fields.field(*at).is_nullable();
@@ -129,9 +125,7 @@ fn constraints(objects: &Objects) -> Result<RecordBatch> {
         .all_text("table_catalog", &objects.database)
         .all_text("table_schema", "public")
         .text("table_name", |k| k.table.clone())
-        .text("constraint_type", |k| {
-            if k.primary { "PRIMARY KEY" } else { "UNIQUE" }.to_owned()
-        })
+        .text("constraint_type", |k| if k.primary { "PRIMARY KEY" } else { "UNIQUE" }.to_owned())
         .all_text("is_deferrable", "NO")
         .all_text("initially_deferred", "NO")
         .all_text("enforced", "YES")
@@ -139,11 +133,8 @@ fn constraints(objects: &Objects) -> Result<RecordBatch> {
 }
 
 fn key_columns(objects: &Objects) -> Result<RecordBatch> {
-    let columns: Vec<(&Key, usize)> = objects
-        .keys
-        .iter()
-        .flat_map(|key| (0..key.columns.len()).map(move |at| (key, at)))
-        .collect();
+    let columns: Vec<(&Key, usize)> =
+        objects.keys.iter().flat_map(|key| (0..key.columns.len()).map(move |at| (key, at))).collect();
     Rows::of(&columns)
         .all_text("constraint_catalog", &objects.database)
         .all_text("constraint_schema", "public")
@@ -152,9 +143,7 @@ fn key_columns(objects: &Objects) -> Result<RecordBatch> {
         .all_text("table_schema", "public")
         .text("table_name", |(k, _)| k.table.clone())
         .text("column_name", |(k, at)| k.columns[*at].clone())
-        .int("ordinal_position", |(_, at)| {
-            i32::try_from(at + 1).unwrap_or(i32::MAX)
-        })
+        .int("ordinal_position", |(_, at)| i32::try_from(at + 1).unwrap_or(i32::MAX))
         .no_text("position_in_unique_constraint")
         .batch()
 }
@@ -187,17 +176,12 @@ fn routines() -> Result<RecordBatch> {
 }
 
 fn enabled_roles(objects: &Objects) -> Result<RecordBatch> {
-    Rows::of(&objects.roles)
-        .text("role_name", |role| role.name.clone())
-        .batch()
+    Rows::of(&objects.roles).text("role_name", |role| role.name.clone()).batch()
 }
 
 fn applicable_roles(objects: &Objects) -> Result<RecordBatch> {
-    let pairs: Vec<(&String, &String)> = objects
-        .roles
-        .iter()
-        .flat_map(|role| role.member_of.iter().map(move |group| (&role.name, group)))
-        .collect();
+    let pairs: Vec<(&String, &String)> =
+        objects.roles.iter().flat_map(|role| role.member_of.iter().map(move |group| (&role.name, group))).collect();
     Rows::of(&pairs)
         .text("grantee", |(role, _)| (*role).clone())
         .text("role_name", |(_, group)| (*group).clone())

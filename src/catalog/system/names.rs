@@ -4,9 +4,9 @@
 
 use std::collections::HashSet;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr, Statement,
-};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr, Statement};
+
+use super::types::short_name;
 
 const UNNAMED: &str = "?column?";
 
@@ -36,38 +36,42 @@ fn names_of(body: &SetExpr) -> Option<Vec<String>> {
 }
 
 pub(super) fn output_name(expr: &Expr) -> String {
+    figure(expr).1
+}
+
+/// A name and how sure it is: 2 from a column or a function, 1 from a cast or CASE, 0 none.
+fn figure(expr: &Expr) -> (u8, String) {
+    let sure = |name: &str| (2, name.to_owned());
     match expr {
-        Expr::Identifier(ident) => folded(ident),
-        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(|| UNNAMED.to_owned(), folded),
-        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => output_name(inner),
+        Expr::Identifier(ident) => (2, folded(ident)),
+        Expr::CompoundIdentifier(parts) => match parts.last() {
+            Some(last) => (2, folded(last)),
+            None => (0, UNNAMED.to_owned()),
+        },
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
         Expr::Function(function) => match &function.args {
-            FunctionArguments::Subquery(_) => "array".to_owned(),
+            FunctionArguments::Subquery(_) => sure("array"),
             FunctionArguments::None | FunctionArguments::List(_) => {
                 let last = function.name.0.last().and_then(|part| part.as_ident());
-                last.map_or_else(|| UNNAMED.to_owned(), folded)
+                (2, last.map_or_else(|| UNNAMED.to_owned(), folded))
             }
         },
-        Expr::Cast {
-            expr, data_type, ..
-        } => match output_name(expr) {
-            name if name == UNNAMED => {
-                let text = data_type.to_string().to_lowercase();
-                text.rsplit('.').next().unwrap_or(&text).to_owned()
-            }
-            name => name,
+        Expr::Cast { expr, data_type, .. } => match figure(expr) {
+            (2, name) => (2, name),
+            _ => (1, short_name(&data_type.to_string())),
         },
-        Expr::Case { else_result, .. } => match else_result.as_deref().map(output_name) {
-            Some(name) if name != UNNAMED => name,
-            _ => "case".to_owned(),
+        Expr::Case { else_result, .. } => match else_result.as_deref().map(figure) {
+            Some((2, name)) => (2, name),
+            _ => (1, "case".to_owned()),
         },
-        Expr::Subquery(query) => subquery_name(query),
-        Expr::Exists { .. } => "exists".to_owned(),
-        Expr::Array(_) => "array".to_owned(),
-        Expr::Extract { .. } => "extract".to_owned(),
-        Expr::Substring { .. } => "substring".to_owned(),
-        Expr::Trim { .. } => "btrim".to_owned(),
-        Expr::Position { .. } => "position".to_owned(),
-        _ => UNNAMED.to_owned(),
+        Expr::Subquery(query) => (2, subquery_name(query)),
+        Expr::Exists { .. } => sure("exists"),
+        Expr::Array(_) => sure("array"),
+        Expr::Extract { .. } => sure("extract"),
+        Expr::Substring { .. } => sure("substring"),
+        Expr::Trim { .. } => sure("btrim"),
+        Expr::Position { .. } => sure("position"),
+        _ => (0, UNNAMED.to_owned()),
     }
 }
 
@@ -110,10 +114,7 @@ pub(super) fn alias_projection(select: &mut Select) {
             number += 1;
             name = format!("{base} {number}");
         }
-        *item = SelectItem::ExprWithAlias {
-            expr: expr.clone(),
-            alias: Ident::with_quote('"', name),
-        };
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
     }
 }
 

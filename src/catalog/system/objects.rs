@@ -4,7 +4,8 @@
 //! no table can show more than another. OIDs come from names, not from counters: they are the same in every session, and
 //! tell nothing about objects that a session does not see.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 
@@ -84,6 +85,8 @@ pub(super) struct Objects {
     pub relations: Vec<Relation>,
     pub keys: Vec<Key>,
     pub roles: Vec<RoleRow>,
+    /// OIDs of types by their names in pg_type.
+    pub types: Arc<HashMap<String, i32>>,
 }
 
 impl Objects {
@@ -97,6 +100,7 @@ impl Objects {
             relations,
             keys,
             roles: roles(&session.policies, &session.principal),
+            types: Arc::default(),
         };
         for key in &objects.keys {
             objects.relations.push(index(key));
@@ -126,6 +130,7 @@ impl Objects {
             relations: vec![],
             keys: vec![],
             roles: vec![],
+            types: Arc::default(),
         }
     }
 
@@ -146,23 +151,23 @@ impl Objects {
                 None => part.to_lowercase(),
             })
             .collect();
-        let (schema, name) = match parts.as_slice() {
-            [name] => ("public", name),
-            [schema, name] => (schema.as_str(), name),
-            _ => return None,
+        let in_schema = |schema: &str, name: &str| {
+            let mut relations = self.relations.iter();
+            relations.find(|relation| relation.schema == schema && relation.name == name)
         };
-        self.relations
-            .iter()
-            .find(|relation| relation.schema == schema && &relation.name == name)
+        match parts.as_slice() {
+            [name] => in_schema("pg_catalog", name).or_else(|| in_schema("public", name)),
+            [schema, name] => in_schema(schema, name),
+            _ => None,
+        }
     }
 }
 
 /// FNV-1a of kind and name, in the range of user objects.
 pub(super) fn oid(kind: &str, name: &str) -> i32 {
     if kind == "relation"
-        && let Some((_, known)) = name
-            .strip_prefix("pg_catalog.")
-            .and_then(|name| WELL_KNOWN.iter().find(|(known, _)| *known == name))
+        && let Some((_, known)) =
+            name.strip_prefix("pg_catalog.").and_then(|name| WELL_KNOWN.iter().find(|(known, _)| *known == name))
     {
         return *known;
     }
@@ -193,25 +198,16 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             continue;
         }
         let visible = visible_columns(policies, principal, table);
-        let part = Table {
-            columns: visible.iter().map(|column| (*column).clone()).collect(),
-            ..table.clone()
-        };
+        let part = Table { columns: visible.iter().map(|column| (*column).clone()).collect(), ..table.clone() };
         let relation = Relation {
             oid: oid("relation", &format!("public.{}", table.name)),
             schema: "public".to_owned(),
             name: table.name.clone(),
             kind: "r",
             fields: arrow_schema(&part)?,
-            comment: Some(table_comment(table)),
-            column_comments: visible
-                .iter()
-                .map(|column| column_comment(column))
-                .collect(),
-            selectable: table
-                .columns
-                .iter()
-                .any(|column| policies.may_read(principal, &table.name, &column.name)),
+            comment: Some(table_comment(table, &part)),
+            column_comments: visible.iter().map(|column| column_comment(column)).collect(),
+            selectable: table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
         };
         keys.extend(visible_keys(table, &relation));
         relations.push(relation);
@@ -220,17 +216,9 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
 }
 
 /// Administrators see every column; others those they were granted.
-fn visible_columns<'a>(
-    policies: &Policies,
-    principal: &Principal,
-    table: &'a Table,
-) -> Vec<&'a Column> {
+fn visible_columns<'a>(policies: &Policies, principal: &Principal, table: &'a Table) -> Vec<&'a Column> {
     let all = principal.can(Capability::Administer);
-    table
-        .columns
-        .iter()
-        .filter(|column| all || policies.may_read(principal, &table.name, &column.name))
-        .collect()
+    table.columns.iter().filter(|column| all || policies.may_read(principal, &table.name, &column.name)).collect()
 }
 
 /// Keys all of whose columns are visible: a key of three columns of which two are shown would be a false one.
@@ -270,17 +258,14 @@ fn visible_keys(table: &Table, relation: &Relation) -> Vec<Key> {
 }
 
 fn index(key: &Key) -> Relation {
-    let fields: Vec<Field> = key
-        .columns
-        .iter()
-        .map(|name| Field::new(name, arrow::datatypes::DataType::Utf8, true))
-        .collect();
+    let fields: Vec<Field> =
+        key.columns.iter().map(|name| Field::new(name, arrow::datatypes::DataType::Utf8, true)).collect();
     Relation {
         oid: key.index_oid,
         schema: "public".to_owned(),
         name: key.name.clone(),
         kind: "i",
-        fields: std::sync::Arc::new(arrow::datatypes::Schema::new(fields)),
+        fields: Arc::new(arrow::datatypes::Schema::new(fields)),
         comment: None,
         column_comments: vec![],
         selectable: false,
@@ -302,26 +287,21 @@ fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
             name: (*name).clone(),
             login: role.login,
             createrole: role.createrole,
-            valid_until: role
-                .valid_until
-                .map(|seconds| seconds.saturating_mul(1_000_000)),
-            member_of: role
-                .member_of
-                .iter()
-                .filter(|group| shown.contains_key(group))
-                .cloned()
-                .collect(),
+            valid_until: role.valid_until.map(|seconds| seconds.saturating_mul(1_000_000)),
+            member_of: role.member_of.iter().filter(|group| shown.contains_key(group)).cloned().collect(),
         })
         .collect()
 }
 
-fn table_comment(table: &Table) -> String {
+/// Names the person key only to those who see that column.
+fn table_comment(table: &Table, visible: &Table) -> String {
     match &table.access {
         Access::Unclassified => "unclassified: nobody can read it".to_owned(),
         Access::Public => "public".to_owned(),
-        Access::Protected { policy, person_key } => {
+        Access::Protected { policy, person_key } if visible.column(person_key).is_some() => {
             format!("protected: person key {person_key}, privacy policy {policy}")
         }
+        Access::Protected { policy, .. } => format!("protected: privacy policy {policy}"),
     }
 }
 

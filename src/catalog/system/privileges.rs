@@ -20,20 +20,14 @@ pub(super) fn all(user: &str, objects: &Arc<Objects>) -> Vec<ScalarUDF> {
     });
     let columns = {
         let user = user.to_owned();
-        privilege(
-            "has_column_privilege",
-            objects,
-            move |objects, arguments| {
-                let (own, [table, column, wanted]) = split::<3>(&user, objects, arguments)?;
-                let relation = objects.relation(table)?;
-                let fields = relation.fields.fields();
-                let named = fields.iter().any(|field| field.name() == column);
-                let numbered = column
-                    .parse::<usize>()
-                    .is_ok_and(|at| (1..=fields.len()).contains(&at));
-                Some(own && names(wanted, "select") && relation.selectable && (named || numbered))
-            },
-        )
+        privilege("has_column_privilege", objects, move |objects, arguments| {
+            let (own, [table, column, wanted]) = split::<3>(&user, objects, arguments)?;
+            let relation = objects.relation(table)?;
+            let fields = relation.fields.fields();
+            let named = fields.iter().any(|field| field.name() == column);
+            let numbered = column.parse::<usize>().is_ok_and(|at| (1..=fields.len()).contains(&at));
+            Some(own && names(wanted, "select") && relation.selectable && (named || numbered))
+        })
     };
     let others = [
         ("has_schema_privilege", "usage"),
@@ -58,19 +52,11 @@ pub(super) fn all(user: &str, objects: &Arc<Objects>) -> Vec<ScalarUDF> {
         let (own, [role, _]) = split::<2>(&user, objects, arguments)?;
         Some(own && is_member(objects, &user, role))
     });
-    tables
-        .into_iter()
-        .chain(others)
-        .chain([columns, has_role])
-        .collect()
+    tables.into_iter().chain(others).chain([columns, has_role]).collect()
 }
 
 /// The arguments after the user, and whether that user is the session's own; `None` where an argument is null.
-fn split<'a, const N: usize>(
-    user: &str,
-    objects: &Objects,
-    arguments: &Arguments<'a>,
-) -> Option<(bool, [&'a str; N])> {
+fn split<'a, const N: usize>(user: &str, objects: &Objects, arguments: &Arguments<'a>) -> Option<(bool, [&'a str; N])> {
     let given: Option<Vec<&str>> = arguments.iter().copied().collect();
     let given = given?;
     let own = match given.len().checked_sub(N)? {
@@ -94,9 +80,7 @@ fn selectable(objects: &Objects, table: &str) -> bool {
 
 /// Does a list such as `INSERT, SELECT WITH GRANT OPTION` ask for `privilege`? Postgres: any of them is enough.
 fn names(wanted: &str, privilege: &str) -> bool {
-    wanted
-        .split(',')
-        .any(|one| one.trim().eq_ignore_ascii_case(privilege))
+    wanted.split(',').any(|one| one.trim().eq_ignore_ascii_case(privilege))
 }
 
 fn is_member(objects: &Objects, user: &str, role: &str) -> bool {

@@ -6,14 +6,11 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    ObjectName, Query, SetExpr, Statement, TableFactor, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, SetExpr, Statement, TableFactor, Visit, Visitor};
 use datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES;
 
 /// Schemas whose relations this room makes.
-pub(super) const SYSTEM_SCHEMAS: [&str; 4] =
-    ["pg_catalog", "information_schema", "privacy", "audit"];
+pub(super) const SYSTEM_SCHEMAS: [&str; 4] = ["pg_catalog", "information_schema", "privacy", "audit"];
 
 /// Set-returning functions that stand where a relation stands and read none.
 const SET_FUNCTIONS: [&str; 3] = ["generate_series", "unnest", "pg_get_keywords"];
@@ -27,10 +24,7 @@ pub fn is_system_query(statement: &Statement, user_tables: &dyn Fn(&str) -> bool
     }
     let mut names = WithNames(BTreeSet::new());
     let _ = statement.visit(&mut names);
-    let mut only = OnlySystem {
-        with_names: names.0,
-        user_tables,
-    };
+    let mut only = OnlySystem { with_names: names.0, user_tables };
     statement.visit(&mut only).is_continue()
 }
 
@@ -54,11 +48,7 @@ struct OnlySystem<'a> {
 
 impl OnlySystem<'_> {
     fn allows(&self, name: &ObjectName) -> bool {
-        let parts: Option<Vec<String>> = name
-            .0
-            .iter()
-            .map(|part| part.as_ident().map(folded))
-            .collect();
+        let parts: Option<Vec<String>> = name.0.iter().map(|part| part.as_ident().map(folded)).collect();
         match parts.as_deref() {
             Some([name]) => {
                 !(self.user_tables)(name)
@@ -86,15 +76,11 @@ impl Visitor for OnlySystem<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         let known = match factor {
-            TableFactor::Table {
-                sample, version, ..
-            } => sample.is_none() && version.is_none(),
+            TableFactor::Table { sample, version, .. } => sample.is_none() && version.is_none(),
             TableFactor::Function { name, .. } => self.allows(name),
             _ => matches!(
                 factor,
-                TableFactor::Derived { .. }
-                    | TableFactor::UNNEST { .. }
-                    | TableFactor::NestedJoin { .. }
+                TableFactor::Derived { .. } | TableFactor::UNNEST { .. } | TableFactor::NestedJoin { .. }
             ),
         };
         verdict(known)
@@ -128,9 +114,5 @@ fn folded(ident: &datafusion::sql::sqlparser::ast::Ident) -> String {
 }
 
 fn verdict(good: bool) -> ControlFlow<()> {
-    if good {
-        ControlFlow::Continue(())
-    } else {
-        ControlFlow::Break(())
-    }
+    if good { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int16Array, Int16Builder, Int32Array, ListBuilder,
-    RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int16Builder, Int32Array, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray,
 };
 use datafusion::error::Result;
 
@@ -17,17 +17,11 @@ pub(super) struct Rows<'a, T> {
 
 impl<'a, T> Rows<'a, T> {
     pub fn of(things: impl IntoIterator<Item = &'a T>) -> Self {
-        Self {
-            things: things.into_iter().collect(),
-            columns: vec![],
-        }
+        Self { things: things.into_iter().collect(), columns: vec![] }
     }
 
     pub fn batch(self) -> Result<RecordBatch> {
-        let columns = self
-            .columns
-            .into_iter()
-            .map(|(name, array)| (name, array, true));
+        let columns = self.columns.into_iter().map(|(name, array)| (name, array, true));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
@@ -61,8 +55,7 @@ impl<'a, T> Rows<'a, T> {
     }
 
     pub fn moment(self, name: &'static str, value: impl Fn(&T) -> Option<i64>) -> Self {
-        let array: TimestampMicrosecondArray =
-            self.things.iter().map(|thing| value(thing)).collect();
+        let array: TimestampMicrosecondArray = self.things.iter().map(|thing| value(thing)).collect();
         self.add(name, Arc::new(array.with_timezone_utc()))
     }
 

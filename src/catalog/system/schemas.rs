@@ -10,8 +10,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemTable, MemoryCatalogProvider,
-    MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, Session, TableProvider,
+    CatalogProvider, CatalogProviderList, MemTable, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider, Session, TableProvider,
 };
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableType};
@@ -51,10 +51,7 @@ pub(super) fn catalog_list(
         }
         catalog.register_schema(schema, Arc::new(views))?;
     }
-    catalog.register_schema(
-        "information_schema",
-        Arc::new(InformationSchema(objects.clone())),
-    )?;
+    catalog.register_schema("information_schema", Arc::new(InformationSchema(objects.clone())))?;
     let pg_catalog = PgCatalog {
         objects: objects.clone(),
         settings: session.settings.clone(),
@@ -151,8 +148,6 @@ impl TableProvider for SchemaOnly {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Err(DataFusionError::Plan(
-            "the system catalog does not read tables".to_owned(),
-        ))
+        Err(DataFusionError::Plan("the system catalog does not read tables".to_owned()))
     }
 }

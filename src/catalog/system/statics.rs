@@ -2,9 +2,12 @@
 //!
 //! In: nothing. Out: tables by name, which of them are empty, and the rows that pg_class and pg_attribute have about them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type};
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider};
 use datafusion::error::Result;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -13,12 +16,9 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::format_type::create_format_type_udf;
 use datafusion_pg_catalog::pg_catalog::generate_series_arg_coercion::CoerceIntArgsToBigInt;
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
-use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
-    create_parse_ident_udf, create_quote_ident_udf,
-};
+use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{create_parse_ident_udf, create_quote_ident_udf};
 use datafusion_pg_catalog::pg_catalog::{
-    ArrowTable, PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables, PgCatalogTable,
-    array_bounds_udf,
+    ArrowTable, PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables, PgCatalogTable, array_bounds_udf,
 };
 
 use super::objects::{Objects, Relation, oid};
@@ -46,12 +46,14 @@ pub(super) struct Loaded {
     pub empty: HashSet<String>,
     pub relations: Vec<Relation>,
     pub rows: SystemRows,
+    pub types: HashMap<String, i32>,
     pub keywords: Arc<ArrowTable>,
 }
 
 pub(super) fn load() -> Result<Loaded> {
     let statics = Arc::new(PgCatalogStaticTables::try_new()?);
     let keywords = statics.pg_get_keywords.clone();
+    let types = types(&statics.pg_type)?;
     let nothing: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
     let source = PgCatalogSchemaProvider::try_new(nothing, statics, EmptyContextProvider)?;
     let mut found = StaticTables::new();
@@ -79,13 +81,23 @@ pub(super) fn load() -> Result<Loaded> {
         classes: tables::classes(&Objects::of_nobody(), &relations)?,
         attributes: tables::attributes(&relations)?,
     };
-    Ok(Loaded {
-        tables: found,
-        empty,
-        relations,
-        rows,
-        keywords,
-    })
+    Ok(Loaded { tables: found, empty, relations, rows, types, keywords })
+}
+
+fn types(pg_type: &ArrowTable) -> Result<HashMap<String, i32>> {
+    let mut found = HashMap::new();
+    for batch in pg_type.data() {
+        let (Some(oids), Some(names)) = (batch.column_by_name("oid"), batch.column_by_name("typname")) else {
+            continue;
+        };
+        let oids = cast(oids, &DataType::Int32)?;
+        let names = cast(names, &DataType::Utf8)?;
+        let oids = oids.as_primitive::<Int32Type>().iter();
+        let names = names.as_string::<i32>().iter();
+        let pairs = names.zip(oids);
+        found.extend(pairs.filter_map(|(name, oid)| Some((name?.to_owned(), oid?))));
+    }
+    Ok(found)
 }
 
 /// The system's own relations, as pg_class lists them.
@@ -101,10 +113,8 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
         selectable: true,
     };
     let sorted: BTreeMap<&String, &Arc<dyn TableProvider>> = found.iter().collect();
-    let mut relations: Vec<Relation> = sorted
-        .iter()
-        .map(|(name, table)| relation("pg_catalog", name, "r", table.schema()))
-        .collect();
+    let mut relations: Vec<Relation> =
+        sorted.iter().map(|(name, table)| relation("pg_catalog", name, "r", table.schema())).collect();
     let objects = Objects::of_nobody();
     for name in tables::NAMES {
         if let Some(batch) = tables::build(name, &objects, &BTreeMap::new())? {
@@ -123,6 +133,7 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
 pub(super) fn template(keywords: &Arc<ArrowTable>) -> SessionState {
     let config = SessionConfig::new()
         .with_target_partitions(1)
+        .set_str("datafusion.execution.time_zone", "+00:00")
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
     let state = SessionStateBuilder::new()
         .with_config(config)

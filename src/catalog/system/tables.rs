@@ -31,11 +31,7 @@ pub(super) const NAMES: [&str; 15] = [
     "pg_views",
 ];
 
-pub(super) fn build(
-    name: &str,
-    objects: &Objects,
-    settings: &BTreeMap<String, String>,
-) -> Result<Option<RecordBatch>> {
+pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, String>) -> Result<Option<RecordBatch>> {
     let batch = match name {
         "pg_attribute" => attributes(&objects.relations)?,
         "pg_auth_members" => memberships(objects)?,
@@ -207,15 +203,10 @@ fn groups(objects: &Objects) -> Result<RecordBatch> {
 }
 
 fn memberships(objects: &Objects) -> Result<RecordBatch> {
-    let pairs: Vec<(&RoleRow, &String)> = objects
-        .roles
-        .iter()
-        .flat_map(|role| role.member_of.iter().map(move |group| (role, group)))
-        .collect();
+    let pairs: Vec<(&RoleRow, &String)> =
+        objects.roles.iter().flat_map(|role| role.member_of.iter().map(move |group| (role, group))).collect();
     Rows::of(&pairs)
-        .int("oid", |(role, group)| {
-            oid("member", &format!("{} {group}", role.name))
-        })
+        .int("oid", |(role, group)| oid("member", &format!("{} {group}", role.name)))
         .int("roleid", |(_, group)| oid("role", group))
         .int("member", |(role, _)| role.oid)
         .all_int("grantor", objects.owner_oid)
@@ -282,9 +273,8 @@ fn descriptions(objects: &Objects) -> Result<RecordBatch> {
         .iter()
         .flat_map(|r| {
             let columns = r.column_comments.iter().enumerate();
-            let of_columns = columns.filter_map(|(at, comment)| {
-                Some((r.oid, i32::from(small(at + 1)), comment.as_ref()?))
-            });
+            let of_columns =
+                columns.filter_map(|(at, comment)| Some((r.oid, i32::from(small(at + 1)), comment.as_ref()?)));
             let of_table = r.comment.iter().map(|comment| (r.oid, 0, comment));
             of_table.chain(of_columns)
         })
@@ -303,9 +293,7 @@ fn tables(objects: &Objects) -> Result<RecordBatch> {
         .text("tablename", |r| r.name.clone())
         .all_text("tableowner", &owner(objects))
         .no_text("tablespace")
-        .flag("hasindexes", |r| {
-            objects.keys.iter().any(|key| key.table_oid == r.oid)
-        })
+        .flag("hasindexes", |r| objects.keys.iter().any(|key| key.table_oid == r.oid))
         .all_flag("hasrules", false)
         .all_flag("hastriggers", false)
         .all_flag("rowsecurity", false)
@@ -377,15 +365,9 @@ fn columns_of(key: &Key) -> String {
 
 /// A name as it must be written to be read back: in double quotes where folding would change it.
 pub(super) fn quoted(name: &str) -> String {
-    let plain = name
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain && !name.is_empty() {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
+    if plain && !name.is_empty() { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 fn owner(objects: &Objects) -> String {

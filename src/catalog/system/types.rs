@@ -18,34 +18,12 @@ pub(super) struct PgType {
     pub storage: &'static str,
 }
 
-const fn fixed(
-    oid: i32,
-    name: &'static str,
-    short: &'static str,
-    length: i16,
-    align: &'static str,
-) -> PgType {
-    PgType {
-        oid,
-        name,
-        short,
-        length,
-        by_value: true,
-        align,
-        storage: "p",
-    }
+const fn fixed(oid: i32, name: &'static str, short: &'static str, length: i16, align: &'static str) -> PgType {
+    PgType { oid, name, short, length, by_value: true, align, storage: "p" }
 }
 
 const fn varying(oid: i32, name: &'static str, short: &'static str) -> PgType {
-    PgType {
-        oid,
-        name,
-        short,
-        length: -1,
-        by_value: false,
-        align: "i",
-        storage: "x",
-    }
+    PgType { oid, name, short, length: -1, by_value: false, align: "i", storage: "x" }
 }
 
 const BOOL: PgType = fixed(16, "boolean", "bool", 1, "c");
@@ -85,10 +63,7 @@ pub(super) fn pg_type(data_type: &DataType) -> PgType {
         | DataType::Decimal64(..)
         | DataType::Decimal128(..)
         | DataType::Decimal256(..) => NUMERIC,
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => BYTEA,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => BYTEA,
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)
@@ -114,4 +89,37 @@ pub(super) fn pg_type(data_type: &DataType) -> PgType {
 /// The type's name as `\d` shows it.
 pub fn type_name(data_type: &DataType) -> &'static str {
     pg_type(data_type).name
+}
+
+/// The name in pg_type of a type as SQL spells it: `integer` is `int4`, `varchar(3)[]` is `_varchar`.
+pub(super) fn short_name(sql: &str) -> String {
+    let lower = sql.to_lowercase();
+    let last = lower.rsplit('.').next().unwrap_or(&lower);
+    if let Some(item) = last.strip_suffix("[]") {
+        return format!("_{}", short_name(item));
+    }
+    let bare = match (last.find('('), last.find(')')) {
+        (Some(open), Some(close)) if open < close => {
+            format!("{}{}", &last[..open], &last[close + 1..])
+        }
+        _ => last.to_owned(),
+    };
+    let bare = bare.trim();
+    match bare {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "boolean" => "bool",
+        "real" => "float4",
+        "double precision" | "float" | "double" => "float8",
+        "decimal" | "dec" => "numeric",
+        "character varying" => "varchar",
+        "character" | "char" => "bpchar",
+        "timestamp without time zone" => "timestamp",
+        "timestamp with time zone" => "timestamptz",
+        "time without time zone" => "time",
+        "time with time zone" => "timetz",
+        other => other,
+    }
+    .to_owned()
 }

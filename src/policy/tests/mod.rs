@@ -32,10 +32,7 @@ fn group(name: &str) -> Change {
 }
 
 fn grant(role: &str, to: &str) -> Change {
-    Change::GrantRole {
-        role: role.to_owned(),
-        to: to.to_owned(),
-    }
+    Change::GrantRole { role: role.to_owned(), to: to.to_owned() }
 }
 
 fn select(table: &str, columns: Option<&[&str]>, to: &str) -> Change {
@@ -65,60 +62,32 @@ fn options(options: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
 }
 
 fn alter(table: &str, set: &[(&str, &str)]) -> Change {
-    Change::AlterTable {
-        name: table.to_owned(),
-        options: options(set),
-    }
+    Change::AlterTable { name: table.to_owned(), options: options(set) }
 }
 
 fn alter_column(column: &str, set: &[(&str, &str)]) -> Change {
-    Change::AlterColumn {
-        table: "person".to_owned(),
-        column: column.to_owned(),
-        options: options(set),
-    }
+    Change::AlterColumn { table: "person".to_owned(), column: column.to_owned(), options: options(set) }
 }
 
 fn system(name: &str, value: &str) -> Change {
-    Change::SetSystem {
-        name: name.to_owned(),
-        value: (value != "RESET").then(|| value.to_owned()),
-    }
+    Change::SetSystem { name: name.to_owned(), value: (value != "RESET").then(|| value.to_owned()) }
 }
 
 fn column(name: &str, data_type: &str) -> Column {
-    Column {
-        name: name.to_owned(),
-        data_type: data_type.to_owned(),
-        nullable: true,
-        class: None,
-        bounds: None,
-    }
+    Column { name: name.to_owned(), data_type: data_type.to_owned(), nullable: true, class: None, bounds: None }
 }
 
 fn person_table() -> Change {
     Change::CreateTable {
         name: "person".to_owned(),
-        location: Location {
-            format: Format::Parquet,
-            url: "person.parquet".to_owned(),
-            options: BTreeMap::new(),
-        },
-        columns: vec![
-            column("id", "Int64"),
-            column("name", "Utf8"),
-            column("salary", "Decimal128(10, 2)"),
-        ],
+        location: Location { format: Format::Parquet, url: "person.parquet".to_owned(), options: BTreeMap::new() },
+        columns: vec![column("id", "Int64"), column("name", "Utf8"), column("salary", "Decimal128(10, 2)")],
         unique_keys: vec![],
         if_not_exists: false,
     }
 }
 
-fn apply(
-    policies: &Policies,
-    actor: &str,
-    change: Change,
-) -> Result<Policies, crate::error::Error> {
+fn apply(policies: &Policies, actor: &str, change: Change) -> Result<Policies, crate::error::Error> {
     policies.apply(&policies.principal(actor).unwrap(), change)
 }
 

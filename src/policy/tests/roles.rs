@@ -6,10 +6,7 @@ use super::*;
 fn capabilities_follow_membership_and_keep_duties_apart() {
     let policies = company();
     let holds = |name: &str| policies.principal(name).unwrap().capabilities;
-    assert_eq!(
-        holds("admin"),
-        BTreeSet::from([Capability::ManageRoles, Capability::Administer])
-    );
+    assert_eq!(holds("admin"), BTreeSet::from([Capability::ManageRoles, Capability::Administer]));
     assert_eq!(holds("carol"), BTreeSet::from([Capability::Administer]));
     assert_eq!(holds("ana"), BTreeSet::from([Capability::Analyse]));
     assert_eq!(holds("otto"), BTreeSet::from([Capability::Audit]));
@@ -24,44 +21,21 @@ fn only_the_right_role_makes_each_change() {
         role("new", &[]),
         group("new"),
         grant("insights_analyst", "nemo"),
-        Change::RevokeRole {
-            role: "insights_analyst".to_owned(),
-            from: "ana".to_owned(),
-        },
-        Change::DropRole {
-            name: "ana".to_owned(),
-            if_exists: false,
-        },
-        Change::AlterRole {
-            name: "ana".to_owned(),
-            login: Some(false),
-            verifier: None,
-            valid_until: None,
-        },
+        Change::RevokeRole { role: "insights_analyst".to_owned(), from: "ana".to_owned() },
+        Change::DropRole { name: "ana".to_owned(), if_exists: false },
+        Change::AlterRole { name: "ana".to_owned(), login: Some(false), verifier: None, valid_until: None },
     ];
     let other_changes = [
         alter("person", &[("person_key", "id")]),
         alter_column("name", &[("class", "attribute")]),
         select("person", None, "team"),
         system("privacy.epsilon", "0.5"),
-        Change::SetRole {
-            role: "ana".to_owned(),
-            name: "privacy.epsilon".to_owned(),
-            value: Some("0.5".to_owned()),
-        },
-        Change::DropTable {
-            name: "person".to_owned(),
-            if_exists: false,
-        },
+        Change::SetRole { role: "ana".to_owned(), name: "privacy.epsilon".to_owned(), value: Some("0.5".to_owned()) },
+        Change::DropTable { name: "person".to_owned(), if_exists: false },
     ];
     for change in &role_changes {
         for actor in ["carol", "ana", "otto", "nemo"] {
-            refused(
-                &policies,
-                actor,
-                change.clone(),
-                SqlState::InsufficientPrivilege,
-            );
+            refused(&policies, actor, change.clone(), SqlState::InsufficientPrivilege);
         }
         let next = apply(&policies, "admin", change.clone()).unwrap();
         assert_eq!(next.epoch, policies.epoch + 1);
@@ -69,12 +43,7 @@ fn only_the_right_role_makes_each_change() {
     }
     for change in &other_changes {
         for actor in ["ana", "otto", "nemo"] {
-            refused(
-                &policies,
-                actor,
-                change.clone(),
-                SqlState::InsufficientPrivilege,
-            );
+            refused(&policies, actor, change.clone(), SqlState::InsufficientPrivilege);
         }
         apply(&policies, "admin", change.clone()).unwrap();
         apply(&policies, "carol", change.clone()).unwrap();
@@ -85,20 +54,14 @@ fn only_the_right_role_makes_each_change() {
 fn a_refusal_for_want_of_a_role_names_the_role() {
     let policies = company();
     let refusal = apply(&policies, "ana", system("privacy.epsilon", "1")).unwrap_err();
-    assert_eq!(
-        refusal.detail.as_deref(),
-        Some("this needs a member of role insights_admin")
-    );
+    assert_eq!(refusal.detail.as_deref(), Some("this needs a member of role insights_admin"));
 }
 
 #[test]
 fn nobody_combines_duties_directly_or_through_groups() {
     let policies = company();
     let apart = SqlState::InsufficientPrivilege;
-    for (first, second) in [
-        ("insights_analyst", "insights_admin"),
-        ("insights_analyst", "auditor"),
-    ] {
+    for (first, second) in [("insights_analyst", "insights_admin"), ("insights_analyst", "auditor")] {
         refused(&policies, "admin", role("both", &[first, second]), apart);
         let grouped = apply(&policies, "admin", grant(first, "team")).unwrap();
         refused(&grouped, "admin", grant(second, "team"), apart);
@@ -124,30 +87,12 @@ fn nobody_combines_duties_directly_or_through_groups() {
 fn nobody_grants_to_themselves_and_built_ins_stay() {
     let policies = company();
     let denied = SqlState::InsufficientPrivilege;
-    refused(
-        &policies,
-        "admin",
-        grant("insights_analyst", "admin"),
-        denied,
-    );
+    refused(&policies, "admin", grant("insights_analyst", "admin"), denied);
     refused(&policies, "carol", select("person", None, "carol"), denied);
-    refused(
-        &policies,
-        "carol",
-        select("person", None, "insights_admin"),
-        denied,
-    );
-    refused(
-        &policies,
-        "admin",
-        grant("team", "insights_analyst"),
-        denied,
-    );
+    refused(&policies, "carol", select("person", None, "insights_admin"), denied);
+    refused(&policies, "admin", grant("team", "insights_analyst"), denied);
     for name in ["admin", "insights_admin", "insights_analyst", "auditor"] {
-        let drop = Change::DropRole {
-            name: name.to_owned(),
-            if_exists: false,
-        };
+        let drop = Change::DropRole { name: name.to_owned(), if_exists: false };
         refused(&policies, "admin", drop, denied);
         let login = Change::AlterRole {
             name: name.to_owned(),
@@ -173,22 +118,13 @@ fn unknown_and_duplicate_names_have_their_sqlstates() {
         (grant("team", "team"), SqlState::InvalidGrantOperation),
         (select("nowhere", None, "team"), SqlState::UndefinedTable),
         (select("person", None, "nobody"), SqlState::UndefinedObject),
-        (
-            select("person", Some(&["nothing"]), "team"),
-            SqlState::UndefinedColumn,
-        ),
+        (select("person", Some(&["nothing"]), "team"), SqlState::UndefinedColumn),
         (person_table(), SqlState::DuplicateTable),
         (alter("nowhere", &[]), SqlState::UndefinedTable),
-        (
-            alter("person", &[("person_key", "nothing")]),
-            SqlState::UndefinedColumn,
-        ),
+        (alter("person", &[("person_key", "nothing")]), SqlState::UndefinedColumn),
         (alter_column("nothing", &[]), SqlState::UndefinedColumn),
         (system("privacy.nothing", "1"), SqlState::UndefinedObject),
-        (
-            system("privacy.nothing", "RESET"),
-            SqlState::UndefinedObject,
-        ),
+        (system("privacy.nothing", "RESET"), SqlState::UndefinedObject),
     ];
     for (change, sqlstate) in cases {
         refused(&policies, "admin", change, sqlstate);
@@ -212,28 +148,21 @@ fn dropping_a_role_drops_its_grants_and_memberships() {
     for change in [
         select("person", None, "team"),
         grant("team", "ana"),
-        Change::DropRole {
-            name: "team".to_owned(),
-            if_exists: false,
-        },
+        Change::DropRole { name: "team".to_owned(), if_exists: false },
     ] {
         policies = apply(&policies, "admin", change).unwrap();
     }
     assert!(policies.grants.is_empty());
     assert!(!policies.principal("ana").unwrap().is("team"));
-    let again = Change::DropRole {
-        name: "team".to_owned(),
-        if_exists: true,
-    };
+    let again = Change::DropRole { name: "team".to_owned(), if_exists: true };
     assert_eq!(apply(&policies, "admin", again).unwrap(), policies);
 }
 
 #[test]
 fn grants_widen_and_revokes_narrow() {
     let mut policies = company();
-    let may = |policies: &Policies, column: &str| {
-        policies.may_read(&policies.principal("ana").unwrap(), "person", column)
-    };
+    let may =
+        |policies: &Policies, column: &str| policies.may_read(&policies.principal("ana").unwrap(), "person", column);
     let steps = [
         (select("person", Some(&["name"]), "ana"), (true, false)),
         (select("person", Some(&["salary"]), "ana"), (true, true)),
@@ -244,10 +173,7 @@ fn grants_widen_and_revokes_narrow() {
     ];
     for (change, (name, salary)) in steps {
         policies = apply(&policies, "admin", change).unwrap();
-        assert_eq!(
-            (may(&policies, "name"), may(&policies, "salary")),
-            (name, salary)
-        );
+        assert_eq!((may(&policies, "name"), may(&policies, "salary")), (name, salary));
     }
     assert!(policies.grants.is_empty());
 }
@@ -263,25 +189,10 @@ fn everyone_may_change_their_own_password_and_nothing_else_of_themselves() {
     };
     let next = apply(&policies, "ana", password("ana")).unwrap();
     assert!(next.login_verifier("ana", 0).is_some());
-    refused(
-        &policies,
-        "ana",
-        password("nemo"),
-        SqlState::InsufficientPrivilege,
-    );
+    refused(&policies, "ana", password("nemo"), SqlState::InsufficientPrivilege);
     apply(&policies, "admin", password("admin")).unwrap();
-    let longer = Change::AlterRole {
-        name: "ana".to_owned(),
-        login: None,
-        verifier: None,
-        valid_until: Some(1),
-    };
-    refused(
-        &next,
-        "ana",
-        longer.clone(),
-        SqlState::InsufficientPrivilege,
-    );
+    let longer = Change::AlterRole { name: "ana".to_owned(), login: None, verifier: None, valid_until: Some(1) };
+    refused(&next, "ana", longer.clone(), SqlState::InsufficientPrivilege);
     let ended = apply(&next, "admin", longer).unwrap();
     assert!(ended.login_verifier("ana", 0).is_some());
     assert!(ended.login_verifier("ana", 1).is_none());
@@ -304,21 +215,11 @@ fn a_role_keeps_its_own_epsilon_up_to_the_cap_of_today() {
     assert_eq!(lower.session_settings("ana").epsilon, 0.25);
     let reset = apply(&set, "carol", own("RESET")).unwrap();
     assert_eq!(reset.session_settings("ana").epsilon, 1.0);
-    refused(
-        &policies,
-        "carol",
-        own("1.5"),
-        SqlState::InvalidParameterValue,
-    );
-    for (name, sqlstate) in [
-        ("privacy.min_group_size", SqlState::InsufficientPrivilege),
-        ("privacy.nothing", SqlState::UndefinedObject),
-    ] {
-        let change = Change::SetRole {
-            role: "ana".to_owned(),
-            name: name.to_owned(),
-            value: Some("20".to_owned()),
-        };
+    refused(&policies, "carol", own("1.5"), SqlState::InvalidParameterValue);
+    for (name, sqlstate) in
+        [("privacy.min_group_size", SqlState::InsufficientPrivilege), ("privacy.nothing", SqlState::UndefinedObject)]
+    {
+        let change = Change::SetRole { role: "ana".to_owned(), name: name.to_owned(), value: Some("20".to_owned()) };
         refused(&policies, "carol", change, sqlstate);
     }
 }

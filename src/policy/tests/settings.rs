@@ -37,31 +37,15 @@ fn the_floor_takes_whole_numbers_from_ten_on() {
 fn no_setting_switches_protection_off() {
     let settings = Settings::default();
     let refused = [
-        (
-            Setting::MaskLow,
-            &["0", "0.009", "0.5", "-0.1", "NaN", ""][..],
-        ),
+        (Setting::MaskLow, &["0", "0.009", "0.5", "-0.1", "NaN", ""][..]),
         (Setting::MaskHigh, &["1", "0.991", "0.5", "inf"]),
         (Setting::Epsilon, &["0", "-1", "10.1", "inf", "NaN"]),
         (Setting::Delta, &["0", "1.1e-5", "1", "-1e-9"]),
         (Setting::BudgetEpsilon, &["0", "101", "inf"]),
         (Setting::BudgetDelta, &["0", "2e-3"]),
         (Setting::PrincipalBudgetEpsilon, &["0", "inf"]),
-        (
-            Setting::Window,
-            &[
-                "0",
-                "59 minutes",
-                "10 fortnights",
-                "-1 day",
-                "9999 days",
-                "day",
-            ],
-        ),
-        (
-            Setting::StatementTimeout,
-            &["-1", "5 parsecs", "", "s", "99999999999"],
-        ),
+        (Setting::Window, &["0", "59 minutes", "10 fortnights", "-1 day", "9999 days", "day"]),
+        (Setting::StatementTimeout, &["-1", "5 parsecs", "", "s", "99999999999"]),
     ];
     for (setting, texts) in refused {
         for text in texts {
@@ -75,10 +59,7 @@ fn no_setting_switches_protection_off() {
 fn every_setting_is_found_by_name_and_shown_as_it_is_set() {
     let settings = Settings::default();
     for setting in Setting::ALL {
-        assert_eq!(
-            Setting::by_name(&setting.name().to_uppercase()),
-            Some(setting)
-        );
+        assert_eq!(Setting::by_name(&setting.name().to_uppercase()), Some(setting));
         let shown = settings.show(setting);
         assert_eq!(settings.set(setting, &shown).unwrap(), settings, "{shown}");
         assert_eq!(settings.reset(setting).unwrap(), settings);
@@ -129,21 +110,12 @@ fn a_session_moves_epsilon_and_timeout_down_and_nothing_else() {
         let refusal = set(Setting::Epsilon, text).unwrap_err();
         assert_eq!(refusal.sqlstate, SqlState::InvalidParameterValue);
     }
-    assert_eq!(
-        set(Setting::StatementTimeout, "5s")
-            .unwrap()
-            .statement_timeout_ms,
-        5_000
-    );
+    assert_eq!(set(Setting::StatementTimeout, "5s").unwrap().statement_timeout_ms, 5_000);
     for text in ["0", "61s"] {
         assert!(set(Setting::StatementTimeout, text).is_err());
     }
     let endless = system.set(Setting::StatementTimeout, "0").unwrap();
-    assert!(
-        endless
-            .session_setting_allowed(Setting::StatementTimeout, "1h")
-            .is_ok()
-    );
+    assert!(endless.session_setting_allowed(Setting::StatementTimeout, "1h").is_ok());
     for setting in Setting::ALL {
         if setting != Setting::Epsilon && setting != Setting::StatementTimeout {
             let refusal = set(setting, &system.show(setting)).unwrap_err();

@@ -6,10 +6,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Join, JoinOperator, LimitClause, ObjectName, ObjectNamePart,
-    OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, TableAlias,
-    TableFactor, TableWithJoins, ValueWithSpan, Visit, Visitor, WildcardAdditionalOptions,
+    Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select,
+    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement,
+    TableFactor, ValueWithSpan, Visit, Visitor, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token};
 
@@ -25,12 +24,12 @@ pub(super) fn check(query: &Query, slice: &Slice<'_>) -> Result<()> {
     }
 }
 
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     slice: &'a Slice<'a>,
 }
 
-type Step = ControlFlow<Box<Error>>;
-const NEXT: Step = ControlFlow::Continue(());
+pub(super) type Step = ControlFlow<Box<Error>>;
+pub(super) const NEXT: Step = ControlFlow::Continue(());
 
 impl Visitor for Walk<'_> {
     type Break = Box<Error>;
@@ -62,11 +61,7 @@ impl Visitor for Walk<'_> {
     }
 
     fn pre_visit_value(&mut self, value: &ValueWithSpan) -> Step {
-        if expressions::is_postgres_value(&value.value) {
-            NEXT
-        } else {
-            self.syntax(value.span)
-        }
+        if expressions::is_postgres_value(&value.value) { NEXT } else { self.syntax(value.span) }
     }
 
     fn pre_visit_statement(&mut self, _statement: &Statement) -> Step {
@@ -121,12 +116,7 @@ impl Walk<'_> {
         match body {
             // Their own visits come later.
             SetExpr::Select(_) | SetExpr::Query(_) => NEXT,
-            SetExpr::SetOperation {
-                left,
-                op,
-                set_quantifier,
-                right,
-            } => {
+            SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 match op {
                     SetOperator::Union | SetOperator::Except | SetOperator::Intersect => {}
                     SetOperator::Minus => {
@@ -135,9 +125,9 @@ impl Walk<'_> {
                 }
                 match set_quantifier {
                     SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None => {}
-                    SetQuantifier::ByName
-                    | SetQuantifier::AllByName
-                    | SetQuantifier::DistinctByName => self.clause("BY NAME", &["BY", "NAME"])?,
+                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName => {
+                        self.clause("BY NAME", &["BY", "NAME"])?
+                    }
                 }
                 self.body(left)?;
                 self.body(right)
@@ -150,11 +140,7 @@ impl Walk<'_> {
             SetExpr::Update(_) => self.refuse_change("UPDATE", &["UPDATE"]),
             SetExpr::Delete(_) => self.refuse_change("DELETE", &["DELETE"]),
             SetExpr::Merge(_) => self.refuse_change("MERGE", &["MERGE"]),
-            SetExpr::Table(_) => self.hinted(
-                "TABLE inside a query",
-                &["TABLE"],
-                "write SELECT * FROM the table",
-            ),
+            SetExpr::Table(_) => self.hinted("TABLE inside a query", &["TABLE"], "write SELECT * FROM the table"),
         }
     }
 
@@ -259,159 +245,33 @@ impl Walk<'_> {
         self.foreign("a wildcard with options", Some(wildcard_token.0.span.start))
     }
 
-    fn joins(&self, from: &TableWithJoins) -> Step {
-        from.joins.iter().try_for_each(|join| {
-            let Join {
-                relation: _,
-                global,
-                join_operator,
-            } = join;
-            self.unless(!*global, "GLOBAL JOIN")?;
-            match join_operator {
-                JoinOperator::Join(_)
-                | JoinOperator::Inner(_)
-                | JoinOperator::Left(_)
-                | JoinOperator::LeftOuter(_)
-                | JoinOperator::Right(_)
-                | JoinOperator::RightOuter(_)
-                | JoinOperator::FullOuter(_)
-                | JoinOperator::CrossJoin(_) => NEXT,
-                JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => {
-                    self.hinted("SEMI JOIN", &["SEMI"], "write EXISTS (…) or IN (…)")
-                }
-                JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => {
-                    self.hinted("ANTI JOIN", &["ANTI"], "write NOT EXISTS (…)")
-                }
-                JoinOperator::CrossApply | JoinOperator::OuterApply => {
-                    self.hinted("APPLY", &["APPLY"], "write JOIN LATERAL")
-                }
-                JoinOperator::AsOf { .. } => self.clause("ASOF JOIN", &["ASOF"]),
-                JoinOperator::StraightJoin(_) => self.clause("STRAIGHT_JOIN", &["STRAIGHT_JOIN"]),
-                JoinOperator::ArrayJoin
-                | JoinOperator::LeftArrayJoin
-                | JoinOperator::InnerArrayJoin => self.clause("ARRAY JOIN", &["ARRAY", "JOIN"]),
-            }
-        })
-    }
-
-    fn table(&self, table: &TableFactor) -> Step {
-        match table {
-            TableFactor::Table {
-                name: _,
-                alias,
-                args,
-                with_hints,
-                version,
-                with_ordinality,
-                partitions,
-                json_path,
-                sample,
-                index_hints,
-            } => {
-                self.unless(sample.is_none(), "TABLESAMPLE")?;
-                self.unless(!with_ordinality, "WITH ORDINALITY")?;
-                self.unless(with_hints.is_empty(), "a table hint")?;
-                self.unless(index_hints.is_empty(), "an index hint")?;
-                self.unless(version.is_none(), "a version of a table")?;
-                self.unless(partitions.is_empty(), "PARTITION")?;
-                self.unless(json_path.is_none(), "a path into a table")?;
-                let settings = args.as_ref().and_then(|args| args.settings.as_ref());
-                self.unless(settings.is_none(), "SETTINGS")?;
-                self.alias(alias)
-            }
-            TableFactor::Derived {
-                lateral: _,
-                subquery: _,
-                alias,
-                sample,
-            } => {
-                self.unless(sample.is_none(), "TABLESAMPLE")?;
-                self.alias(alias)
-            }
-            TableFactor::Function {
-                lateral: _,
-                name,
-                args: _,
-                with_ordinality,
-                alias,
-            } => {
-                self.unless(!with_ordinality, "WITH ORDINALITY")?;
-                self.object(name)?;
-                self.alias(alias)
-            }
-            TableFactor::UNNEST {
-                alias,
-                array_exprs: _,
-                with_offset,
-                with_offset_alias,
-                with_ordinality,
-            } => {
-                self.unless(!with_ordinality, "WITH ORDINALITY")?;
-                self.unless(!with_offset && with_offset_alias.is_none(), "WITH OFFSET")?;
-                self.alias(alias)
-            }
-            TableFactor::NestedJoin {
-                table_with_joins,
-                alias,
-            } => {
-                self.joins(table_with_joins)?;
-                self.alias(alias)
-            }
-            TableFactor::TableFunction { .. } => self.unless(false, "TABLE (…)"),
-            TableFactor::JsonTable { .. } => self.unless(false, "JSON_TABLE"),
-            TableFactor::OpenJsonTable { .. } => self.unless(false, "OPENJSON"),
-            TableFactor::Pivot { .. } => self.unless(false, "PIVOT"),
-            TableFactor::Unpivot { .. } => self.unless(false, "UNPIVOT"),
-            TableFactor::MatchRecognize { .. } => self.unless(false, "MATCH_RECOGNIZE"),
-            TableFactor::XmlTable { .. } => self.unless(false, "XMLTABLE"),
-            TableFactor::SemanticView { .. } => self.unless(false, "SEMANTIC_VIEW"),
-        }
-    }
-
-    fn alias(&self, alias: &Option<TableAlias>) -> Step {
-        let Some(alias) = alias else { return NEXT };
-        self.name(&alias.name)?;
-        self.unless(alias.at.is_none(), "AT")?;
-        alias.columns.iter().try_for_each(|column| {
-            self.name(&column.name)?;
-            match column.data_type {
-                None => NEXT,
-                Some(_) => self.foreign("a column definition list", Some(column.name.span.start)),
-            }
-        })
-    }
-
     fn keys(&self, keys: &[OrderByExpr]) -> Step {
-        keys.iter()
-            .try_for_each(|key| self.unless(key.with_fill.is_none(), "WITH FILL"))
+        keys.iter().try_for_each(|key| self.unless(key.with_fill.is_none(), "WITH FILL"))
     }
 
-    fn object(&self, name: &ObjectName) -> Step {
+    pub(super) fn object(&self, name: &ObjectName) -> Step {
         name.0.iter().try_for_each(|part| match part {
             ObjectNamePart::Identifier(name) => self.name(name),
-            ObjectNamePart::Function(function) => {
-                self.foreign("a computed name", Some(function.name.span.start))
-            }
+            ObjectNamePart::Function(function) => self.foreign("a computed name", Some(function.name.span.start)),
         })
     }
 
     /// `FROM '/etc/passwd'`: a text is no name.
-    fn name(&self, name: &Ident) -> Step {
+    pub(super) fn name(&self, name: &Ident) -> Step {
         match name.quote_style {
             None | Some('"') => NEXT,
             Some(_) if name.span.start.line > 0 => self.syntax(name.span),
             Some(_) => {
-                let text = self
-                    .slice
-                    .pieces
-                    .iter()
-                    .find(|piece| matches!(&piece.token.token, Token::SingleQuotedString(text) if *text == name.value));
+                let text =
+                    self.slice.pieces.iter().find(
+                        |piece| matches!(&piece.token.token, Token::SingleQuotedString(text) if *text == name.value),
+                    );
                 self.syntax(text.map_or(Span::empty(), |piece| piece.token.span))
             }
         }
     }
 
-    fn unless(&self, absent: bool, clause: &'static str) -> Step {
+    pub(super) fn unless(&self, absent: bool, clause: &'static str) -> Step {
         if absent {
             NEXT
         } else {
@@ -420,29 +280,22 @@ impl Walk<'_> {
         }
     }
 
-    fn clause(&self, clause: &str, words: &[&str]) -> Step {
+    pub(super) fn clause(&self, clause: &str, words: &[&str]) -> Step {
         self.foreign(clause, self.find(words))
     }
 
-    fn hinted(&self, clause: &str, words: &[&str], hint: &str) -> Step {
-        self.foreign(clause, self.find(words))
-            .map_break(|error| Box::new(error.hint(hint)))
+    pub(super) fn hinted(&self, clause: &str, words: &[&str], hint: &str) -> Step {
+        self.foreign(clause, self.find(words)).map_break(|error| Box::new(error.hint(hint)))
     }
 
-    fn foreign(&self, what: &str, place: Option<Location>) -> Step {
+    pub(super) fn foreign(&self, what: &str, place: Option<Location>) -> Step {
         ControlFlow::Break(Box::new(
-            Error::new(
-                SqlState::FeatureNotSupported,
-                format!("{what} is not supported"),
-            )
-            .at(self.position(place)),
+            Error::new(SqlState::FeatureNotSupported, format!("{what} is not supported")).at(self.position(place)),
         ))
     }
 
     fn refuse_change(&self, what: &str, words: &[&str]) -> Step {
-        ControlFlow::Break(Box::new(
-            super::kinds::refuse_change(what).at(self.position(self.find(words))),
-        ))
+        ControlFlow::Break(Box::new(super::kinds::refuse_change(what).at(self.position(self.find(words)))))
     }
 
     fn syntax(&self, span: Span) -> Step {
@@ -455,18 +308,11 @@ impl Walk<'_> {
 
     /// Where these words first stand in a row: keywords leave no place of their own in a parsed query.
     fn find(&self, words: &[&str]) -> Option<Location> {
-        let tokens: Vec<_> = self
-            .slice
-            .pieces
-            .iter()
-            .filter(|piece| !matches!(piece.token.token, Token::Whitespace(_)))
-            .collect();
+        let tokens: Vec<_> =
+            self.slice.pieces.iter().filter(|piece| !matches!(piece.token.token, Token::Whitespace(_))).collect();
         let found = tokens.windows(words.len().max(1)).find(|row| {
             !words.is_empty()
-                && row
-                    .iter()
-                    .zip(words)
-                    .all(|(piece, word)| tokens::word(&piece.token.token).as_deref() == Some(*word))
+                && row.iter().zip(words).all(|(piece, word)| tokens::word(&piece.token.token).as_deref() == Some(*word))
         })?;
         Some(found[0].token.span.start)
     }

@@ -16,40 +16,25 @@ pub(super) const OPERATORS: usize = 500;
 pub(super) const SET_OPERATIONS: usize = 30;
 
 pub(super) fn too_deep() -> Error {
-    Error::new(
-        SqlState::ProgramLimitExceeded,
-        "the statement is nested too deeply",
-    )
-    .hint("write parts of it as common table expressions, and long chains of OR as IN (…)")
+    Error::new(SqlState::ProgramLimitExceeded, "the statement is nested too deeply")
+        .hint("write parts of it as common table expressions, and long chains of OR as IN (…)")
 }
 
 pub(super) fn refuse_too_complex(slice: &Slice<'_>) -> Result<()> {
-    let count = |counts: fn(&Token) -> bool| {
-        slice
-            .pieces
-            .iter()
-            .filter(|piece| counts(&piece.token.token))
-            .count()
-    };
-    let limits: [(fn(&Token) -> bool, usize, &str); 2] = [
-        (is_operator, OPERATORS, "operators"),
-        (
-            is_set_operator,
-            SET_OPERATIONS,
-            "UNION, INTERSECT and EXCEPT",
-        ),
-    ];
-    for (counts, limit, what) in limits {
-        if count(counts) > limit {
-            return Err(too_deep().detail(format!("it has more than {limit} {what}")));
-        }
+    refuse_more_than(OPERATORS, "operators", is_operator, slice)?;
+    refuse_more_than(SET_OPERATIONS, "UNION, INTERSECT and EXCEPT", is_set_operator, slice)
+}
+
+fn refuse_more_than(limit: usize, what: &str, counts: fn(&Token) -> bool, slice: &Slice<'_>) -> Result<()> {
+    let tokens = slice.pieces.iter().map(|piece| &piece.token.token);
+    if tokens.filter(|token| counts(token)).count() > limit {
+        return Err(too_deep().detail(format!("it has more than {limit} {what}")));
     }
     Ok(())
 }
 
 fn is_set_operator(token: &Token) -> bool {
-    tokens::word(token)
-        .is_some_and(|word| ["UNION", "EXCEPT", "INTERSECT", "MINUS"].contains(&word.as_str()))
+    tokens::word(token).is_some_and(|word| ["UNION", "EXCEPT", "INTERSECT", "MINUS"].contains(&word.as_str()))
 }
 
 /// Every sign but separators, and the words that join or follow an expression.

@@ -17,11 +17,7 @@ pub(super) fn query(reader: &mut Reader<'_>) -> Result<Box<Query>> {
         let table = reader.table_tokens()?;
         return reader.select_from(table, &[]);
     }
-    if starts_query(reader, 0) {
-        reader.query()
-    } else {
-        Err(refuse(reader))
-    }
+    if starts_query(reader, 0) { reader.query() } else { Err(refuse(reader)) }
 }
 
 fn starts_query(reader: &Reader<'_>, ahead: usize) -> bool {
@@ -50,13 +46,10 @@ pub(super) fn explain(reader: &mut Reader<'_>) -> Result<Statement> {
 }
 
 fn refuse_analyze(reader: &Reader<'_>) -> Error {
-    Error::new(
-        SqlState::InsufficientPrivilege,
-        "EXPLAIN ANALYZE is not allowed",
-    )
-    .detail("EXPLAIN ANALYZE prints row counts")
-    .hint("write EXPLAIN (PRIVACY): price, bounds and expected error, without running anything")
-    .at(reader.position())
+    Error::new(SqlState::InsufficientPrivilege, "EXPLAIN ANALYZE is not allowed")
+        .detail("EXPLAIN ANALYZE prints row counts")
+        .hint("write EXPLAIN (PRIVACY): price, bounds and expected error, without running anything")
+        .at(reader.position())
 }
 
 /// One option of `EXPLAIN ( … )`: is it `PRIVACY`, and on?
@@ -74,37 +67,24 @@ fn explain_option(reader: &mut Reader<'_>) -> Result<bool> {
         "off" | "false" | "0" | "no" | "none" => false,
         "text" if name == "format" => return Ok(false),
         _ if name == "format" => {
-            return Err(refuse_missing(
-                "EXPLAIN in a format other than text",
-                "write EXPLAIN (FORMAT TEXT)",
-            )
-            .at(place));
+            return Err(refuse_missing("EXPLAIN in a format other than text", "write EXPLAIN (FORMAT TEXT)").at(place));
         }
         _ => return Err(invalid(&name, &value).at(place)),
     };
     match name.as_str() {
         "privacy" => Ok(on),
         "analyze" | "analyse" if on => Err(refused),
-        "timing" | "buffers" | "wal" | "serialize" | "memory" if on => Err(refuse_missing(
-            &format!("EXPLAIN option {name}"),
-            "write EXPLAIN (PRIVACY)",
-        )
-        .at(place)),
-        "analyze" | "analyse" | "timing" | "buffers" | "wal" | "serialize" | "memory"
-        | "verbose" | "costs" | "settings" | "summary" | "generic_plan" => Ok(false),
-        _ => Err(Error::new(
-            SqlState::SyntaxError,
-            format!("unrecognized EXPLAIN option \"{name}\""),
-        )
-        .at(place)),
+        "timing" | "buffers" | "wal" | "serialize" | "memory" if on => {
+            Err(refuse_missing(&format!("EXPLAIN option {name}"), "write EXPLAIN (PRIVACY)").at(place))
+        }
+        "analyze" | "analyse" | "timing" | "buffers" | "wal" | "serialize" | "memory" | "verbose" | "costs"
+        | "settings" | "summary" | "generic_plan" => Ok(false),
+        _ => Err(Error::new(SqlState::SyntaxError, format!("unrecognized EXPLAIN option \"{name}\"")).at(place)),
     }
 }
 
 fn invalid(name: &str, value: &str) -> Error {
-    Error::new(
-        SqlState::InvalidParameterValue,
-        format!("invalid value for option \"{name}\": \"{value}\""),
-    )
+    Error::new(SqlState::InvalidParameterValue, format!("invalid value for option \"{name}\": \"{value}\""))
 }
 
 pub(super) fn copy(reader: &mut Reader<'_>) -> Result<Statement> {
@@ -116,11 +96,7 @@ pub(super) fn copy(reader: &mut Reader<'_>) -> Result<Statement> {
         query
     } else {
         let table = reader.table_tokens()?;
-        let columns = if reader.peek_is(&Token::LParen) {
-            reader.parenthesized(Reader::name)?
-        } else {
-            vec![]
-        };
+        let columns = if reader.peek_is(&Token::LParen) { reader.parenthesized(Reader::name)? } else { vec![] };
         if reader.peek(0).as_deref() == Some("FROM") {
             return Err(refuse_change("COPY FROM").at(start));
         }
@@ -128,22 +104,17 @@ pub(super) fn copy(reader: &mut Reader<'_>) -> Result<Statement> {
     };
     reader.expect(&["TO"])?;
     if !reader.take(&["STDOUT"]) {
-        return Err(Error::new(
-            SqlState::InsufficientPrivilege,
-            "COPY to a file or a program is not allowed",
-        )
-        .detail("answers leave through the connection only")
-        .hint("write COPY … TO STDOUT, or \\copy in psql")
-        .at(reader.position()));
+        return Err(Error::new(SqlState::InsufficientPrivilege, "COPY to a file or a program is not allowed")
+            .detail("answers leave through the connection only")
+            .hint("write COPY … TO STDOUT, or \\copy in psql")
+            .at(reader.position()));
     }
     let format = copy_options(reader)?;
     Ok(Statement::CopyOut {
         query,
         csv: format.csv,
         header: format.header,
-        delimiter: format
-            .delimiter
-            .unwrap_or(if format.csv { b',' } else { b'\t' }),
+        delimiter: format.delimiter.unwrap_or(if format.csv { b',' } else { b'\t' }),
     })
 }
 
@@ -186,13 +157,8 @@ fn copy_options(reader: &mut Reader<'_>) -> Result<CopyOptions> {
 fn copy_option(reader: &mut Reader<'_>, options: &mut CopyOptions, listed: bool) -> Result<()> {
     let place = reader.position();
     let name = reader.name()?;
-    let unsupported = |what: &str| {
-        refuse_missing(
-            &format!("COPY with {what}"),
-            "write FORMAT csv or FORMAT text",
-        )
-        .at(place)
-    };
+    let unsupported =
+        |what: &str| refuse_missing(&format!("COPY with {what}"), "write FORMAT csv or FORMAT text").at(place);
     match (name.as_str(), listed) {
         ("format", true) => match reader.value()?.as_str() {
             "csv" => options.csv = true,
@@ -210,8 +176,7 @@ fn copy_option(reader: &mut Reader<'_>, options: &mut CopyOptions, listed: bool)
         ("header", _) => options.header = true,
         ("delimiter", _) => {
             reader.take(&["AS"]);
-            options.delimiter =
-                Some(single_byte(&reader.text()?).map_err(|error| error.at(place))?);
+            options.delimiter = Some(single_byte(&reader.text()?).map_err(|error| error.at(place))?);
         }
         ("null", _) => {
             reader.take(&["AS"]);
@@ -237,10 +202,7 @@ fn copy_option(reader: &mut Reader<'_>, options: &mut CopyOptions, listed: bool)
 fn single_byte(text: &str) -> Result<u8> {
     match text.as_bytes() {
         [byte] if !b"\r\n\"\\".contains(byte) => Ok(*byte),
-        _ => Err(Error::new(
-            SqlState::InvalidParameterValue,
-            "COPY delimiter must be a single one-byte character",
-        )),
+        _ => Err(Error::new(SqlState::InvalidParameterValue, "COPY delimiter must be a single one-byte character")),
     }
 }
 
@@ -249,16 +211,11 @@ pub(super) fn declare(reader: &mut Reader<'_>) -> Result<Statement> {
     let name = reader.name()?;
     loop {
         if reader.peek(0).as_deref() == Some("SCROLL") {
-            return Err(refuse_missing(
-                "a SCROLL cursor",
-                "write NO SCROLL: an answer is read once, forwards",
-            )
-            .at(reader.position()));
+            return Err(refuse_missing("a SCROLL cursor", "write NO SCROLL: an answer is read once, forwards")
+                .at(reader.position()));
         }
-        let known = reader.take(&["NO", "SCROLL"])
-            || reader
-                .take_one(&["BINARY", "INSENSITIVE", "ASENSITIVE"])
-                .is_some();
+        let known =
+            reader.take(&["NO", "SCROLL"]) || reader.take_one(&["BINARY", "INSENSITIVE", "ASENSITIVE"]).is_some();
         if !known {
             break;
         }
@@ -284,9 +241,7 @@ fn fetch_count(reader: &mut Reader<'_>) -> Result<FetchCount> {
     if reader.is(1, &Token::EOF) {
         return Ok(FetchCount::Rows(1));
     }
-    if reader
-        .take_one(&["PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "BACKWARD"])
-        .is_some()
+    if reader.take_one(&["PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "BACKWARD"]).is_some()
         || reader.peek_is(&Token::Minus)
     {
         return Err(refuse_backwards().at(place));

@@ -24,9 +24,7 @@ pub(super) struct BoundedPostgres {
 
 impl BoundedPostgres {
     pub fn new() -> Self {
-        Self {
-            left: Cell::new(EXPRESSIONS),
-        }
+        Self { left: Cell::new(EXPRESSIONS) }
     }
 }
 

@@ -3,8 +3,7 @@
 //! In: one expression. Out: the name of the form where it is not one of Postgres's.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, CeilFloorKind, DateTimeField, Expr, Function, FunctionArgumentClause,
-    FunctionArguments, Spanned, Value,
+    CastKind, CeilFloorKind, DateTimeField, Expr, Function, FunctionArgumentClause, FunctionArguments, Spanned, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 
@@ -50,12 +49,7 @@ pub(super) fn foreign(expr: &Expr) -> Option<&'static str> {
         | Expr::Tuple(_)
         | Expr::Interval(_) => None,
         Expr::Like { any, .. } | Expr::ILike { any, .. } => any.then_some("LIKE ANY"),
-        Expr::Cast {
-            kind,
-            array,
-            format,
-            ..
-        } => match kind {
+        Expr::Cast { kind, array, format, .. } => match kind {
             _ if *array || format.is_some() => Some("CAST with options"),
             CastKind::Cast | CastKind::DoubleColon => None,
             CastKind::TryCast => Some("TRY_CAST"),
@@ -67,11 +61,7 @@ pub(super) fn foreign(expr: &Expr) -> Option<&'static str> {
                 Some("rounding to a unit or scale with ceil and floor")
             }
         },
-        Expr::Trim {
-            trim_characters, ..
-        } => trim_characters
-            .is_some()
-            .then_some("trim with a list of characters"),
+        Expr::Trim { trim_characters, .. } => trim_characters.is_some().then_some("trim with a list of characters"),
         Expr::TypedString(text) => text.uses_odbc_syntax.then_some("the ODBC escape"),
         Expr::Array(array) => (!array.named).then_some("an array without the word ARRAY"),
         Expr::Function(function) => foreign_call(function),
@@ -93,16 +83,8 @@ pub(super) fn foreign(expr: &Expr) -> Option<&'static str> {
 }
 
 fn foreign_call(function: &Function) -> Option<&'static str> {
-    let Function {
-        name: _,
-        uses_odbc_syntax,
-        parameters,
-        args,
-        filter: _,
-        null_treatment,
-        over: _,
-        within_group: _,
-    } = function;
+    let Function { name: _, uses_odbc_syntax, parameters, args, filter: _, null_treatment, over: _, within_group: _ } =
+        function;
     if *uses_odbc_syntax {
         return Some("the ODBC escape");
     }
@@ -127,8 +109,9 @@ fn foreign_call(function: &Function) -> Option<&'static str> {
         FunctionArgumentClause::OnOverflow(_) => Some("ON OVERFLOW"),
         FunctionArgumentClause::Having(_) => Some("HAVING inside an aggregate"),
         FunctionArgumentClause::Separator(_) => Some("SEPARATOR"),
-        FunctionArgumentClause::JsonNullClause(_)
-        | FunctionArgumentClause::JsonReturningClause(_) => Some("a clause of a JSON constructor"),
+        FunctionArgumentClause::JsonNullClause(_) | FunctionArgumentClause::JsonReturningClause(_) => {
+            Some("a clause of a JSON constructor")
+        }
     })
 }
 
@@ -145,10 +128,9 @@ pub(super) fn is_postgres_value(value: &Value) -> bool {
         | Value::NationalStringLiteral(_)
         | Value::Boolean(_)
         | Value::Null => true,
-        Value::Placeholder(name) => name
-            .strip_prefix('$')
-            .and_then(|number| number.parse::<u16>().ok())
-            .is_some_and(|number| number > 0),
+        Value::Placeholder(name) => {
+            name.strip_prefix('$').and_then(|number| number.parse::<u16>().ok()).is_some_and(|number| number > 0)
+        }
         Value::TripleSingleQuotedString(_)
         | Value::TripleDoubleQuotedString(_)
         | Value::DoubleQuotedByteStringLiteral(_)

@@ -8,30 +8,19 @@ use crate::error::{Error, SqlState};
 
 /// What would change data, or read and write files.
 pub(super) fn refuse_change(what: &str) -> Error {
-    Error::new(
-        SqlState::InsufficientPrivilege,
-        format!("{what} is not allowed"),
-    )
-    .detail("data is only read here: what changes it happens where its files are made")
-    .hint("ask with SELECT; an administrator adds data with CREATE EXTERNAL TABLE")
+    Error::new(SqlState::InsufficientPrivilege, format!("{what} is not allowed"))
+        .detail("data is only read here: what changes it happens where its files are made")
+        .hint("ask with SELECT; an administrator adds data with CREATE EXTERNAL TABLE")
 }
 
 pub(super) fn refuse_missing(what: &str, hint: &str) -> Error {
-    let error = Error::new(
-        SqlState::FeatureNotSupported,
-        format!("{what} is not supported"),
-    );
-    if hint.is_empty() {
-        error
-    } else {
-        error.hint(hint)
-    }
+    let error = Error::new(SqlState::FeatureNotSupported, format!("{what} is not supported"));
+    if hint.is_empty() { error } else { error.hint(hint) }
 }
 
 const QUERIES: &str = "write the query itself, with common table expressions (WITH) for its parts";
 const PROTOCOL: &str = "prepare statements through the protocol, as drivers do";
-const NO_PROCEDURES: &str =
-    "there are no procedures; everything is a query or an administrator's statement";
+const NO_PROCEDURES: &str = "there are no procedures; everything is a query or an administrator's statement";
 const NO_UPKEEP: &str = "nothing here needs upkeep: tables are files that others write";
 
 /// The refusal of a statement that begins here with none of the words the parser knows.
@@ -40,18 +29,13 @@ pub(super) fn refuse(reader: &Reader<'_>) -> Error {
         return reader.unexpected();
     };
     let error = match first.as_str() {
-        "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "LOAD" | "IMPORT" => {
-            refuse_change(&first)
-        }
+        "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "LOAD" | "IMPORT" => refuse_change(&first),
         "PREPARE" | "EXECUTE" => refuse_missing(&first, PROTOCOL),
         "DO" | "CALL" => refuse_missing(&first, NO_PROCEDURES),
-        "VACUUM" | "REINDEX" | "CLUSTER" | "CHECKPOINT" | "REFRESH" => {
-            refuse_missing(&first, NO_UPKEEP)
+        "VACUUM" | "REINDEX" | "CLUSTER" | "CHECKPOINT" | "REFRESH" => refuse_missing(&first, NO_UPKEEP),
+        "ANALYZE" | "ANALYSE" => {
+            refuse_missing(&first, "write bounds with ALTER TABLE … ALTER COLUMN … SET (lower = …, upper = …)")
         }
-        "ANALYZE" | "ANALYSE" => refuse_missing(
-            &first,
-            "write bounds with ALTER TABLE … ALTER COLUMN … SET (lower = …, upper = …)",
-        ),
         "MOVE" => refuse_missing(&first, "write FETCH and pass over the rows"),
         "LOCK" | "NOTIFY" | "COMMENT" | "SECURITY" | "REASSIGN" => refuse_missing(&first, ""),
         _ => reader.unexpected(),
@@ -65,9 +49,7 @@ pub(super) fn refuse_object(verb: &str, reader: &Reader<'_>) -> Error {
         return reader.unexpected();
     };
     let hint = match kind.as_str() {
-        "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => {
-            "write CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'"
-        }
+        "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => "write CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'",
         "VIEW" | "MATERIALIZED VIEW" => QUERIES,
         "FUNCTION" | "PROCEDURE" | "AGGREGATE" | "TRIGGER" | "RULE" => NO_PROCEDURES,
         "POLICY" => "grant columns with GRANT SELECT (…) ON … TO …",
@@ -79,19 +61,8 @@ pub(super) fn refuse_object(verb: &str, reader: &Reader<'_>) -> Error {
 fn object_kind(reader: &Reader<'_>) -> Option<String> {
     let mut words = (0..6).map_while(|ahead| reader.peek(ahead)).peekable();
     words.next_if_eq("OR");
-    let skipped = [
-        "REPLACE",
-        "TEMP",
-        "TEMPORARY",
-        "LOCAL",
-        "GLOBAL",
-        "UNLOGGED",
-        "RECURSIVE",
-    ];
-    while words
-        .next_if(|word| skipped.contains(&word.as_str()))
-        .is_some()
-    {}
+    let skipped = ["REPLACE", "TEMP", "TEMPORARY", "LOCAL", "GLOBAL", "UNLOGGED", "RECURSIVE"];
+    while words.next_if(|word| skipped.contains(&word.as_str())).is_some() {}
     let kind = words.next()?;
     let two = match kind.as_str() {
         "MATERIALIZED" => "VIEW",
@@ -101,14 +72,11 @@ fn object_kind(reader: &Reader<'_>) -> Option<String> {
         "ACCESS" => "METHOD",
         "TEXT" => return Some("TEXT SEARCH".to_owned()),
         "USER" => "MAPPING",
-        "AGGREGATE" | "CAST" | "COLLATION" | "CONVERSION" | "DATABASE" | "DEFAULT" | "DOMAIN"
-        | "EXTENSION" | "FUNCTION" | "INDEX" | "LANGUAGE" | "LARGE" | "OPERATOR" | "OWNED"
-        | "POLICY" | "PROCEDURE" | "PUBLICATION" | "ROUTINE" | "RULE" | "SCHEMA" | "SEQUENCE"
-        | "SERVER" | "STATISTICS" | "SUBSCRIPTION" | "TABLE" | "TABLESPACE" | "TRANSFORM"
-        | "TRIGGER" | "TYPE" | "VIEW" => return Some(kind),
+        "AGGREGATE" | "CAST" | "COLLATION" | "CONVERSION" | "DATABASE" | "DEFAULT" | "DOMAIN" | "EXTENSION"
+        | "FUNCTION" | "INDEX" | "LANGUAGE" | "LARGE" | "OPERATOR" | "OWNED" | "POLICY" | "PROCEDURE"
+        | "PUBLICATION" | "ROUTINE" | "RULE" | "SCHEMA" | "SEQUENCE" | "SERVER" | "STATISTICS" | "SUBSCRIPTION"
+        | "TABLE" | "TABLESPACE" | "TRANSFORM" | "TRIGGER" | "TYPE" | "VIEW" => return Some(kind),
         _ => return None,
     };
-    words
-        .next_if_eq(two)
-        .map(|second| format!("{kind} {second}"))
+    words.next_if_eq(two).map(|second| format!("{kind} {second}"))
 }

@@ -8,23 +8,17 @@ use super::{parse, redact};
 /// Words, signs and literals that statements are made of, in any order.
 fn scrambled() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
-        "SELECT", "FROM", "WITH", "AS", "(", ")", ",", ";", "'", "\"", "$$", "$x$", "--", "/*",
-        "*/", "\n", "E'\\", "U&'", "x", "t", "1", "-1", "1.5e", ".", "*", "=", "<", "::", "[", "]",
-        "$1", "ALTER", "TABLE", "COLUMN", "SET", "RESET", "SYSTEM", "ROLE", "GRANT", "TO",
-        "REVOKE", "ON", "CREATE", "EXTERNAL", "STORED", "PARQUET", "LOCATION", "OPTIONS",
-        "PRIMARY", "KEY", "COPY", "STDOUT", "EXPLAIN", "PRIVACY", "DECLARE", "CURSOR", "FOR",
-        "FETCH", "ALL", "SHOW", "TIME", "ZONE", "BEGIN", "PASSWORD", "VALID", "UNTIL", "UNION",
-        "GROUP", "BY", "ORDER", "LIMIT", "JOIN", "USING", "NOT", "NULL", "INSERT", "INTO",
-        "VALUES", "ü", "\u{0}", "\r", "\\", "{", "?", ":", "@", "~", "|>", "CASE", "WHEN", "END",
-        "INTERVAL", "'a'", "\"B\"", "PIVOT", "MATCH",
+        "SELECT", "FROM", "WITH", "AS", "(", ")", ",", ";", "'", "\"", "$$", "$x$", "--", "/*", "*/", "\n", "E'\\",
+        "U&'", "x", "t", "1", "-1", "1.5e", ".", "*", "=", "<", "::", "[", "]", "$1", "ALTER", "TABLE", "COLUMN",
+        "SET", "RESET", "SYSTEM", "ROLE", "GRANT", "TO", "REVOKE", "ON", "CREATE", "EXTERNAL", "STORED", "PARQUET",
+        "LOCATION", "OPTIONS", "PRIMARY", "KEY", "COPY", "STDOUT", "EXPLAIN", "PRIVACY", "DECLARE", "CURSOR", "FOR",
+        "FETCH", "ALL", "SHOW", "TIME", "ZONE", "BEGIN", "PASSWORD", "VALID", "UNTIL", "UNION", "GROUP", "BY", "ORDER",
+        "LIMIT", "JOIN", "USING", "NOT", "NULL", "INSERT", "INTO", "VALUES", "ü", "\u{0}", "\r", "\\", "{", "?", ":",
+        "@", "~", "|>", "CASE", "WHEN", "END", "INTERVAL", "'a'", "\"B\"", "PIVOT", "MATCH",
     ]);
     let spaces = prop::sample::select(vec!["", " ", " ", " "]);
-    prop::collection::vec((pieces, spaces), 0..40).prop_map(|pieces| {
-        pieces
-            .into_iter()
-            .flat_map(|(piece, space)| [piece, space])
-            .collect()
-    })
+    prop::collection::vec((pieces, spaces), 0..40)
+        .prop_map(|pieces| pieces.into_iter().flat_map(|(piece, space)| [piece, space]).collect())
 }
 
 const SECRET: &str = "hunter2hunter2";
@@ -58,16 +52,8 @@ fn with_secret() -> impl Strategy<Value = String> {
         format!("$x${SECRET}"),
         format!("N'{SECRET}'"),
     ]);
-    let after = prop::sample::select(vec![
-        "",
-        " LOGIN",
-        " VALID UNTIL '2027-01-01'",
-        ")",
-        "; SELECT 'x'",
-        " '",
-    ]);
-    (before, literal, after)
-        .prop_map(|(before, literal, after)| format!("{before}{literal}{after}"))
+    let after = prop::sample::select(vec!["", " LOGIN", " VALID UNTIL '2027-01-01'", ")", "; SELECT 'x'", " '"]);
+    (before, literal, after).prop_map(|(before, literal, after)| format!("{before}{literal}{after}"))
 }
 
 proptest! {
@@ -112,17 +98,10 @@ fn check_any(sql: &str) -> Result<(), TestCaseError> {
         }
     }
     if let Ok(pieces) = tokenize(sql) {
-        let whole: String = pieces
-            .iter()
-            .map(|piece| &sql[piece.bytes.clone()])
-            .collect();
+        let whole: String = pieces.iter().map(|piece| &sql[piece.bytes.clone()]).collect();
         prop_assert_eq!(whole, sql);
         for slice in statements(sql, &pieces) {
-            let whole: String = slice
-                .pieces
-                .iter()
-                .map(|piece| &slice.text[piece.bytes.clone()])
-                .collect();
+            let whole: String = slice.pieces.iter().map(|piece| &slice.text[piece.bytes.clone()]).collect();
             prop_assert_eq!(whole, slice.text);
         }
     }
@@ -136,20 +115,12 @@ fn what_the_log_keeps() {
         text("CREATE ROLE a PASSWORD 'x' VALID UNTIL '2027-01-01'"),
         "CREATE ROLE a PASSWORD '***' VALID UNTIL '2027-01-01'"
     );
+    assert_eq!(text("SELECT a FROM t WHERE b = 'x' -- all"), "SELECT a FROM t WHERE b = 'x'");
     assert_eq!(
-        text("SELECT a FROM t WHERE b = 'x' -- all"),
-        "SELECT a FROM t WHERE b = 'x'"
-    );
-    assert_eq!(
-        text(
-            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'l' OPTIONS (delimiter ';', 'aws.secret_access_key' 'k')"
-        ),
+        text("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'l' OPTIONS (delimiter ';', 'aws.secret_access_key' 'k')"),
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'l' OPTIONS (delimiter ';', 'aws.secret_access_key' '***')"
     );
     assert_eq!(redact("SELECT 'x' FORM"), "SELECT 'x' FORM");
     assert_eq!(redact("CREATE ROLE a PASSWORD 'x"), "<statement withheld>");
-    assert_eq!(
-        redact("CREATE ROLE a PASSWRD hunter2"),
-        "CREATE ROLE a PASSWRD '***'"
-    );
+    assert_eq!(redact("CREATE ROLE a PASSWRD hunter2"), "CREATE ROLE a PASSWRD '***'");
 }

@@ -21,16 +21,8 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(slice: &'a Slice<'a>, dialect: &'a BoundedPostgres) -> Self {
-        let tokens = slice
-            .pieces
-            .iter()
-            .map(|piece| piece.token.clone())
-            .collect();
-        Self {
-            parser: parser(dialect, tokens),
-            slice,
-            dialect,
-        }
+        let tokens = slice.pieces.iter().map(|piece| piece.token.clone()).collect();
+        Self { parser: parser(dialect, tokens), slice, dialect }
     }
 
     /// The unquoted word `ahead` tokens from here, in capitals.
@@ -60,10 +52,7 @@ impl<'a> Reader<'a> {
 
     /// Takes these words if they all come next.
     pub fn take(&mut self, words: &[&str]) -> bool {
-        let all = words
-            .iter()
-            .enumerate()
-            .all(|(ahead, word)| self.peek(ahead).as_deref() == Some(word));
+        let all = words.iter().enumerate().all(|(ahead, word)| self.peek(ahead).as_deref() == Some(word));
         if all {
             words.iter().for_each(|_| self.skip());
         }
@@ -89,19 +78,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn expect_sign(&mut self, token: &Token) -> Result<()> {
-        if self.sign(token) {
-            Ok(())
-        } else {
-            Err(self.unexpected())
-        }
+        if self.sign(token) { Ok(()) } else { Err(self.unexpected()) }
     }
 
     pub fn end(&self) -> Result<()> {
-        if self.at_end() {
-            Ok(())
-        } else {
-            Err(self.unexpected())
-        }
+        if self.at_end() { Ok(()) } else { Err(self.unexpected()) }
     }
 
     /// An identifier.
@@ -151,11 +132,9 @@ impl<'a> Reader<'a> {
         }
         let second = self.name()?;
         if self.peek_is(&Token::Period) {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                "cross-database references are not implemented",
-            )
-            .at(position));
+            return Err(
+                Error::new(SqlState::FeatureNotSupported, "cross-database references are not implemented").at(position)
+            );
         }
         if first == "public" {
             Ok(second)
@@ -171,9 +150,9 @@ impl<'a> Reader<'a> {
 
     pub fn text(&mut self) -> Result<String> {
         let text = match &self.parser.peek_token_ref().token {
-            Token::SingleQuotedString(text)
-            | Token::EscapedStringLiteral(text)
-            | Token::UnicodeStringLiteral(text) => text.clone(),
+            Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) | Token::UnicodeStringLiteral(text) => {
+                text.clone()
+            }
             Token::DollarQuotedString(quoted) => quoted.value.clone(),
             _ => return Err(self.unexpected()),
         };
@@ -228,11 +207,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `SELECT columns FROM table`, for the statements that name a table where a query is meant.
-    pub fn select_from(
-        &mut self,
-        table: Vec<TokenWithSpan>,
-        columns: &[String],
-    ) -> Result<Box<Query>> {
+    pub fn select_from(&mut self, table: Vec<TokenWithSpan>, columns: &[String]) -> Result<Box<Query>> {
         let quoted = |name: &String| TokenWithSpan::wrap(Token::make_word(name, Some('"')));
         let keyword = |word| TokenWithSpan::wrap(Token::make_word(word, None));
         let mut tokens = vec![keyword("SELECT")];
@@ -287,8 +262,7 @@ impl<'a> Reader<'a> {
                 ParserError::RecursionLimitExceeded => return complexity::too_deep(),
                 ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
             };
-            let location =
-                location_of(&message).unwrap_or_else(|| self.parser.peek_token_ref().span.start);
+            let location = location_of(&message).unwrap_or_else(|| self.parser.peek_token_ref().span.start);
             let error = syntax_error(self.slice, location);
             match expected_in(&message) {
                 Some(expected) => error.detail(format!("expected {expected}")),
@@ -299,42 +273,27 @@ impl<'a> Reader<'a> {
 }
 
 fn parser(dialect: &BoundedPostgres, tokens: Vec<TokenWithSpan>) -> Parser<'_> {
-    Parser::new(dialect)
-        .with_recursion_limit(DEPTH)
-        .with_tokens_with_locations(tokens)
+    Parser::new(dialect).with_recursion_limit(DEPTH).with_tokens_with_locations(tokens)
 }
 
 /// As Postgres says it. The token is shown, unless it may be a password.
 pub(super) fn syntax_error(slice: &Slice<'_>, location: Location) -> Error {
-    let found = slice
-        .pieces
-        .iter()
-        .position(|piece| piece.token.span.start == location);
+    let found = slice.pieces.iter().position(|piece| piece.token.span.start == location);
     let Some(index) = found else {
         return Error::new(SqlState::SyntaxError, "syntax error at end of input")
             .at(Some(slice.offset + slice.text.chars().count() + 1));
     };
     let piece = &slice.pieces[index];
-    let near = if tokens::suspects(&slice.pieces)[index] {
-        "'***'"
-    } else {
-        &slice.text[piece.bytes.clone()]
-    };
-    Error::new(
-        SqlState::SyntaxError,
-        format!("syntax error at or near \"{near}\""),
-    )
-    .at(Some(slice.offset + piece.chars + 1))
+    let near = if tokens::suspects(&slice.pieces)[index] { "'***'" } else { &slice.text[piece.bytes.clone()] };
+    Error::new(SqlState::SyntaxError, format!("syntax error at or near \"{near}\""))
+        .at(Some(slice.offset + piece.chars + 1))
 }
 
 /// The parser below ends its messages in `at Line: 1, Column: 8`.
 fn location_of(message: &str) -> Option<Location> {
     let (_, place) = message.rsplit_once(" at Line: ")?;
     let (line, column) = place.split_once(", Column: ")?;
-    Some(Location {
-        line: line.parse().ok()?,
-        column: column.trim().parse().ok()?,
-    })
+    Some(Location { line: line.parse().ok()?, column: column.trim().parse().ok()? })
 }
 
 fn expected_in(message: &str) -> Option<&str> {

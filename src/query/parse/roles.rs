@@ -11,10 +11,7 @@ use crate::query::statement::{Admin, RoleOptions, Statement};
 
 /// `login`: what `CREATE USER` says by itself.
 pub(super) fn create(reader: &mut Reader<'_>, login: bool) -> Result<Statement> {
-    let mut role = RoleOptions {
-        if_not_exists: reader.take(&["IF", "NOT", "EXISTS"]),
-        ..RoleOptions::default()
-    };
+    let mut role = RoleOptions { if_not_exists: reader.take(&["IF", "NOT", "EXISTS"]), ..RoleOptions::default() };
     role.name = role_name(reader)?;
     options(reader, &mut role)?;
     if login {
@@ -26,9 +23,7 @@ pub(super) fn create(reader: &mut Reader<'_>, login: bool) -> Result<Statement> 
 pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
     let place = reader.position();
     if reader.take(&["ALL"]) {
-        return Err(
-            refuse_missing("ALTER ROLE ALL", "write ALTER SYSTEM SET for everybody").at(place),
-        );
+        return Err(refuse_missing("ALTER ROLE ALL", "write ALTER SYSTEM SET for everybody").at(place));
     }
     let name = role_name(reader)?;
     match reader.peek(0).as_deref() {
@@ -42,16 +37,11 @@ pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
             .at(reader.position()));
         }
         Some("ADD" | "DROP") => {
-            return Err(
-                refuse_missing("ALTER GROUP", "write GRANT role TO role").at(reader.position())
-            );
+            return Err(refuse_missing("ALTER GROUP", "write GRANT role TO role").at(reader.position()));
         }
         _ => {}
     }
-    let mut role = RoleOptions {
-        name,
-        ..RoleOptions::default()
-    };
+    let mut role = RoleOptions { name, ..RoleOptions::default() };
     options(reader, &mut role)?;
     Ok(Statement::Admin(Admin::AlterRole(role)))
 }
@@ -64,10 +54,7 @@ pub(super) fn drop(reader: &mut Reader<'_>) -> Result<Statement> {
 
 fn role_name(reader: &mut Reader<'_>) -> Result<String> {
     let place = reader.position();
-    if matches!(
-        reader.peek(0).as_deref(),
-        Some("CURRENT_USER" | "CURRENT_ROLE" | "SESSION_USER")
-    ) {
+    if matches!(reader.peek(0).as_deref(), Some("CURRENT_USER" | "CURRENT_ROLE" | "SESSION_USER")) {
         return Err(refuse_missing("a role by function", "write the role's name").at(place));
     }
     reader.name()
@@ -95,11 +82,7 @@ fn option(reader: &mut Reader<'_>, role: &mut RoleOptions) -> Result<()> {
         "NOCREATEROLE" => once(&mut role.createrole, false, place),
         "ENCRYPTED" if reader.peek(0).as_deref() == Some("PASSWORD") => Ok(()),
         "PASSWORD" => {
-            let password = if reader.take(&["NULL"]) {
-                None
-            } else {
-                Some(reader.text()?)
-            };
+            let password = if reader.take(&["NULL"]) { None } else { Some(reader.text()?) };
             once(&mut role.password, password, place)
         }
         "VALID" => {
@@ -122,28 +105,23 @@ fn option(reader: &mut Reader<'_>, role: &mut RoleOptions) -> Result<()> {
             }
         }
         "INHERIT" | "NOSUPERUSER" | "NOCREATEDB" | "NOREPLICATION" | "NOBYPASSRLS" => Ok(()),
-        "SUPERUSER" | "CREATEDB" | "REPLICATION" | "BYPASSRLS" => Err(Error::new(
-            SqlState::InsufficientPrivilege,
-            format!("no role may be {word}"),
-        )
-        .detail("nobody stands above the rules of this server")
-        .hint("grant insights_admin, insights_analyst or auditor")
-        .at(place)),
+        "SUPERUSER" | "CREATEDB" | "REPLICATION" | "BYPASSRLS" => {
+            Err(Error::new(SqlState::InsufficientPrivilege, format!("no role may be {word}"))
+                .detail("nobody stands above the rules of this server")
+                .hint("grant insights_admin, insights_analyst or auditor")
+                .at(place))
+        }
         "NOINHERIT" => Err(refuse_missing("NOINHERIT", "").at(place)),
-        "ROLE" | "USER" | "ADMIN" => Err(refuse_missing(
-            &format!("the option {word} of CREATE ROLE"),
-            "write GRANT role TO role",
-        )
-        .at(place)),
+        "ROLE" | "USER" | "ADMIN" => {
+            Err(refuse_missing(&format!("the option {word} of CREATE ROLE"), "write GRANT role TO role").at(place))
+        }
         _ => Err(unexpected),
     }
 }
 
 fn once<T>(slot: &mut Option<T>, value: T, place: Option<usize>) -> Result<()> {
     if slot.replace(value).is_some() {
-        return Err(
-            Error::new(SqlState::SyntaxError, "conflicting or redundant options").at(place),
-        );
+        return Err(Error::new(SqlState::SyntaxError, "conflicting or redundant options").at(place));
     }
     Ok(())
 }
@@ -151,10 +129,7 @@ fn once<T>(slot: &mut Option<T>, value: T, place: Option<usize>) -> Result<()> {
 /// A privilege with its columns, or roles.
 enum Granted {
     Roles(Vec<String>),
-    Select {
-        columns: Option<Vec<String>>,
-        tables: Vec<String>,
-    },
+    Select { columns: Option<Vec<String>>, tables: Vec<String> },
 }
 
 pub(super) fn grant(reader: &mut Reader<'_>) -> Result<Statement> {
@@ -163,20 +138,12 @@ pub(super) fn grant(reader: &mut Reader<'_>) -> Result<Statement> {
     let to = reader.list(grantee)?;
     let place = reader.position();
     if reader.peek(0).as_deref() == Some("WITH") {
-        return Err(refuse_missing(
-            "passing grants on",
-            "leave WITH … OPTION out: administrators grant",
-        )
-        .at(place));
+        return Err(refuse_missing("passing grants on", "leave WITH … OPTION out: administrators grant").at(place));
     }
     refuse_grantor(reader)?;
     Ok(Statement::Admin(match granted {
         Granted::Roles(roles) => Admin::GrantRole { roles, to },
-        Granted::Select { columns, tables } => Admin::GrantSelect {
-            tables,
-            columns,
-            to,
-        },
+        Granted::Select { columns, tables } => Admin::GrantSelect { tables, columns, to },
     }))
 }
 
@@ -192,11 +159,7 @@ pub(super) fn revoke(reader: &mut Reader<'_>) -> Result<Statement> {
     reader.take_one(&["CASCADE", "RESTRICT"]);
     Ok(Statement::Admin(match granted {
         Granted::Roles(roles) => Admin::RevokeRole { roles, from },
-        Granted::Select { columns, tables } => Admin::RevokeSelect {
-            tables,
-            columns,
-            from,
-        },
+        Granted::Select { columns, tables } => Admin::RevokeSelect { tables, columns, from },
     }))
 }
 
@@ -222,15 +185,9 @@ fn granted(reader: &mut Reader<'_>) -> Result<Granted> {
         };
         reader.expect(&["ON"])?;
         reader.take(&["TABLE"]);
-        if matches!(
-            reader.peek(0).as_deref(),
-            Some("ALL" | "SCHEMA" | "DATABASE" | "FUNCTION" | "SEQUENCE")
-        ) {
-            return Err(refuse_missing(
-                "a grant on anything but tables",
-                "name the tables: GRANT SELECT ON a, b TO …",
-            )
-            .at(reader.position()));
+        if matches!(reader.peek(0).as_deref(), Some("ALL" | "SCHEMA" | "DATABASE" | "FUNCTION" | "SEQUENCE")) {
+            return Err(refuse_missing("a grant on anything but tables", "name the tables: GRANT SELECT ON a, b TO …")
+                .at(reader.position()));
         }
         let tables = reader.list(Reader::table)?;
         return Ok(Granted::Select { columns, tables });

@@ -31,22 +31,14 @@ pub(super) fn set(reader: &mut Reader<'_>) -> Result<Statement> {
     let (name, value) = if reader.take(&["TIME", "ZONE"]) {
         ("timezone".to_owned(), time_zone(reader)?)
     } else if reader.take(&["NAMES"]) {
-        let value = if reader.at_end() {
-            None
-        } else {
-            value(reader)?
-        };
+        let value = if reader.at_end() { None } else { value(reader)? };
         ("client_encoding".to_owned(), value)
     } else if reader.take(&["SCHEMA"]) {
         ("search_path".to_owned(), Some(reader.text()?))
     } else {
         assignment(reader)?
     };
-    Ok(Statement::Set {
-        name,
-        value,
-        local: scope == Some("LOCAL"),
-    })
+    Ok(Statement::Set { name, value, local: scope == Some("LOCAL") })
 }
 
 /// A session acts as who logged in: grants and budgets are that principal's.
@@ -57,13 +49,10 @@ fn refuse_other_identity(reader: &Reader<'_>) -> Result<()> {
         (Some("SESSION"), Some("AUTHORIZATION")) => "SET SESSION AUTHORIZATION",
         _ => return Ok(()),
     };
-    Err(Error::new(
-        SqlState::InsufficientPrivilege,
-        format!("{what} is not allowed"),
-    )
-    .detail("a session acts as the role that logged in: its grants, budget and log are that role's")
-    .hint("log in as the other role")
-    .at(reader.position()))
+    Err(Error::new(SqlState::InsufficientPrivilege, format!("{what} is not allowed"))
+        .detail("a session acts as the role that logged in: its grants, budget and log are that role's")
+        .hint("log in as the other role")
+        .at(reader.position()))
 }
 
 /// `name {TO | =} value [, …]`
@@ -88,9 +77,7 @@ fn value(reader: &mut Reader<'_>) -> Result<Option<String>> {
 
 /// As `quote_identifier` does: `"$user", public`.
 fn quoted_where_needed(name: &str) -> String {
-    let plain = name
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if plain && name.starts_with(|c: char| !c.is_ascii_digit()) {
         name.to_owned()
     } else {
@@ -126,26 +113,10 @@ fn mode(reader: &mut Reader<'_>, prefix: &str) -> Result<(String, String)> {
         (&["READ", "WRITE"], "read_only", "off"),
         (&["DEFERRABLE"], "deferrable", "on"),
         (&["NOT", "DEFERRABLE"], "deferrable", "off"),
-        (
-            &["ISOLATION", "LEVEL", "SERIALIZABLE"],
-            "isolation",
-            "serializable",
-        ),
-        (
-            &["ISOLATION", "LEVEL", "REPEATABLE", "READ"],
-            "isolation",
-            "repeatable read",
-        ),
-        (
-            &["ISOLATION", "LEVEL", "READ", "COMMITTED"],
-            "isolation",
-            "read committed",
-        ),
-        (
-            &["ISOLATION", "LEVEL", "READ", "UNCOMMITTED"],
-            "isolation",
-            "read uncommitted",
-        ),
+        (&["ISOLATION", "LEVEL", "SERIALIZABLE"], "isolation", "serializable"),
+        (&["ISOLATION", "LEVEL", "REPEATABLE", "READ"], "isolation", "repeatable read"),
+        (&["ISOLATION", "LEVEL", "READ", "COMMITTED"], "isolation", "read committed"),
+        (&["ISOLATION", "LEVEL", "READ", "UNCOMMITTED"], "isolation", "read uncommitted"),
     ];
     for (words, name, value) in forms {
         if reader.take(words) {
@@ -172,10 +143,7 @@ pub(super) fn show(reader: &mut Reader<'_>) -> Result<Statement> {
 fn named(reader: &mut Reader<'_>) -> Result<String> {
     let spelled: [(&[&str], &str); 3] = [
         (&["TIME", "ZONE"], "timezone"),
-        (
-            &["TRANSACTION", "ISOLATION", "LEVEL"],
-            "transaction_isolation",
-        ),
+        (&["TRANSACTION", "ISOLATION", "LEVEL"], "transaction_isolation"),
         (&["SESSION", "AUTHORIZATION"], "session_authorization"),
     ];
     for (words, name) in spelled {
@@ -207,10 +175,7 @@ pub(super) fn alter_system(reader: &mut Reader<'_>) -> Result<Statement> {
 pub(super) fn alter_role_setting(reader: &mut Reader<'_>, role: String) -> Result<Statement> {
     let (name, value) = if reader.take(&["RESET"]) {
         if reader.take(&["ALL"]) {
-            return Err(refuse_missing(
-                "ALTER ROLE … RESET ALL",
-                "reset settings one by one",
-            ));
+            return Err(refuse_missing("ALTER ROLE … RESET ALL", "reset settings one by one"));
         }
         (reader.dotted_name()?, None)
     } else {

@@ -44,8 +44,7 @@ impl Declared {
     fn element(&mut self, reader: &mut Reader<'_>) -> Result<()> {
         if matches!(reader.peek(0).as_deref(), Some("CONSTRAINT"))
             || reader.is(1, &Token::LParen) && reader.peek(0).as_deref() == Some("UNIQUE")
-            || reader.peek(0).as_deref() == Some("PRIMARY")
-                && reader.peek(1).as_deref() == Some("KEY")
+            || reader.peek(0).as_deref() == Some("PRIMARY") && reader.peek(1).as_deref() == Some("KEY")
         {
             self.keys.push(unique_key(reader)?);
             return Ok(());
@@ -57,10 +56,7 @@ impl Declared {
             if reader.take(&["CONSTRAINT"]) {
                 reader.name()?;
             }
-            let key = |primary| UniqueKey {
-                columns: vec![name.clone()],
-                primary,
-            };
+            let key = |primary| UniqueKey { columns: vec![name.clone()], primary };
             if reader.take(&["NOT", "NULL"]) {
                 not_null = true;
             } else if reader.take(&["PRIMARY", "KEY"]) {
@@ -71,11 +67,7 @@ impl Declared {
                 return Err(refuse_constraint(reader));
             }
         }
-        self.columns.push(DeclaredColumn {
-            name,
-            data_type,
-            not_null,
-        });
+        self.columns.push(DeclaredColumn { name, data_type, not_null });
         Ok(())
     }
 
@@ -104,13 +96,9 @@ fn unique_key(reader: &mut Reader<'_>) -> Result<UniqueKey> {
 
 fn refuse_constraint(reader: &Reader<'_>) -> Error {
     let error = match reader.peek(0).as_deref() {
-        Some(
-            word @ ("CHECK" | "DEFAULT" | "REFERENCES" | "FOREIGN" | "GENERATED" | "COLLATE"
-            | "EXCLUDE"),
-        ) => refuse_missing(
-            word,
-            "a column has a type, NOT NULL, PRIMARY KEY and UNIQUE",
-        ),
+        Some(word @ ("CHECK" | "DEFAULT" | "REFERENCES" | "FOREIGN" | "GENERATED" | "COLLATE" | "EXCLUDE")) => {
+            refuse_missing(word, "a column has a type, NOT NULL, PRIMARY KEY and UNIQUE")
+        }
         _ => return reader.unexpected(),
     };
     error.at(reader.position())
@@ -126,11 +114,7 @@ fn location(reader: &mut Reader<'_>) -> Result<Location> {
             once(&mut format, file_format(reader)?, place)?;
         } else if reader.take(&["LOCATION"]) {
             if reader.peek_is(&Token::LParen) {
-                return Err(refuse_missing(
-                    "a table in several places",
-                    "write a folder: LOCATION 'folder/'",
-                )
-                .at(place));
+                return Err(refuse_missing("a table in several places", "write a folder: LOCATION 'folder/'").at(place));
             }
             once(&mut url, reader.text()?, place)?;
         } else if reader.take(&["OPTIONS"]) {
@@ -143,10 +127,7 @@ fn location(reader: &mut Reader<'_>) -> Result<Location> {
             options.insert("header".to_owned(), "true".to_owned());
         } else if reader.take(&["DELIMITER"]) {
             options.insert("delimiter".to_owned(), reader.text()?);
-        } else if matches!(
-            reader.peek(0).as_deref(),
-            Some("PARTITIONED" | "WITH" | "COMPRESSION")
-        ) {
+        } else if matches!(reader.peek(0).as_deref(), Some("PARTITIONED" | "WITH" | "COMPRESSION")) {
             return Err(refuse_missing(
                 "this clause of CREATE EXTERNAL TABLE",
                 "write STORED AS, LOCATION and OPTIONS",
@@ -173,11 +154,10 @@ fn file_format(reader: &mut Reader<'_>) -> Result<Format> {
     match reader.name()?.as_str() {
         "parquet" => Ok(Format::Parquet),
         "csv" => Ok(Format::Csv),
-        other => Err(refuse_missing(
-            &format!("the format \"{other}\""),
-            "write STORED AS PARQUET or STORED AS CSV",
-        )
-        .at(place)),
+        other => {
+            Err(refuse_missing(&format!("the format \"{other}\""), "write STORED AS PARQUET or STORED AS CSV")
+                .at(place))
+        }
     }
 }
 
@@ -185,10 +165,7 @@ fn file_format(reader: &mut Reader<'_>) -> Result<Format> {
 fn file_option(reader: &mut Reader<'_>) -> Result<(String, String)> {
     let key = match reader.peek(0) {
         Some(_) => reader.dotted_name()?,
-        None => reader
-            .text()
-            .or_else(|_| reader.dotted_name())?
-            .to_ascii_lowercase(),
+        None => reader.text().or_else(|_| reader.dotted_name())?.to_ascii_lowercase(),
     };
     reader.sign(&Token::Eq);
     let value = reader.value()?;
@@ -220,19 +197,15 @@ pub(super) fn drop(reader: &mut Reader<'_>) -> Result<Statement> {
 /// After `ALTER TABLE`.
 pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
     if reader.peek(0).as_deref() == Some("IF") {
-        return Err(
-            refuse_missing("ALTER TABLE IF EXISTS", "leave IF EXISTS out").at(reader.position()),
-        );
+        return Err(refuse_missing("ALTER TABLE IF EXISTS", "leave IF EXISTS out").at(reader.position()));
     }
     reader.take(&["ONLY"]);
     let name = reader.table()?;
     let statement = action(reader, name)?;
     if reader.peek_is(&Token::Comma) {
-        return Err(refuse_missing(
-            "several changes in one ALTER TABLE",
-            "write one statement for each",
-        )
-        .at(reader.position()));
+        return Err(
+            refuse_missing("several changes in one ALTER TABLE", "write one statement for each").at(reader.position())
+        );
     }
     Ok(Statement::Admin(statement))
 }
@@ -254,11 +227,7 @@ fn action(reader: &mut Reader<'_>, name: String) -> Result<Admin> {
         reader.take(&["COLUMN"]);
         let column = reader.name()?;
         if let Some(options) = storage_options(reader)? {
-            return Ok(Admin::AlterColumn {
-                table: name,
-                column,
-                options,
-            });
+            return Ok(Admin::AlterColumn { table: name, column, options });
         }
     } else if !matches!(
         reader.peek(0).as_deref(),
@@ -288,8 +257,10 @@ fn action(reader: &mut Reader<'_>, name: String) -> Result<Admin> {
     .at(place))
 }
 
+type StorageOption = (String, Option<String>);
+
 /// `SET (name = value, …)`; `RESET (name, …)` gives each name without a value.
-fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<(String, Option<String>)>>> {
+fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<StorageOption>>> {
     if !reader.is(1, &Token::LParen) {
         return Ok(None);
     }
@@ -297,20 +268,14 @@ fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<(String, Option
         return reader.parenthesized(storage_option).map(Some);
     }
     if reader.take(&["RESET"]) {
-        return reader
-            .parenthesized(|reader| Ok((reader.dotted_name()?, None)))
-            .map(Some);
+        return reader.parenthesized(|reader| Ok((reader.dotted_name()?, None))).map(Some);
     }
     Ok(None)
 }
 
 /// A name alone stands for `true`.
-fn storage_option(reader: &mut Reader<'_>) -> Result<(String, Option<String>)> {
+fn storage_option(reader: &mut Reader<'_>) -> Result<StorageOption> {
     let name = reader.dotted_name()?;
-    let value = if reader.sign(&Token::Eq) {
-        reader.value()?
-    } else {
-        "true".to_owned()
-    };
+    let value = if reader.sign(&Token::Eq) { reader.value()? } else { "true".to_owned() };
     Ok((name, Some(value)))
 }

@@ -6,9 +6,7 @@
 use std::ops::Range;
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::tokenizer::{
-    Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace,
-};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use crate::error::{Error, Result, SqlState};
 
@@ -34,16 +32,14 @@ pub(super) struct Slice<'a> {
 
 pub(super) fn tokenize(sql: &str) -> Result<Vec<Piece>> {
     let dialect = PostgreSqlDialect {};
-    let tokens = Tokenizer::new(&dialect, sql)
-        .tokenize_with_location()
-        .map_err(|error| {
-            let message = if error.message.to_lowercase().contains("unterminated") {
-                error.message.to_lowercase()
-            } else {
-                "syntax error in a literal or a comment".to_owned()
-            };
-            Error::new(SqlState::SyntaxError, message).at(position_in(sql, error.location))
-        })?;
+    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| {
+        let message = if error.message.to_lowercase().contains("unterminated") {
+            error.message.to_lowercase()
+        } else {
+            "syntax error in a literal or a comment".to_owned()
+        };
+        Error::new(SqlState::SyntaxError, message).at(position_in(sql, error.location))
+    })?;
     Ok(locate(sql, tokens))
 }
 
@@ -68,11 +64,7 @@ fn locate(sql: &str, tokens: Vec<TokenWithSpan>) -> Vec<Piece> {
             }
         }
         let end = rest.peek().map_or(sql.len(), |(byte, _)| *byte);
-        pieces.push(Piece {
-            token,
-            bytes: start..end,
-            chars: before,
-        });
+        pieces.push(Piece { token, bytes: start..end, chars: before });
     }
     pieces
 }
@@ -94,11 +86,7 @@ fn slice<'a>(sql: &'a str, part: &[Piece]) -> Slice<'a> {
     let origin = first.token.span.start;
     let rebase = |at: Location| Location {
         line: at.line - origin.line + 1,
-        column: if at.line == origin.line {
-            at.column - origin.column + 1
-        } else {
-            at.column
-        },
+        column: if at.line == origin.line { at.column - origin.column + 1 } else { at.column },
     };
     let pieces = part
         .iter()
@@ -111,11 +99,7 @@ fn slice<'a>(sql: &'a str, part: &[Piece]) -> Slice<'a> {
             chars: piece.chars - first.chars,
         })
         .collect();
-    Slice {
-        text: &sql[first.bytes.start..last.bytes.end],
-        offset: first.chars,
-        pieces,
-    }
+    Slice { text: &sql[first.bytes.start..last.bytes.end], offset: first.chars, pieces }
 }
 
 fn is_significant(piece: &Piece) -> bool {
@@ -146,10 +130,8 @@ pub(super) fn word(token: &Token) -> Option<String> {
 pub fn redact(sql: &str) -> String {
     match tokenize(sql) {
         Ok(pieces) => {
-            let secret: Vec<bool> = pieces
-                .split_inclusive(|piece| piece.token.token == Token::SemiColon)
-                .flat_map(suspects)
-                .collect();
+            let secret: Vec<bool> =
+                pieces.split_inclusive(|piece| piece.token.token == Token::SemiColon).flat_map(suspects).collect();
             blank(sql, &pieces, &secret)
         }
         Err(_) if may_hold_secret(sql) || is_about_roles(sql) => WITHHELD.to_owned(),
@@ -177,31 +159,33 @@ fn blank(text: &str, pieces: &[Piece], secret: &[bool]) -> String {
         .collect()
 }
 
-/// Understood: the text right after `PASSWORD` and the values of options whose name speaks of a secret, and comments
-/// that speak of one.
+/// Understood: the text right after `PASSWORD`, the values of options whose name speaks of a secret, and comments that do.
 fn secrets(pieces: &[Piece]) -> Vec<bool> {
-    let mut expected = false;
-    let mut options = false;
+    // The value of a secret comes; names and values of options come; a name goes on.
+    let (mut expected, mut options, mut dotted) = (false, false, false);
     pieces
         .iter()
-        .map(|piece| match &piece.token.token {
-            Token::Whitespace(_) => may_hold_secret(comment(&piece.token.token)),
-            Token::Eq => false,
-            token if is_text(token) => {
-                let secret = expected;
-                expected = options && !secret && may_hold_secret(&token.to_string());
-                secret
+        .map(|piece| {
+            let token = &piece.token.token;
+            let continues = std::mem::replace(&mut dotted, *token == Token::Period);
+            match token {
+                Token::Whitespace(_) => return may_hold_secret(comment(token)),
+                Token::Eq | Token::Period => return false,
+                _ => {}
             }
-            token => {
-                let name = word(token);
-                options |= name.as_deref() == Some("OPTIONS");
-                expected = match &name {
-                    Some(name) if name == "TO" => expected,
-                    Some(name) => name == "PASSWORD" || options && may_hold_secret(name),
-                    None => false,
-                };
-                false
+            let name = word(token);
+            let is_value = is_text(token) || options && !continues;
+            if name.as_deref() == Some("TO") && !options {
+                return false;
             }
+            if expected && is_value {
+                expected = false;
+                return true;
+            }
+            options |= name.as_deref() == Some("OPTIONS");
+            expected = name.as_deref() == Some("PASSWORD")
+                || options && (expected && continues || may_hold_secret(&token.to_string()));
+            false
         })
         .collect()
 }
@@ -210,12 +194,7 @@ fn secrets(pieces: &[Piece]) -> Vec<bool> {
 /// speaks of a secret; the first bare word too.
 pub(super) fn suspects(pieces: &[Piece]) -> Vec<bool> {
     let roles = is_about_roles(
-        &pieces
-            .iter()
-            .filter_map(|piece| word(&piece.token.token))
-            .take(4)
-            .collect::<Vec<_>>()
-            .join(" "),
+        &pieces.iter().filter_map(|piece| word(&piece.token.token)).take(4).collect::<Vec<_>>().join(" "),
     );
     // A secret was spoken of; a bare word would be it; a role's name comes.
     let (mut seen, mut bare, mut named) = (false, false, false);
@@ -234,15 +213,11 @@ pub(super) fn suspects(pieces: &[Piece]) -> Vec<bool> {
             }
             Token::Word(word) => {
                 let quoted = word.quote_style.is_some();
-                let secret = !is_filler(&word.value)
-                    && !named
-                    && (seen && (quoted || bare) || roles && quoted);
+                let secret = !is_filler(&word.value) && !named && (seen && (quoted || bare) || roles && quoted);
                 let speaks = may_hold_secret(&word.value);
                 bare = speaks || (bare && is_filler(&word.value));
                 seen |= speaks;
-                named = ["ROLE", "USER", "GROUP"]
-                    .iter()
-                    .any(|kind| word.value.eq_ignore_ascii_case(kind));
+                named = ["ROLE", "USER", "GROUP"].iter().any(|kind| word.value.eq_ignore_ascii_case(kind));
                 secret
             }
             Token::Number(..) | Token::Placeholder(_) | Token::Char(_) => seen,
@@ -252,25 +227,21 @@ pub(super) fn suspects(pieces: &[Piece]) -> Vec<bool> {
 }
 
 fn is_filler(word: &str) -> bool {
-    ["TO", "IS", "AS", "BY", "NULL"]
-        .iter()
-        .any(|filler| word.eq_ignore_ascii_case(filler))
+    ["TO", "IS", "AS", "BY", "NULL"].iter().any(|filler| word.eq_ignore_ascii_case(filler))
 }
 
 fn comment(token: &Token) -> &str {
     match token {
-        Token::Whitespace(
-            Whitespace::SingleLineComment { comment, .. } | Whitespace::MultiLineComment(comment),
-        ) => comment,
+        Token::Whitespace(Whitespace::SingleLineComment { comment, .. } | Whitespace::MultiLineComment(comment)) => {
+            comment
+        }
         _ => "",
     }
 }
 
 fn may_hold_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    ["passw", "pwd", "secret", "scram-sha", "token", "access_key"]
-        .iter()
-        .any(|sign| text.contains(sign))
+    ["passw", "pwd", "secret", "scram-sha", "token", "access_key"].iter().any(|sign| text.contains(sign))
 }
 
 fn is_about_roles(text: &str) -> bool {

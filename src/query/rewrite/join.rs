@@ -10,6 +10,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
+use super::above::plain_index;
 use super::{Rewriter, built};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
@@ -52,7 +53,9 @@ impl Rewriter<'_> {
         let columns = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => l.columns.iter().map(drop_error).collect(),
             JoinType::RightSemi | JoinType::RightAnti => r.columns.iter().map(drop_error).collect(),
-            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => l.columns.iter().chain(&r.columns).map(drop_error).collect(),
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                l.columns.iter().chain(&r.columns).map(drop_error).collect()
+            }
             JoinType::LeftMark | JoinType::RightMark => return Err(Error::internal()),
         };
         Ok(super::public(plan, Public { columns, unique: Vec::new(), released: l.released || r.released }))
@@ -80,7 +83,13 @@ impl Rewriter<'_> {
         let left_single = l.unique.iter().any(|set| set.is_subset(&pairs.left));
         let right_single = r.unique.iter().any(|set| set.is_subset(&pairs.right));
         let shift = |parts: &BTreeSet<Part>| -> BTreeSet<Part> {
-            parts.iter().map(|part| match part { Part::Key => Part::Key, Part::Visible(i) => Part::Visible(i + left.visible) }).collect()
+            parts
+                .iter()
+                .map(|part| match part {
+                    Part::Key => Part::Key,
+                    Part::Visible(i) => Part::Visible(i + left.visible),
+                })
+                .collect()
         };
         let mut unique = Vec::new();
         if right_single {
@@ -90,7 +99,9 @@ impl Rewriter<'_> {
             unique.extend(r.unique.iter().map(shift));
         }
         if unique.is_empty() {
-            unique.extend(l.unique.iter().flat_map(|a| r.unique.iter().map(move |b| a.union(&shift(b)).copied().collect())));
+            unique.extend(
+                l.unique.iter().flat_map(|a| r.unique.iter().map(move |b| a.union(&shift(b)).copied().collect())),
+            );
         }
         let times = |a: Option<u64>, b: Option<u64>| match (left_single, right_single) {
             (_, true) => a,
@@ -112,7 +123,13 @@ impl Rewriter<'_> {
     }
 
     /// Persons with public rows: a look-up, a calendar, a released threshold.
-    fn join_lookup(&mut self, join: &Join, (node, person): (&Node, &Person), (table, rows): (&Node, &Public), person_left: bool) -> Result<Node> {
+    fn join_lookup(
+        &mut self,
+        join: &Join,
+        (node, person): (&Node, &Person),
+        (table, rows): (&Node, &Public),
+        person_left: bool,
+    ) -> Result<Node> {
         let kept = match join.join_type {
             JoinType::Inner => true,
             JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => person_left,
@@ -120,9 +137,12 @@ impl Rewriter<'_> {
             JoinType::Full | JoinType::LeftMark | JoinType::RightMark => false,
         };
         if !kept {
-            return Err(Error::new(SqlState::FeatureNotSupported, format!("a {} join that adds rows without a person is not supported", join.join_type))
-                .detail("a row of nobody's beside rows of persons would show who is missing")
-                .hint("make the table of persons the side whose rows are kept"));
+            return Err(Error::new(
+                SqlState::FeatureNotSupported,
+                format!("a {} join that adds rows without a person is not supported", join.join_type),
+            )
+            .detail("a row of nobody's beside rows of persons would show who is missing")
+            .hint("make the table of persons the side whose rows are kept"));
         }
         let scope = Scope::new(self.context, node)?;
         let mut on = Vec::new();
@@ -131,10 +151,15 @@ impl Rewriter<'_> {
         for (a, b) in &join.on {
             let (mine, theirs) = if person_left { (a, b) } else { (b, a) };
             let derived = scope.derive(mine)?;
-            let column = super::plain_index(table, theirs);
-            if derived.facts.class == Class::Identifier && !column.and_then(|i| rows.columns.get(i)).is_some_and(|c| c.of_table) {
-                return Err(Error::new(SqlState::InsufficientPrivilege, "an identifier can only be joined to a column of a table")
-                    .detail("a list of identifiers in the query would single out persons"));
+            let column = plain_index(table, theirs);
+            if derived.facts.class == Class::Identifier
+                && !column.and_then(|i| rows.columns.get(i)).is_some_and(|c| c.of_table)
+            {
+                return Err(Error::new(
+                    SqlState::InsufficientPrivilege,
+                    "an identifier can only be joined to a column of a table",
+                )
+                .detail("a list of identifiers in the query would single out persons"));
             }
             if derived.facts.profiles() {
                 return Err(refuse_measure_condition());
@@ -145,21 +170,37 @@ impl Rewriter<'_> {
             on.push(if person_left { (derived.expression, total) } else { (total, derived.expression) });
         }
         let single = rows.unique.iter().any(|set| set.is_subset(&equated));
-        let looked_up = PersonColumn { class: Class::Attribute, determined: determined && single, ..PersonColumn::constant(None) };
+        let looked_up =
+            PersonColumn { class: Class::Attribute, determined: determined && single, ..PersonColumn::constant(None) };
         let others = rows.columns.iter().map(|_| looked_up.clone());
         let offset = if person_left { 0 } else { table.visible };
-        let columns: Vec<PersonColumn> =
-            if person_left { person.columns.iter().cloned().chain(others).collect() } else { others.chain(person.columns.iter().cloned()).collect() };
-        let semi = matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti);
-        let unique = if single || semi { person.unique_after(|i| Some(i + if semi { 0 } else { offset })) } else { Vec::new() };
+        let columns: Vec<PersonColumn> = if person_left {
+            person.columns.iter().cloned().chain(others).collect()
+        } else {
+            others.chain(person.columns.iter().cloned()).collect()
+        };
+        let semi = matches!(
+            join.join_type,
+            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti
+        );
+        let unique =
+            if single || semi { person.unique_after(|i| Some(i + if semi { 0 } else { offset })) } else { Vec::new() };
         let joined = Person { columns: if semi { person.columns.clone() } else { columns }, unique, ..person.clone() };
-        let plain = Node { plan: self.visible_only(table.clone())?, visible: table.visible, rows: Rows::Public(rows.clone()) };
+        let plain =
+            Node { plan: self.visible_only(table.clone())?, visible: table.visible, rows: Rows::Public(rows.clone()) };
         let sides = if person_left { (node, &plain) } else { (&plain, node) };
         self.finish_person_join(join, sides, on, Vec::new(), joined)
     }
 
     /// Builds the join, puts the hidden columns behind the visible ones, and applies what is left of the condition.
-    fn finish_person_join(&mut self, join: &Join, (left, right): (&Node, &Node), on: Vec<(Expr, Expr)>, mut late: Vec<Expr>, person: Person) -> Result<Node> {
+    fn finish_person_join(
+        &mut self,
+        join: &Join,
+        (left, right): (&Node, &Node),
+        on: Vec<(Expr, Expr)>,
+        mut late: Vec<Expr>,
+        person: Person,
+    ) -> Result<Node> {
         let inner = join.join_type == JoinType::Inner;
         let filter = match (&join.filter, inner) {
             (Some(filter), true) => {
@@ -178,16 +219,21 @@ impl Rewriter<'_> {
         let mut wanted = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => columns(left),
             JoinType::RightSemi | JoinType::RightAnti => columns(right),
-            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftMark | JoinType::RightMark => {
-                columns(left).into_iter().chain(columns(right)).collect()
-            }
+            JoinType::Inner
+            | JoinType::Left
+            | JoinType::Right
+            | JoinType::Full
+            | JoinType::LeftMark
+            | JoinType::RightMark => columns(left).into_iter().chain(columns(right)).collect(),
         };
         let visible = wanted.len();
         let person = Person { columns: person.columns.into_iter().take(visible).collect(), ..person };
         let keys: Vec<Expr> = match join.join_type {
             JoinType::RightSemi | JoinType::RightAnti | JoinType::Right => vec![right],
             JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => vec![left],
-            JoinType::Inner | JoinType::Full | JoinType::LeftMark | JoinType::RightMark => vec![left, right],
+            JoinType::Inner | JoinType::Full | JoinType::LeftMark | JoinType::RightMark => {
+                vec![left, right]
+            }
         }
         .into_iter()
         .filter(|node| matches!(node.rows, Rows::Person(_)))
@@ -225,10 +271,15 @@ impl Rewriter<'_> {
         );
         let plan = LogicalPlan::Join(built(cross)?);
         let facts = |node: &Node| -> Vec<PersonColumn> {
-            let hidden = PersonColumn { class: Class::Hidden, refusal: Some(Error::internal()), ..PersonColumn::constant(None) };
+            let hidden =
+                PersonColumn { class: Class::Hidden, refusal: Some(Error::internal()), ..PersonColumn::constant(None) };
             let mut columns = match &node.rows {
                 Rows::Person(person) => person.columns.clone(),
-                Rows::Public(rows) => rows.columns.iter().map(|_| PersonColumn { class: Class::Attribute, ..PersonColumn::constant(None) }).collect(),
+                Rows::Public(rows) => rows
+                    .columns
+                    .iter()
+                    .map(|_| PersonColumn { class: Class::Attribute, ..PersonColumn::constant(None) })
+                    .collect(),
             };
             columns.resize(node.plan.schema().fields().len(), hidden);
             columns
@@ -256,19 +307,30 @@ fn is_key(scope: &Scope, expression: &Expr) -> bool {
         from == to
             || (text(from) && text(to))
             || (from.is_signed_integer() && to.is_signed_integer() && from.primitive_width() <= to.primitive_width())
-            || (from.is_unsigned_integer() && to.is_unsigned_integer() && from.primitive_width() <= to.primitive_width())
+            || (from.is_unsigned_integer()
+                && to.is_unsigned_integer()
+                && from.primitive_width() <= to.primitive_width())
             || (from.is_unsigned_integer() && to.is_signed_integer() && from.primitive_width() < to.primitive_width())
     };
     match expression {
         Expr::Cast(cast) => {
             is_key(scope, &cast.expr)
-                && cast.expr.get_type(scope.node.plan.schema().as_ref()).is_ok_and(|from| keeps_apart(&from, cast.field.data_type()))
+                && cast
+                    .expr
+                    .get_type(scope.node.plan.schema().as_ref())
+                    .is_ok_and(|from| keeps_apart(&from, cast.field.data_type()))
         }
         _ => scope.index_of(expression).and_then(|i| scope.person.columns.get(i)).is_some_and(|facts| facts.key),
     }
 }
 
-fn build(join: &Join, left: LogicalPlan, right: LogicalPlan, on: Vec<(Expr, Expr)>, filter: Option<Expr>) -> Result<LogicalPlan> {
+fn build(
+    join: &Join,
+    left: LogicalPlan,
+    right: LogicalPlan,
+    on: Vec<(Expr, Expr)>,
+    filter: Option<Expr>,
+) -> Result<LogicalPlan> {
     let joined = Join::try_new(
         Arc::new(left),
         Arc::new(right),
@@ -302,6 +364,10 @@ fn refuse_measure_condition() -> Error {
 fn refuse_two_persons(left: &Person, right: &Person) -> Error {
     let names = |person: &Person| person.tables.iter().cloned().collect::<Vec<_>>().join(", ");
     Error::new(SqlState::FeatureNotSupported, "this join would give a row two persons")
-        .detail(format!("rows of {} and rows of {} are joined on something other than the person key", names(left), names(right)))
+        .detail(format!(
+            "rows of {} and rows of {} are joined on something other than the person key",
+            names(left),
+            names(right)
+        ))
         .hint(format!("join on {} = {}, or aggregate one side first", left.person_key, right.person_key))
 }

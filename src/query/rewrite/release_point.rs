@@ -16,7 +16,7 @@ use super::{Rewriter, built, named_as, public};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Bounds, Class};
 use crate::query::contributions::{Contributions, UnderProfile};
-use crate::query::expression::{Derived, Scope};
+use crate::query::expression::{Derived, Scope, refuse_identifier};
 use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, weight};
 use crate::query::private::{Draft, Proof};
 use crate::query::{allow, position};
@@ -39,11 +39,15 @@ impl Rewriter<'_> {
     pub(super) fn grouped(&mut self, node: Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
         if let Some(set) = keys.iter().find(|key| matches!(key, Expr::GroupingSet(_))) {
-            return Err(Error::new(SqlState::FeatureNotSupported, "GROUPING SETS, ROLLUP and CUBE over rows of persons are not supported")
-                .hint("ask for each grouping by itself")
-                .at(position::of_expression(self.context, set)));
+            return Err(Error::new(
+                SqlState::FeatureNotSupported,
+                "GROUPING SETS, ROLLUP and CUBE over rows of persons are not supported",
+            )
+            .hint("ask for each grouping by itself")
+            .at(position::of_expression(self.context, set)));
         }
-        let by_person = keys.iter().any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(|f| f.key));
+        let by_person =
+            keys.iter().any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(|f| f.key));
         if by_person { self.per_person(&node, keys, calls) } else { self.release(&node, keys, calls) }
     }
 
@@ -53,14 +57,18 @@ impl Rewriter<'_> {
         let derived = keys.iter().map(|key| scope.derive(key)).collect::<Result<Vec<_>>>()?;
         let determined = derived.iter().all(|key| key.facts.determined);
         let metrics = calls.iter().map(|call| metric(&scope, call, node, determined)).collect::<Result<Vec<_>>>()?;
-        let mut groups: Vec<Expr> = derived.iter().zip(keys).map(|(d, was)| named_as(d.expression.clone(), was)).collect();
+        let mut groups: Vec<Expr> =
+            derived.iter().zip(keys).map(|(d, was)| named_as(d.expression.clone(), was)).collect();
         groups.push(Expr::Column(node.key()));
-        let mut values: Vec<Expr> = metrics.iter().zip(calls).map(|(d, was)| named_as(d.expression.clone(), was)).collect();
+        let mut values: Vec<Expr> =
+            metrics.iter().zip(calls).map(|(d, was)| named_as(d.expression.clone(), was)).collect();
         let flag = node.profile().map(|flag| (bool_or(Expr::Column(flag)), self.hidden_name("profile")));
         if let Some((any, name)) = &flag {
             values.push(any.clone().alias(name));
         }
-        let plan = built(Aggregate::try_new(std::sync::Arc::new(node.plan.clone()), groups, values).map(LogicalPlan::Aggregate))?;
+        let plan = built(
+            Aggregate::try_new(std::sync::Arc::new(node.plan.clone()), groups, values).map(LogicalPlan::Aggregate),
+        )?;
         let at = |index: usize| Expr::Column(Column::from(plan.schema().qualified_field(index)));
         let mut wanted: Vec<Expr> = (0..keys.len()).chain(keys.len() + 1..=keys.len() + calls.len()).map(at).collect();
         wanted.push(at(keys.len()));
@@ -88,7 +96,8 @@ impl Rewriter<'_> {
         let (max_groups, groups_proof) = groups_per_person(scope.person, determined)?;
         let one_row = scope.person.one_row_per(&plain);
         let (cap, rows_proof) = if one_row { (Some(1), Proof::Key) } else { (scope.person.max_rows, Proof::Declared) };
-        let profile_keys: Vec<usize> = derived.iter().enumerate().filter(|(_, key)| key.facts.profiles()).map(|(i, _)| i).collect();
+        let profile_keys: Vec<usize> =
+            derived.iter().enumerate().filter(|(_, key)| key.facts.profiles()).map(|(i, _)| i).collect();
         let under = UnderProfile {
             rows: node.profile(),
             keys: (0..keys.len()).filter(|i| !profile_keys.contains(i)).collect::<Vec<_>>(),
@@ -101,10 +110,17 @@ impl Rewriter<'_> {
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {
             Proof::Key | Proof::Dependency => rows,
-            Proof::Declared => built(BoundGroups::try_new(rows, Expr::Column(Column::new_unqualified("__u")), max_groups))?.into_plan(),
+            Proof::Declared => {
+                built(BoundGroups::try_new(rows, Expr::Column(Column::new_unqualified("__u")), max_groups))?.into_plan()
+            }
         };
-        let groups: Vec<Expr> = (0..keys.len()).map(|i| Expr::Column(Column::new_unqualified(format!("__k{i}")))).collect();
-        let plan = built(LogicalPlanBuilder::from(bounded).aggregate(groups, contributions.states()).and_then(LogicalPlanBuilder::build))?;
+        let groups: Vec<Expr> =
+            (0..keys.len()).map(|i| Expr::Column(Column::new_unqualified(format!("__k{i}")))).collect();
+        let plan = built(
+            LogicalPlanBuilder::from(bounded)
+                .aggregate(groups, contributions.states())
+                .and_then(LogicalPlanBuilder::build),
+        )?;
         let draft = Draft {
             plan,
             keys: keys.len(),
@@ -142,7 +158,8 @@ impl Rewriter<'_> {
         }
         let visible = expressions.len();
         expressions.extend(errors);
-        let plan = built(LogicalPlanBuilder::from(scan.clone()).project(expressions).and_then(LogicalPlanBuilder::build))?;
+        let plan =
+            built(LogicalPlanBuilder::from(scan.clone()).project(expressions).and_then(LogicalPlanBuilder::build))?;
         let unique = vec![(0..keys.len()).collect()];
         let mut node = public(plan, Public { columns, unique, released: true });
         node.visible = visible;
@@ -170,7 +187,8 @@ fn groups_per_person(person: &Person, determined: bool) -> Result<(u64, Proof)> 
 fn per_group_rows(node: &Node, keys: &[Derived], contributions: &Contributions, one_row: bool) -> Result<LogicalPlan> {
     let name = |prefix: &str, i: usize| format!("__{prefix}{i}");
     let col = |name: String| Expr::Column(Column::new_unqualified(name));
-    let mut inputs: Vec<Expr> = keys.iter().enumerate().map(|(i, key)| key.expression.clone().unalias().alias(name("k", i))).collect();
+    let mut inputs: Vec<Expr> =
+        keys.iter().enumerate().map(|(i, key)| key.expression.clone().unalias().alias(name("k", i))).collect();
     inputs.push(Expr::Column(node.key()).alias("__u"));
     if let Some(flag) = node.profile() {
         inputs.push(Expr::Column(flag).alias("__p"));
@@ -247,10 +265,14 @@ fn call_of(scope: &Scope, written: &Expr, node: &Node) -> Result<Call> {
         return Err(Error::new(SqlState::FeatureNotSupported, format!("the aggregate {name} is not released"))
             .detail("it has no differentially private form here")
             .hint(allow::aggregate_hint(&name))
-            .at(position::of_expression(scope.context, written).or_else(|| position::of_word(&scope.context.text, &name))));
+            .at(position::of_expression(scope.context, written)
+                .or_else(|| position::of_word(&scope.context.text, &name))));
     }
     refuse_order(scope, written, params)?;
     let argument = params.args.first().map(|argument| scope.derive(argument)).transpose()?;
+    if name != "count" && argument.as_ref().is_some_and(|d| d.facts.class == Class::Identifier) {
+        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
+    }
     let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
     let schema = node.plan.schema();
     let nullable = params.args.first().map_or(Ok(false), |argument| argument.nullable(schema.as_ref()));
@@ -270,15 +292,17 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
     let function = parts(written)?;
     let (name, params) = (function.func.name(), &function.params);
     if !allow::per_person_aggregate(name) {
-        return Err(Error::new(SqlState::FeatureNotSupported, format!("the aggregate {name} is not supported per person"))
-            .hint(allow::aggregate_hint(name))
-            .at(position::of_expression(scope.context, written)));
+        return Err(Error::new(
+            SqlState::FeatureNotSupported,
+            format!("the aggregate {name} is not supported per person"),
+        )
+        .hint(allow::aggregate_hint(name))
+        .at(position::of_expression(scope.context, written)));
     }
     refuse_order(scope, written, params)?;
     let arguments = params.args.iter().map(|argument| scope.derive(argument)).collect::<Result<Vec<_>>>()?;
     if name != "count" && arguments.iter().any(|d| d.facts.class == Class::Identifier) {
-        return Err(Error::new(SqlState::InsufficientPrivilege, "identifiers can be counted, and nothing else")
-            .at(position::of_expression(scope.context, written)));
+        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
     }
     let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
     let class = arguments.iter().chain(&filter).map(|d| d.facts.class).filter(|class| *class != Class::Identifier);
@@ -301,7 +325,9 @@ fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) ->
     let rows = max_rows.map(|rows| rows as f64);
     match name {
         "count" => rows.and_then(|rows| Bounds::new(0.0, rows).ok()),
-        "sum" => argument.zip(rows).and_then(|(b, rows)| Bounds::new(b.lower().min(0.0) * rows, b.upper().max(0.0) * rows).ok()),
+        "sum" => argument
+            .zip(rows)
+            .and_then(|(b, rows)| Bounds::new(b.lower().min(0.0) * rows, b.upper().max(0.0) * rows).ok()),
         "avg" | "mean" | "min" | "max" | "median" => argument,
         "share" => Bounds::new(0.0, 1.0).ok(),
         "stddev" | "stddev_samp" | "stddev_pop" => argument.and_then(|b| Bounds::new(0.0, b.upper() - b.lower()).ok()),

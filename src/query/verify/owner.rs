@@ -56,17 +56,31 @@ fn owner(context: &Context, plan: &LogicalPlan) -> Result<Owner> {
         LogicalPlan::SubqueryAlias(alias) => match owner(context, &alias.input)? {
             Owner::Nobody => Ok(Owner::Nobody),
             Owner::Person(keys) => {
-                let place = |key: &Column| alias.input.schema().maybe_index_of_column(key).map(|i| Column::from(plan.schema().qualified_field(i)));
+                let place = |key: &Column| {
+                    alias
+                        .input
+                        .schema()
+                        .maybe_index_of_column(key)
+                        .map(|i| Column::from(plan.schema().qualified_field(i)))
+                };
                 Ok(Owner::Person(keys.iter().filter_map(place).collect()))
             }
         },
         LogicalPlan::Aggregate(aggregate) => aggregate_owner(context, plan, aggregate),
         LogicalPlan::Join(join) => join_owner(context, join),
         LogicalPlan::Extension(extension) => {
-            let bound = extension.node.as_any().downcast_ref::<BoundGroups>().ok_or_else(|| unproven("an unknown operator below a release"))?;
+            let bound = extension
+                .node
+                .as_any()
+                .downcast_ref::<BoundGroups>()
+                .ok_or_else(|| unproven("an unknown operator below a release"))?;
             match owner(context, bound.input())? {
-                Owner::Person(keys) if matches!(bound.person(), Expr::Column(c) if keys.contains(c)) => Ok(Owner::Person(keys)),
-                Owner::Person(_) | Owner::Nobody => Err(unproven("groups bounded by something other than the person key")),
+                Owner::Person(keys) if matches!(bound.person(), Expr::Column(c) if keys.contains(c)) => {
+                    Ok(Owner::Person(keys))
+                }
+                Owner::Person(_) | Owner::Nobody => {
+                    Err(unproven("groups bounded by something other than the person key"))
+                }
             }
         }
         LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => only_nobody("DISTINCT over rows of persons"),
@@ -123,13 +137,17 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
     match (left, right) {
         (Owner::Nobody, Owner::Nobody) => Ok(Owner::Nobody),
         (Owner::Person(keys), Owner::Nobody) => match join.join_type {
-            JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => Ok(Owner::Person(keys)),
+            JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                Ok(Owner::Person(keys))
+            }
             JoinType::Right | JoinType::Full | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
                 Err(unproven("a join adds rows without a person"))
             }
         },
         (Owner::Nobody, Owner::Person(keys)) => match join.join_type {
-            JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => Ok(Owner::Person(keys)),
+            JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                Ok(Owner::Person(keys))
+            }
             JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
                 Err(unproven("a join adds rows without a person"))
             }
@@ -152,7 +170,8 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
 fn equates(part: &Expr, left: &BTreeSet<Column>, right: &BTreeSet<Column>) -> bool {
     match part {
         Expr::BinaryExpr(binary) if binary.op == Operator::Eq => {
-            (is_one_of(&binary.left, left) && is_one_of(&binary.right, right)) || (is_one_of(&binary.left, right) && is_one_of(&binary.right, left))
+            (is_one_of(&binary.left, left) && is_one_of(&binary.right, right))
+                || (is_one_of(&binary.left, right) && is_one_of(&binary.right, left))
         }
         _ => false,
     }
@@ -165,7 +184,9 @@ fn is_one_of(expression: &Expr, keys: &BTreeSet<Column>) -> bool {
         Expr::Alias(alias) => is_one_of(&alias.expr, keys),
         Expr::Cast(cast) => widens(&cast.expr, keys, cast.field.data_type()),
         Expr::TryCast(cast) => widens(&cast.expr, keys, cast.field.data_type()),
-        Expr::ScalarFunction(call) => call.func.name() == "coalesce" && call.args.iter().all(|argument| is_one_of(argument, keys)),
+        Expr::ScalarFunction(call) => {
+            call.func.name() == "coalesce" && call.args.iter().all(|argument| is_one_of(argument, keys))
+        }
         Expr::Case(case) => {
             // The optimiser's form of coalesce.
             case.expr.is_none()
@@ -193,7 +214,8 @@ fn renamed(below: Owner, plan: &LogicalPlan, expressions: &[Expr]) -> Owner {
 fn has_subquery(expression: &Expr) -> bool {
     let mut found = false;
     let _ = expression.apply(|part| {
-        found |= matches!(part, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_));
+        found |=
+            matches!(part, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_));
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found

@@ -24,7 +24,8 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
     let groups = max_groups(states, facts)?;
     let mut rho = 0.0;
     for measurement in &spec.measurements {
-        let position = columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
+        let position =
+            columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
         let reach = reach(states, position, measurement.word)?;
         let sigma = measurement.noise.std_dev();
         rho += groups as f64 * reach * reach / (2.0 * sigma * sigma);
@@ -42,7 +43,9 @@ fn states_below(plan: &LogicalPlan) -> Result<(&Aggregate, Vec<Option<usize>>)> 
         LogicalPlan::Aggregate(aggregate) => Ok((aggregate, (0..aggregate.schema.fields().len()).map(Some).collect())),
         LogicalPlan::Projection(projection) => {
             let (aggregate, below) = states_below(&projection.input)?;
-            let from = |e: &Expr| plain(e).and_then(|c| projection.input.schema().maybe_index_of_column(c)).and_then(|i| below[i]);
+            let from = |e: &Expr| {
+                plain(e).and_then(|c| projection.input.schema().maybe_index_of_column(c)).and_then(|i| below[i])
+            };
             Ok((aggregate, projection.expr.iter().map(from).collect()))
         }
         _ => Err(unproven("a release over something other than an aggregate")),
@@ -64,7 +67,9 @@ fn max_groups(states: &Aggregate, facts: &ReleaseFacts) -> Result<u64> {
         match below {
             LogicalPlan::Extension(extension) => {
                 let bound = extension.node.as_any().downcast_ref::<BoundGroups>();
-                return bound.map(BoundGroups::max_groups).ok_or_else(|| unproven("an unknown operator under a release"));
+                return bound
+                    .map(BoundGroups::max_groups)
+                    .ok_or_else(|| unproven("an unknown operator under a release"));
             }
             LogicalPlan::Projection(projection) => below = projection.input.as_ref(),
             _ if facts.max_groups == 1 => return Ok(1),
@@ -85,7 +90,9 @@ fn reach(states: &Aggregate, position: usize, word: usize) -> Result<f64> {
     }
     let literal = |index: usize| -> Result<f64> {
         match call.params.args.get(index) {
-            Some(Expr::Literal(value, _)) => number(value).filter(|n| *n >= 1.0).ok_or_else(|| unproven("a bound below 1")),
+            Some(Expr::Literal(value, _)) => {
+                number(value).filter(|n| *n >= 1.0).ok_or_else(|| unproven("a bound below 1"))
+            }
             Some(_) | None => Err(unproven("a bound that is not a literal")),
         }
     };

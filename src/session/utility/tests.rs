@@ -42,22 +42,14 @@ fn what_drivers_look_at() {
     assert!(all.iter().any(|(name, _)| name == "privacy.budget_epsilon"));
     let error = variables.show("nosuch").unwrap_err();
     assert_eq!(error.sqlstate, SqlState::UndefinedObject);
-    assert_eq!(
-        error.message,
-        "unrecognized configuration parameter \"nosuch\""
-    );
+    assert_eq!(error.message, "unrecognized configuration parameter \"nosuch\"");
 }
 
 #[test]
 fn every_first_value_is_one_the_variable_takes() {
     for variable in VARIABLES {
         if variable.takes != variable::Takes::Nothing {
-            assert_eq!(
-                variable.read(variable.value).unwrap(),
-                variable.value,
-                "{}",
-                variable.name
-            );
+            assert_eq!(variable.read(variable.value).unwrap(), variable.value, "{}", variable.name);
         }
     }
 }
@@ -70,11 +62,7 @@ fn values_are_shown_as_postgres_shows_them() {
         ("client_encoding", "'utf-8'".trim_matches('\''), "UTF8"),
         ("extra_float_digits", "3", "3"),
         ("row_security", "true", "on"),
-        (
-            "default_transaction_isolation",
-            "SERIALIZABLE",
-            "serializable",
-        ),
+        ("default_transaction_isolation", "SERIALIZABLE", "serializable"),
         ("lock_timeout", "5000", "5s"),
         ("statement_timeout", "500ms", "500ms"),
         ("enable_seqscan", "f", "off"),
@@ -87,37 +75,21 @@ fn values_are_shown_as_postgres_shows_them() {
         assert!(variables.set(name, Some(value), false).unwrap().is_none());
         assert_eq!(shown(&variables, name), expected, "{name}");
         variables.set(name, None, false).unwrap();
-        assert_eq!(
-            variables.show(name).ok(),
-            self::variables().show(name).ok(),
-            "{name}"
-        );
+        assert_eq!(variables.show(name).ok(), self::variables().show(name).ok(), "{name}");
     }
     for (name, value, state) in [
         ("timezone", "Europe/Berlin", SqlState::InvalidParameterValue),
-        (
-            "standard_conforming_strings",
-            "off",
-            SqlState::InvalidParameterValue,
-        ),
+        ("standard_conforming_strings", "off", SqlState::InvalidParameterValue),
         ("client_encoding", "LATIN1", SqlState::InvalidParameterValue),
         ("bytea_output", "escape", SqlState::InvalidParameterValue),
         ("datestyle", "German", SqlState::InvalidParameterValue),
         ("extra_float_digits", "4", SqlState::InvalidParameterValue),
         ("server_version", "17", SqlState::CantChangeRuntimeParam),
-        (
-            "session_authorization",
-            "admin",
-            SqlState::CantChangeRuntimeParam,
-        ),
+        ("session_authorization", "admin", SqlState::CantChangeRuntimeParam),
         ("is_superuser", "on", SqlState::CantChangeRuntimeParam),
         ("nosuch", "1", SqlState::UndefinedObject),
         ("privacy.nosuch", "1", SqlState::UndefinedObject),
-        (
-            "privacy.min_group_size",
-            "10",
-            SqlState::InsufficientPrivilege,
-        ),
+        ("privacy.min_group_size", "10", SqlState::InsufficientPrivilege),
         ("privacy.epsilon", "2", SqlState::InvalidParameterValue),
         ("statement_timeout", "0", SqlState::InvalidParameterValue),
     ] {
@@ -129,10 +101,7 @@ fn values_are_shown_as_postgres_shows_them() {
 fn blocks_put_back_what_they_set() {
     let mut variables = variables();
     let notice = variables.set("my.x", Some("0"), true).unwrap();
-    assert_eq!(
-        notice.unwrap().message,
-        "SET LOCAL can only be used in transaction blocks"
-    );
+    assert_eq!(notice.unwrap().message, "SET LOCAL can only be used in transaction blocks");
     assert!(variables.show("my.x").is_err());
     variables.set("my.x", Some("1"), false).unwrap();
     variables.begin();
@@ -181,22 +150,14 @@ fn modes_of_a_transaction_end_with_it() {
     let mut variables = variables();
     let serializable = mode("transaction_isolation", "serializable");
     let notice = variables.set_modes(&serializable).unwrap();
-    assert_eq!(
-        notice.unwrap().message,
-        "SET TRANSACTION can only be used in transaction blocks"
-    );
+    assert_eq!(notice.unwrap().message, "SET TRANSACTION can only be used in transaction blocks");
     variables.begin();
     variables.set_modes(&serializable).unwrap();
     assert_eq!(shown(&variables, "transaction_isolation"), "serializable");
     variables.commit();
     assert_eq!(shown(&variables, "transaction_isolation"), "read committed");
-    variables
-        .set_modes(&mode("default_transaction_isolation", "repeatable read"))
-        .unwrap();
-    assert_eq!(
-        shown(&variables, "transaction_isolation"),
-        "repeatable read"
-    );
+    variables.set_modes(&mode("default_transaction_isolation", "repeatable read")).unwrap();
+    assert_eq!(shown(&variables, "transaction_isolation"), "repeatable read");
     variables.reset_all();
     assert_eq!(shown(&variables, "transaction_isolation"), "read committed");
 }
@@ -207,9 +168,7 @@ fn reset_goes_back_to_the_start() {
     variables.start_with("application_name", "psql").unwrap();
     variables.start_with("privacy.epsilon", "0.5").unwrap();
     variables.set("application_name", Some("x"), false).unwrap();
-    variables
-        .set("privacy.epsilon", Some("0.25"), false)
-        .unwrap();
+    variables.set("privacy.epsilon", Some("0.25"), false).unwrap();
     assert_eq!(variables.settings().epsilon, 0.25);
     variables.reset("privacy.epsilon").unwrap();
     variables.reset("APPLICATION_NAME").unwrap();
@@ -225,13 +184,8 @@ fn reset_goes_back_to_the_start() {
 #[test]
 fn a_lower_cap_is_obeyed_at_once() {
     let mut variables = variables();
-    variables
-        .set("privacy.epsilon", Some("0.5"), false)
-        .unwrap();
-    let lower = Settings {
-        epsilon: 0.25,
-        ..Settings::default()
-    };
+    variables.set("privacy.epsilon", Some("0.5"), false).unwrap();
+    let lower = Settings { epsilon: 0.25, ..Settings::default() };
     variables.follow(lower);
     assert_eq!(variables.settings().epsilon, 0.25);
     assert_eq!(shown(&variables, "privacy.epsilon"), "0.25");

@@ -3,6 +3,7 @@
 //! In: a name and a text. Out: the text as Postgres would show it, or a refusal. Knows nothing of sessions; the settings of
 //! [`crate::policy::Setting`] are not here.
 
+use crate::catalog::system::SERVER_VERSION;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Setting, Settings};
 
@@ -33,32 +34,16 @@ pub(super) struct Variable {
 }
 
 const fn variable(name: &'static str, value: &'static str, takes: Takes) -> Variable {
-    Variable {
-        name,
-        value,
-        takes,
-        reported: false,
-    }
+    Variable { name, value, takes, reported: false }
 }
 
 const fn reported(name: &'static str, value: &'static str, takes: Takes) -> Variable {
-    Variable {
-        name,
-        value,
-        takes,
-        reported: true,
-    }
+    Variable { name, value, takes, reported: true }
 }
 
-const ISOLATION: Takes = Takes::OneOf(&[
-    "serializable",
-    "repeatable read",
-    "read committed",
-    "read uncommitted",
-]);
-const LEVELS: Takes = Takes::OneOf(&[
-    "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
-]);
+const ISOLATION: Takes = Takes::OneOf(&["serializable", "repeatable read", "read committed", "read uncommitted"]);
+const LEVELS: Takes =
+    Takes::OneOf(&["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"]);
 const UTC: Takes = Takes::Only(&[
     "utc",
     "gmt",
@@ -83,11 +68,8 @@ const OFF: Takes = Takes::Only(&["off", "false", "no", "0", "f", "n"]);
 pub(super) const VARIABLES: &[Variable] = &[
     reported("application_name", "", Takes::Text),
     variable("array_nulls", "on", Takes::Bool),
-    variable(
-        "backslash_quote",
-        "safe_encoding",
-        Takes::Only(&["safe_encoding"]),
-    ),
+    variable("backslash_quote", "safe_encoding", Takes::Only(&["safe_encoding"])),
+    variable("block_size", "8192", Takes::Nothing),
     variable("bytea_output", "hex", Takes::Only(&["hex"])),
     variable("check_function_bodies", "on", Takes::Bool),
     reported("client_encoding", "UTF8", UTF8),
@@ -95,11 +77,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     reported("DateStyle", "ISO, MDY", Takes::DateStyle),
     variable("default_table_access_method", "heap", Takes::Nothing),
     variable("default_tablespace", "", Takes::Text),
-    variable(
-        "default_text_search_config",
-        "pg_catalog.simple",
-        Takes::Text,
-    ),
+    variable("default_text_search_config", "pg_catalog.simple", Takes::Text),
     variable("default_transaction_deferrable", "off", Takes::Bool),
     variable("default_transaction_isolation", "read committed", ISOLATION),
     reported("default_transaction_read_only", "off", Takes::Bool),
@@ -114,11 +92,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("extra_float_digits", "1", Takes::Integer(-15, 3)),
     variable("from_collapse_limit", "8", Takes::Integer(1, 2_147_483_647)),
     variable("geqo", "on", Takes::Bool),
-    variable(
-        "idle_in_transaction_session_timeout",
-        "0",
-        Takes::Milliseconds,
-    ),
+    variable("idle_in_transaction_session_timeout", "0", Takes::Milliseconds),
     variable("idle_session_timeout", "0", Takes::Milliseconds),
     reported("in_hot_standby", "off", Takes::Nothing),
     reported("integer_datetimes", "on", Takes::Nothing),
@@ -135,12 +109,14 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("lock_timeout", "0", Takes::Milliseconds),
     variable("max_identifier_length", "63", Takes::Nothing),
     variable("max_index_keys", "32", Takes::Nothing),
+    variable("max_parallel_workers_per_gather", "0", Takes::Integer(0, 1024)),
+    variable("password_encryption", "scram-sha-256", Takes::Nothing),
     variable("quote_all_identifiers", "off", Takes::Bool),
     variable("row_security", "on", ON),
     reported("scram_iterations", "4096", Takes::Nothing),
-    reported("search_path", "\"$user\", public", Takes::Text),
+    variable("search_path", "\"$user\", public", Takes::Text),
     reported("server_encoding", "UTF8", Takes::Nothing),
-    reported("server_version", "16.4 (Paravent 0.1.0)", Takes::Nothing),
+    reported("server_version", SERVER_VERSION, Takes::Nothing),
     variable("server_version_num", "160004", Takes::Nothing),
     reported("session_authorization", "", Takes::Nothing),
     reported("standard_conforming_strings", "on", ON),
@@ -152,29 +128,19 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("transaction_read_only", "off", Takes::Bool),
     variable("transform_null_equals", "off", OFF),
     variable("work_mem", "4MB", Takes::Text),
-    variable(
-        "xmloption",
-        "content",
-        Takes::OneOf(&["content", "document"]),
-    ),
+    variable("xmloption", "content", Takes::OneOf(&["content", "document"])),
 ];
 
 /// Case does not matter.
 pub(super) fn by_name(name: &str) -> Option<&'static Variable> {
-    VARIABLES
-        .iter()
-        .find(|variable| variable.name.eq_ignore_ascii_case(name))
+    VARIABLES.iter().find(|variable| variable.name.eq_ignore_ascii_case(name))
 }
 
 impl Variable {
     /// The value that `text` stands for, as it is shown.
     pub fn read(&self, text: &str) -> Result<String> {
         let refuse = || Err(refuse_value(self.name, text));
-        let is_one = |known: &[&str]| {
-            known
-                .iter()
-                .any(|one| one.eq_ignore_ascii_case(text.trim()))
-        };
+        let is_one = |known: &[&str]| known.iter().any(|one| one.eq_ignore_ascii_case(text.trim()));
         match self.takes {
             Takes::Nothing => Err(Error::new(
                 SqlState::CantChangeRuntimeParam,
@@ -185,37 +151,27 @@ impl Variable {
                 Ok(number) if (least..=most).contains(&number) => Ok(number.to_string()),
                 Ok(number) => Err(Error::new(
                     SqlState::InvalidParameterValue,
-                    format!(
-                        "{number} is outside the valid range for parameter \"{}\" ({least} .. {most})",
-                        self.name
-                    ),
+                    format!("{number} is outside the valid range for parameter \"{}\" ({least} .. {most})", self.name),
                 )),
                 Err(_) => refuse(),
             },
             Takes::Milliseconds => Settings::default()
                 .set(Setting::StatementTimeout, text)
-                .map_or_else(
-                    |_| refuse(),
-                    |settings| Ok(settings.show(Setting::StatementTimeout)),
-                ),
+                .map_or_else(|_| refuse(), |settings| Ok(settings.show(Setting::StatementTimeout))),
             Takes::Text => Ok(text.to_owned()),
             Takes::OneOf(known) => known
                 .iter()
                 .find(|one| one.eq_ignore_ascii_case(text.trim()))
                 .map_or_else(refuse, |one| Ok((*one).to_owned())),
             Takes::Only(same) if is_one(same) => Ok(self.value.to_owned()),
-            Takes::Only(_) => Err(refuse_value(self.name, text)
-                .detail(format!("this server has {} only", self.value))),
+            Takes::Only(_) => Err(refuse_value(self.name, text).detail(format!("this server has {} only", self.value))),
             Takes::DateStyle => read_date_style(text).map_or_else(refuse, Ok),
         }
     }
 }
 
 pub(super) fn refuse_value(name: &str, text: &str) -> Error {
-    Error::new(
-        SqlState::InvalidParameterValue,
-        format!("invalid value for parameter \"{name}\": \"{text}\""),
-    )
+    Error::new(SqlState::InvalidParameterValue, format!("invalid value for parameter \"{name}\": \"{text}\""))
 }
 
 /// As Postgres reads one: any beginning that is not ambiguous.

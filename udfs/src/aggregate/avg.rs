@@ -23,14 +23,7 @@ impl Contribution for Avg {
 
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
         each_sum(values, |row, sum, count| {
-            add(
-                row,
-                [
-                    i128::from(self.0.sum(sum, count)),
-                    i128::from(self.0.rows(count)),
-                    1,
-                ],
-            );
+            add(row, [i128::from(self.0.sum(sum, count)), i128::from(self.0.rows(count)), 1]);
         })
     }
 }

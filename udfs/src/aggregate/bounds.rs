@@ -55,17 +55,10 @@ fn divide_nearest(numerator: i128, denominator: i128) -> i128 {
 }
 
 fn literal(args: &AccumulatorArgs, index: usize, name: &str) -> Result<i64> {
-    let value = args
-        .exprs
-        .get(index)
-        .and_then(|expr| expr.downcast_ref::<Literal>())
-        .map(Literal::value);
+    let value = args.exprs.get(index).and_then(|expr| expr.downcast_ref::<Literal>()).map(Literal::value);
     match value {
         Some(ScalarValue::Int64(Some(value))) if *value >= 1 => Ok(*value),
-        Some(_) | None => plan_err!(
-            "{}: {name} must be a literal integer of at least 1",
-            args.name
-        ),
+        Some(_) | None => plan_err!("{}: {name} must be a literal integer of at least 1", args.name),
     }
 }
 

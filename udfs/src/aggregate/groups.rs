@@ -90,21 +90,12 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
         Ok(vec![self.emit(emit_to)?])
     }
 
-    fn merge_batch(
-        &mut self,
-        values: &[ArrayRef],
-        group_indices: &[usize],
-        total_num_groups: usize,
-    ) -> Result<()> {
+    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
         self.sums.resize(total_num_groups * C::WORDS, 0);
         self.merge(values, |row| group_indices[row])
     }
 
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        opt_filter: Option<&BooleanArray>,
-    ) -> Result<Vec<ArrayRef>> {
+    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let mut states = vec![0; values[0].len() * C::WORDS];
         self.contribution.each(values, |row, words| {
             if passes(opt_filter, row) {

@@ -11,9 +11,7 @@ use datafusion::common::cast::{as_boolean_array, as_int64_array};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use std::sync::Arc;
 
 pub(super) fn udaf() -> Arc<AggregateUDF> {
@@ -40,13 +38,7 @@ impl AggregateUDFImpl for PlainShare {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let field = |part| {
-            Arc::new(Field::new(
-                format_state_name(args.name, part),
-                DataType::Int64,
-                false,
-            ))
-        };
+        let field = |part| Arc::new(Field::new(format_state_name(args.name, part), DataType::Int64, false));
         Ok(vec![field("true"), field("all")])
     }
 

@@ -23,10 +23,7 @@ impl Contribution for Share {
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
         each_sum(values, |row, sum, count| {
             let contribution = self.0.sum(sum.max(0), count);
-            add(
-                row,
-                [i128::from(contribution), i128::from(self.0.rows(count)), 1],
-            );
+            add(row, [i128::from(contribution), i128::from(self.0.rows(count)), 1]);
         })
     }
 }

@@ -23,11 +23,7 @@ pub(super) fn each_sum(values: &[ArrayRef], mut add: impl FnMut(usize, i64, i64)
     let (sums, counts) = (as_int64_array(&values[0])?, as_int64_array(&values[1])?);
     for row in 0..counts.len() {
         if counts.is_valid(row) && counts.value(row) > 0 {
-            let sum = if sums.is_valid(row) {
-                sums.value(row)
-            } else {
-                0
-            };
+            let sum = if sums.is_valid(row) { sums.value(row) } else { 0 };
             add(row, sum, counts.value(row));
         }
     }
@@ -38,9 +34,7 @@ impl Contribution for Sum {
     const WORDS: usize = 2;
 
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
-        each_sum(values, |row, sum, count| {
-            add(row, [i128::from(self.0.sum(sum, count)), 1, 0])
-        })
+        each_sum(values, |row, sum, count| add(row, [i128::from(self.0.sum(sum, count)), 1, 0]))
     }
 }
 

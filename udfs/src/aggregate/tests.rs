@@ -19,17 +19,9 @@ const GROUPS: usize = 4;
 /// One row: group, sum, count.
 type Line = (usize, Option<i64>, Option<i64>);
 
-fn with_args<T>(
-    udaf: &AggregateUDF,
-    literals: &[i64],
-    make: impl FnOnce(AccumulatorArgs) -> Result<T>,
-) -> Result<T> {
+fn with_args<T>(udaf: &AggregateUDF, literals: &[i64], make: impl FnOnce(AccumulatorArgs) -> Result<T>) -> Result<T> {
     let columns = ["s", "c"].map(|name| Arc::new(Field::new(name, DataType::Int64, true)));
-    let taken = if literals.len() == 2 || udaf.name() == "dp_share" {
-        2
-    } else {
-        1
-    };
+    let taken = if literals.len() == 2 || udaf.name() == "dp_share" { 2 } else { 1 };
     let mut exprs: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
     for (index, column) in columns.iter().enumerate().take(taken) {
         exprs.push(Arc::new(Column::new(column.name(), index)));
@@ -61,11 +53,7 @@ fn cases() -> Vec<(Arc<AggregateUDF>, Vec<i64>, usize)> {
 fn columns(udaf: &AggregateUDF, lines: &[Line]) -> Vec<ArrayRef> {
     let sums: ArrayRef = Arc::new(lines.iter().map(|line| line.1).collect::<Int64Array>());
     let counts: ArrayRef = Arc::new(lines.iter().map(|line| line.2).collect::<Int64Array>());
-    if udaf.name() == "dp_count" {
-        vec![counts]
-    } else {
-        vec![sums, counts]
-    }
+    if udaf.name() == "dp_count" { vec![counts] } else { vec![sums, counts] }
 }
 
 fn accumulator(udaf: &AggregateUDF, literals: &[i64]) -> Box<dyn GroupsAccumulator> {
@@ -74,9 +62,7 @@ fn accumulator(udaf: &AggregateUDF, literals: &[i64]) -> Box<dyn GroupsAccumulat
 
 fn update(state: &mut dyn GroupsAccumulator, udaf: &AggregateUDF, lines: &[Line]) {
     let groups: Vec<usize> = lines.iter().map(|line| line.0).collect();
-    state
-        .update_batch(&columns(udaf, lines), &groups, None, GROUPS)
-        .unwrap();
+    state.update_batch(&columns(udaf, lines), &groups, None, GROUPS).unwrap();
 }
 
 fn words(array: &ArrayRef, words: usize) -> Vec<i128> {
@@ -94,16 +80,8 @@ fn one_pass(udaf: &AggregateUDF, literals: &[i64], count: usize, lines: &[Line])
 }
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {
-    let value = prop_oneof![
-        Just(None),
-        any::<i64>().prop_map(Some),
-        (-50_i64..50).prop_map(Some)
-    ];
-    let rows = prop_oneof![
-        Just(None),
-        any::<i64>().prop_map(Some),
-        (-1_i64..9).prop_map(Some)
-    ];
+    let value = prop_oneof![Just(None), any::<i64>().prop_map(Some), (-50_i64..50).prop_map(Some)];
+    let rows = prop_oneof![Just(None), any::<i64>().prop_map(Some), (-1_i64..9).prop_map(Some)];
     proptest::collection::vec((0..GROUPS, value, rows), 0..40)
 }
 
@@ -181,11 +159,7 @@ proptest! {
 fn bounds_must_be_literals_within_range() {
     let udaf = dp_sum_udaf();
     for literals in [[0, 1], [1, 0], [-1, 5], [i64::MAX, 2]] {
-        assert!(
-            with_args(&udaf, &literals, |args| udaf
-                .create_groups_accumulator(args))
-            .is_err()
-        );
+        assert!(with_args(&udaf, &literals, |args| udaf.create_groups_accumulator(args)).is_err());
     }
     let exprs: Vec<Arc<dyn PhysicalExpr>> = vec![
         Arc::new(Column::new("s", 0)),
@@ -193,18 +167,8 @@ fn bounds_must_be_literals_within_range() {
         Arc::new(Column::new("c", 1)),
         Arc::new(Literal::new(1_i64.into())),
     ];
-    let made = with_args(&udaf, &[1, 1], |args| {
-        udaf.accumulator(AccumulatorArgs {
-            exprs: &exprs,
-            ..args
-        })
-    });
+    let made = with_args(&udaf, &[1, 1], |args| udaf.accumulator(AccumulatorArgs { exprs: &exprs, ..args }));
     assert!(made.is_err());
-    let distinct = with_args(&udaf, &[1, 1], |args| {
-        udaf.accumulator(AccumulatorArgs {
-            is_distinct: true,
-            ..args
-        })
-    });
+    let distinct = with_args(&udaf, &[1, 1], |args| udaf.accumulator(AccumulatorArgs { is_distinct: true, ..args }));
     assert!(distinct.is_err());
 }

@@ -22,8 +22,7 @@ use datafusion::physical_plan::execution_plan::{
 };
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    InputDistributionRequirements, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, PlanProperties,
 };
 use std::fmt;
 use std::future::poll_fn;
@@ -40,35 +39,20 @@ pub struct BoundGroupsExec {
 }
 
 impl BoundGroupsExec {
-    pub fn new(
-        input: Arc<dyn ExecutionPlan>,
-        person: Arc<dyn PhysicalExpr>,
-        max_groups: u64,
-        noise: Noise,
-    ) -> Self {
+    pub fn new(input: Arc<dyn ExecutionPlan>, person: Arc<dyn PhysicalExpr>, max_groups: u64, noise: Noise) -> Self {
         let properties = PlanProperties::new(
             input.equivalence_properties().clone(),
             input.output_partitioning().clone(),
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self {
-            input,
-            person,
-            max_groups,
-            noise,
-            properties: Arc::new(properties),
-        }
+        Self { input, person, max_groups, noise, properties: Arc::new(properties) }
     }
 }
 
 impl DisplayAs for BoundGroupsExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(
-            f,
-            "BoundGroupsExec: person={}, max_groups={}",
-            self.person, self.max_groups
-        )
+        write!(f, "BoundGroupsExec: person={}, max_groups={}", self.person, self.max_groups)
     }
 }
 
@@ -82,9 +66,7 @@ impl ExecutionPlan for BoundGroupsExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(vec![Arc::clone(
-            &self.person,
-        )])])
+        InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(vec![Arc::clone(&self.person)])])
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -101,24 +83,15 @@ impl ExecutionPlan for BoundGroupsExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[Arc<dyn ExecutionPlan>; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(
-                input,
-                Arc::clone(&self.person),
-                self.max_groups,
-                self.noise.clone(),
-            ))),
+            Ok([input]) => {
+                Ok(Arc::new(Self::new(input, Arc::clone(&self.person), self.max_groups, self.noise.clone())))
+            }
             Err(_) => plan_err!("bound groups has one input"),
         }
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(
-            children,
-            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
-        )
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
     fn apply_expressions(
@@ -128,11 +101,7 @@ impl ExecutionPlan for BoundGroupsExec {
         f(&self.person)
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let memory = MemoryConsumer::new("BoundGroups").register(context.memory_pool());
         let mut input = self.input.execute(partition, context)?;
         let mut counted = Counted::new(Arc::clone(&self.person), &self.input.schema(), memory)?;
@@ -166,20 +135,10 @@ struct Counted {
 }
 
 impl Counted {
-    fn new(
-        person: Arc<dyn PhysicalExpr>,
-        input: &Schema,
-        memory: MemoryReservation,
-    ) -> Result<Self> {
+    fn new(person: Arc<dyn PhysicalExpr>, input: &Schema, memory: MemoryReservation) -> Result<Self> {
         let key = Field::new("person", person.data_type(input)?, true);
         let numbers = new_group_values(Arc::new(Schema::new(vec![key])), &GroupOrdering::None)?;
-        Ok(Self {
-            person,
-            numbers,
-            batches: Vec::new(),
-            rows: Vec::new(),
-            memory,
-        })
+        Ok(Self { person, numbers, batches: Vec::new(), rows: Vec::new(), memory })
     }
 
     fn take_in(&mut self, batch: RecordBatch) -> Result<()> {
@@ -190,8 +149,7 @@ impl Counted {
         for &person in &persons {
             self.rows[person] += 1;
         }
-        self.memory
-            .try_grow(batch.get_array_memory_size() + persons.len() * size_of::<usize>())?;
+        self.memory.try_grow(batch.get_array_memory_size() + persons.len() * size_of::<usize>())?;
         self.batches.push((batch, persons));
         Ok(())
     }
@@ -212,23 +170,14 @@ impl Bound {
     fn new(rows: Vec<u64>, max_groups: u64, stream: NoiseStream) -> Self {
         let nobody_exceeds = rows.iter().all(|&rows| rows <= max_groups);
         let needed = rows.iter().map(|&rows| rows.min(max_groups)).collect();
-        Self {
-            max_groups,
-            to_come: rows,
-            needed,
-            nobody_exceeds,
-            stream,
-        }
+        Self { max_groups, to_come: rows, needed, nobody_exceeds, stream }
     }
 
     fn keep(&mut self, batch: RecordBatch, persons: &[usize]) -> Result<RecordBatch> {
         if self.nobody_exceeds {
             return Ok(batch);
         }
-        let kept: BooleanArray = persons
-            .iter()
-            .map(|&person| Some(self.keeps(person)))
-            .collect();
+        let kept: BooleanArray = persons.iter().map(|&person| Some(self.keeps(person))).collect();
         Ok(filter_record_batch(&batch, &kept)?)
     }
 

@@ -41,8 +41,7 @@ impl Gaussian {
         let mantissa = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
         let exponent = (bits >> 52 & 0x7ff) as i32 - 1075;
         let estimate = delta2_squared as f64 / (2.0 * rho.get());
-        let denominator_bits =
-            (44.0 - estimate.log2()).clamp(0.0, f64::from(DENOMINATOR_BITS)) as i32;
+        let denominator_bits = (44.0 - estimate.log2()).clamp(0.0, f64::from(DENOMINATOR_BITS)) as i32;
         // a = ⌈Δ₂² · 2^shift / mantissa⌉ with b = 2^denominator_bits.
         let shift = denominator_bits - (exponent + 1);
         let numerator = if shift >= 0 {
@@ -71,10 +70,7 @@ impl Gaussian {
         if numerator > 1 << NUMERATOR_BITS || denominator > 1 << DENOMINATOR_BITS {
             return Err(InvalidParameter::new("noise sigma", "at most 2^27"));
         }
-        Ok(Self {
-            numerator: numerator as u64,
-            denominator: denominator as u64,
-        })
+        Ok(Self { numerator: numerator as u64, denominator: denominator as u64 })
     }
 
     /// σ² as a fraction in lowest binary terms.
@@ -135,8 +131,8 @@ impl Gaussian {
             sum + mass(last) / (1.0 - (-(2.0 * last + 1.0) / (2.0 * variance)).exp())
         } else {
             let x = q / (sigma * std::f64::consts::SQRT_2);
-            let integral = sigma * std::f64::consts::SQRT_2 * (-x * x).exp()
-                / (x + (x * x + 4.0 / std::f64::consts::PI).sqrt());
+            let integral =
+                sigma * std::f64::consts::SQRT_2 * (-x * x).exp() / (x + (x * x + 4.0 / std::f64::consts::PI).sqrt());
             mass(q) + integral
         };
         // Room for the rounding of some hundred floating-point operations.

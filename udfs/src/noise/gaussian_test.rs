@@ -24,9 +24,7 @@ fn cells(sigma: f64, edges: &[i64]) -> Vec<f64> {
 
 /// Twenty-odd edges within ±2.5σ, without repeats.
 fn edges(sigma: f64) -> Vec<i64> {
-    let mut edges: Vec<i64> = (-10..=10)
-        .map(|i| (f64::from(i) * sigma / 4.0).round() as i64)
-        .collect();
+    let mut edges: Vec<i64> = (-10..=10).map(|i| (f64::from(i) * sigma / 4.0).round() as i64).collect();
     edges.dedup();
     edges
 }
@@ -46,39 +44,23 @@ fn fits(samples: impl Iterator<Item = i128>, sigma: f64) -> bool {
         seen[edges.partition_point(|&edge| i128::from(edge) <= sample)] += 1.0;
         count += 1.0;
     }
-    let statistic: f64 = seen
-        .iter()
-        .zip(&expected)
-        .map(|(seen, p)| (seen - count * p).powi(2) / (count * p))
-        .sum();
+    let statistic: f64 = seen.iter().zip(&expected).map(|(seen, p)| (seen - count * p).powi(2) / (count * p)).sum();
     statistic < critical(expected.len() as f64 - 1.0)
 }
 
 #[test]
 fn samples_follow_the_exact_law_and_ten_percent_off_is_caught() {
     let mut stream = Noise::from_os().stream().unwrap();
-    for (a, b) in [
-        (3_u128, 2_u128),
-        (1, 4),
-        (100, 1),
-        (1 << 40, 1),
-        (7_340_032, 1 << 16),
-    ] {
+    for (a, b) in [(3_u128, 2_u128), (1, 4), (100, 1), (1 << 40, 1), (7_340_032, 1 << 16)] {
         let sigma = (a as f64 / b as f64).sqrt();
         let gaussian = Gaussian::with_variance(a, b).unwrap();
-        assert!(
-            fits((0..SAMPLES).map(|_| gaussian.sample(&mut stream)), sigma),
-            "σ² = {a}/{b}"
-        );
+        assert!(fits((0..SAMPLES).map(|_| gaussian.sample(&mut stream)), sigma), "σ² = {a}/{b}");
     }
     for (a, b) in [(3_u128, 2_u128), (100, 1), (1 << 40, 1)] {
         let sigma = (a as f64 / b as f64).sqrt();
         for percent in [90_u128, 110] {
             let mutant = Gaussian::with_variance(a * percent * percent, b * 10_000).unwrap();
-            assert!(
-                !fits((0..SAMPLES).map(|_| mutant.sample(&mut stream)), sigma),
-                "σ² = {a}/{b} at {percent} %"
-            );
+            assert!(!fits((0..SAMPLES).map(|_| mutant.sample(&mut stream)), sigma), "σ² = {a}/{b} at {percent} %");
         }
     }
 }
@@ -116,10 +98,7 @@ fn scale_is_rounded_up_and_hardly() {
             };
             let (a, b) = gaussian.variance();
             let ratio = a as f64 / b as f64 * (2.0 * rho) / delta as f64;
-            assert!(
-                (1.0 - 1e-15..1.0 + 1e-9).contains(&ratio),
-                "{delta} {rho}: {ratio}"
-            );
+            assert!((1.0 - 1e-15..1.0 + 1e-9).contains(&ratio), "{delta} {rho}: {ratio}");
         }
     }
     // 1/(2·0.5) is exactly one; 1/(2·0.1) must not come out below five, whatever 0.1 is in binary.
@@ -150,10 +129,7 @@ fn tail_is_bounded_from_above_and_tightly() {
             let q = gaussian.tail_quantile(Delta::new(delta).unwrap());
             let exact = |q: i64| (q..=reach).rev().map(mass).sum::<f64>() / total;
             assert!(exact(q) <= delta, "{sigma} {delta}");
-            assert!(
-                exact(q - 2 - (sigma / 100.0) as i64) > delta,
-                "{sigma} {delta}: {q} is not the smallest"
-            );
+            assert!(exact(q - 2 - (sigma / 100.0) as i64) > delta, "{sigma} {delta}: {q} is not the smallest");
         }
     }
 }
@@ -170,15 +146,10 @@ fn laplace_follows_the_exact_law_and_ten_percent_off_is_caught() {
             let x = laplace.sample(stream);
             seen[if x.abs() > 12 { 25 } else { (x + 12) as usize }] += 1.0;
         }
-        let mut p: Vec<f64> = (-12_i32..=12)
-            .map(|x| (1.0 - ratio) / (1.0 + ratio) * ratio.powi(x.abs()))
-            .collect();
+        let mut p: Vec<f64> = (-12_i32..=12).map(|x| (1.0 - ratio) / (1.0 + ratio) * ratio.powi(x.abs())).collect();
         p.push(1.0 - p.iter().sum::<f64>());
         let n = SAMPLES as f64;
-        seen.iter()
-            .zip(&p)
-            .map(|(seen, p)| (seen - n * p).powi(2) / (n * p))
-            .sum::<f64>()
+        seen.iter().zip(&p).map(|(seen, p)| (seen - n * p).powi(2) / (n * p)).sum::<f64>()
     };
     let right = crate::DiscreteLaplace::with_scale(5, 2).unwrap();
     assert!(statistic(right, &mut stream) < critical(25.0));

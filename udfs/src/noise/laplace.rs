@@ -34,16 +34,10 @@ impl DiscreteLaplace {
     /// Noise of scale `numerator / denominator`.
     pub fn with_scale(numerator: u64, denominator: u64) -> Result<Self, InvalidParameter> {
         if numerator == 0 || denominator == 0 || numerator > 1 << SCALE_BITS {
-            return Err(InvalidParameter::new(
-                "noise scale",
-                "above zero and at most 2^40",
-            ));
+            return Err(InvalidParameter::new("noise scale", "above zero and at most 2^40"));
         }
         let shift = numerator.trailing_zeros().min(denominator.trailing_zeros());
-        Ok(Self {
-            numerator: numerator >> shift,
-            denominator: denominator >> shift,
-        })
+        Ok(Self { numerator: numerator >> shift, denominator: denominator >> shift })
     }
 
     pub fn std_dev(&self) -> f64 {

@@ -85,14 +85,9 @@ mod tests {
         let wide = u128::MAX / 5;
         for (numerator, denominator) in [(0, 1), (1, 3), (1, 1), (7, 2), (wide, wide + wide / 2)] {
             let p = (-(numerator as f64 / denominator as f64)).exp();
-            let ones = (0..n)
-                .filter(|_| stream.coin_exp(numerator, denominator))
-                .count() as f64;
+            let ones = (0..n).filter(|_| stream.coin_exp(numerator, denominator)).count() as f64;
             let error = (n as f64 * p * (1.0 - p)).sqrt();
-            assert!(
-                (ones - n as f64 * p).abs() <= 4.9 * error + 1e-9,
-                "{numerator}/{denominator}"
-            );
+            assert!((ones - n as f64 * p).abs() <= 4.9 * error + 1e-9, "{numerator}/{denominator}");
         }
     }
 
@@ -104,10 +99,7 @@ mod tests {
             seen[stream.below(6) as usize] += 1;
         }
         // 5 degrees of freedom: 37.3 is exceeded once in 2e6 runs.
-        let chi: f64 = seen
-            .iter()
-            .map(|&s| (f64::from(s) - 10_000.0).powi(2) / 10_000.0)
-            .sum();
+        let chi: f64 = seen.iter().map(|&s| (f64::from(s) - 10_000.0).powi(2) / 10_000.0).sum();
         assert!(chi < 37.3, "{chi}");
     }
 }

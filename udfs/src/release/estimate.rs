@@ -32,58 +32,33 @@ impl Number {
 }
 
 /// The value of one output in one group, from that group's noised measurements.
-pub(super) fn estimate(
-    estimate: &Estimate,
-    measurements: &[Measurement],
-    noised: &[i128],
-) -> Option<Value> {
+pub(super) fn estimate(estimate: &Estimate, measurements: &[Measurement], noised: &[i128]) -> Option<Value> {
     let sigma = |number: usize| measurements[number].noise.std_dev();
     match estimate {
-        Estimate::Count { count } => Some(Value {
-            number: Number::Integer(saturate(noised[*count].max(0))),
-            stddev: sigma(*count),
-        }),
+        Estimate::Count { count } => {
+            Some(Value { number: Number::Integer(saturate(noised[*count].max(0))), stddev: sigma(*count) })
+        }
         Estimate::SumInteger { sum, step } => Some(Value {
             number: Number::Integer(saturate(noised[*sum].saturating_mul(i128::from(*step)))),
             stddev: sigma(*sum) * *step as f64,
         }),
-        Estimate::Sum { sum, step } => Some(Value {
-            number: Number::Float(noised[*sum] as f64 * step),
-            stddev: sigma(*sum) * step,
-        }),
-        Estimate::Mean {
-            sum,
-            count,
-            mid,
-            step,
-            lower,
-            upper,
-            ..
-        } => {
+        Estimate::Sum { sum, step } => {
+            Some(Value { number: Number::Float(noised[*sum] as f64 * step), stddev: sigma(*sum) * step })
+        }
+        Estimate::Mean { sum, count, mid, step, lower, upper, .. } => {
             let (ratio, error) = ratio(noised, *sum, *count, sigma)?;
             let mean = (mid + step * ratio).clamp(*lower, *upper);
-            Some(Value {
-                number: Number::Float(mean),
-                stddev: error * step,
-            })
+            Some(Value { number: Number::Float(mean), stddev: error * step })
         }
         Estimate::Share { sum, count, .. } => {
             let (ratio, error) = ratio(noised, *sum, *count, sigma)?;
-            Some(Value {
-                number: Number::Float(ratio.clamp(0.0, 1.0)),
-                stddev: error,
-            })
+            Some(Value { number: Number::Float(ratio.clamp(0.0, 1.0)), stddev: error })
         }
     }
 }
 
 /// `sum/count` and its standard error, where the noised count is at least 1.
-fn ratio(
-    noised: &[i128],
-    sum: usize,
-    count: usize,
-    sigma: impl Fn(usize) -> f64,
-) -> Option<(f64, f64)> {
+fn ratio(noised: &[i128], sum: usize, count: usize, sigma: impl Fn(usize) -> f64) -> Option<(f64, f64)> {
     if noised[count] < 1 {
         return None;
     }

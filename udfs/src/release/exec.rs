@@ -13,13 +13,10 @@ use datafusion::common::{Result, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::common::collect;
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    InputDistributionRequirements, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, PlanProperties,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -36,11 +33,7 @@ pub struct ReleaseExec {
 }
 
 impl ReleaseExec {
-    pub fn try_new(
-        input: Arc<dyn ExecutionPlan>,
-        spec: Arc<ReleaseSpec>,
-        noise: Noise,
-    ) -> Result<Self> {
+    pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: Arc<ReleaseSpec>, noise: Noise) -> Result<Self> {
         spec.check(&input.schema())?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(spec.output_schema(&input.schema())),
@@ -48,12 +41,7 @@ impl ReleaseExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Ok(Self {
-            input,
-            spec,
-            noise,
-            properties: Arc::new(properties),
-        })
+        Ok(Self { input, spec, noise, properties: Arc::new(properties) })
     }
 
     pub fn spec(&self) -> &Arc<ReleaseSpec> {
@@ -63,11 +51,7 @@ impl ReleaseExec {
 
 impl DisplayAs for ReleaseExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(
-            f,
-            "ReleaseExec: {}",
-            self.spec.describe(&self.input.schema())
-        )
+        write!(f, "ReleaseExec: {}", self.spec.describe(&self.input.schema()))
     }
 }
 
@@ -94,24 +78,15 @@ impl ExecutionPlan for ReleaseExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[Arc<dyn ExecutionPlan>; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::try_new(
-                input,
-                Arc::clone(&self.spec),
-                self.noise.clone(),
-            )?)),
+            Ok([input]) => Ok(Arc::new(Self::try_new(input, Arc::clone(&self.spec), self.noise.clone())?)),
             Err(_) => plan_err!("a release has one input"),
         }
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         self.replace_children(
             children,
-            ReplaceChildrenOptions::new(
-                datafusion::physical_plan::execution_plan::ChildrenPropertiesMode::Recompute,
-            ),
+            ReplaceChildrenOptions::new(datafusion::physical_plan::execution_plan::ChildrenPropertiesMode::Recompute),
         )
     }
 
@@ -122,11 +97,7 @@ impl ExecutionPlan for ReleaseExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         if partition != 0 || self.input.output_partitioning().partition_count() != 1 {
             return plan_err!("a release runs once, over all groups");
         }

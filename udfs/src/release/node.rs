@@ -33,23 +33,14 @@ impl Release {
         spec.check(input.schema().as_arrow())?;
         let keys = input.schema().iter().take(spec.keys);
         let keys = keys.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        let values = spec
-            .output_fields()
-            .into_iter()
-            .map(|field| (None, Arc::new(field)));
+        let values = spec.output_fields().into_iter().map(|field| (None, Arc::new(field)));
         let schema = DFSchema::new_with_metadata(keys.chain(values).collect(), Default::default())?;
-        Ok(Self {
-            input,
-            spec,
-            schema: Arc::new(schema),
-        })
+        Ok(Self { input, spec, schema: Arc::new(schema) })
     }
 
     /// As a node of a plan.
     pub fn into_plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension {
-            node: Arc::new(self),
-        })
+        LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
 
     pub fn spec(&self) -> &Arc<ReleaseSpec> {

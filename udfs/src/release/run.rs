@@ -16,9 +16,7 @@ use super::spec::{Output, ReleaseSpec};
 use crate::mask::{Base, Mask, Masked};
 use crate::noise::NoiseStream;
 use crate::unreleased::{Words, words_of};
-use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array,
-};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Schema};
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -42,14 +40,9 @@ pub fn release(
     if spec.keys == 0 && groups > 1 {
         return exec_err!("release: a release without keys has one group");
     }
-    let exact = Exact {
-        words,
-        keys: spec.keys,
-    };
+    let exact = Exact { words, keys: spec.keys };
     let noised = noise_all(&exact, groups, spec, stream);
-    let kept: Vec<usize> = (0..groups)
-        .filter(|&group| passes(&exact, &noised, group, spec))
-        .collect();
+    let kept: Vec<usize> = (0..groups).filter(|&group| passes(&exact, &noised, group, spec)).collect();
     let kept = in_key_order(columns, spec.keys, kept)?;
     emit(input, columns, spec, &exact, &noised, &kept)
 }
@@ -78,16 +71,9 @@ impl Noised {
     }
 }
 
-fn unreleased_columns<'a>(
-    input: &Schema,
-    columns: &'a [ArrayRef],
-    keys: usize,
-) -> Result<Vec<Words<'a>>> {
+fn unreleased_columns<'a>(input: &Schema, columns: &'a [ArrayRef], keys: usize) -> Result<Vec<Words<'a>>> {
     let fields = input.fields()[keys..].iter();
-    fields
-        .zip(&columns[keys..])
-        .map(|(field, column)| Words::new(column, words_of(field).unwrap_or(0)))
-        .collect()
+    fields.zip(&columns[keys..]).map(|(field, column)| Words::new(column, words_of(field).unwrap_or(0))).collect()
 }
 
 fn noise_all(exact: &Exact, groups: usize, spec: &ReleaseSpec, stream: &mut NoiseStream) -> Noised {
@@ -99,10 +85,7 @@ fn noise_all(exact: &Exact, groups: usize, spec: &ReleaseSpec, stream: &mut Nois
             values.push(value.saturating_add(measurement.noise.sample(stream)));
         }
     }
-    Noised {
-        values,
-        measurements,
-    }
+    Noised { values, measurements }
 }
 
 fn passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec) -> bool {
@@ -111,29 +94,17 @@ fn passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec) -> b
 }
 
 /// Whether enough persons of the group have a value for this output.
-fn cell_passes(
-    exact: &Exact,
-    noised: &Noised,
-    group: usize,
-    spec: &ReleaseSpec,
-    output: &Output,
-) -> bool {
+fn cell_passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec, output: &Output) -> bool {
     let Some(cell) = output.estimate.cell() else {
         return true;
     };
     let persons = exact.get(group, cell.column, cell.word);
-    let count = output
-        .estimate
-        .count()
-        .map_or(0, |count| noised.of(group)[count]);
+    let count = output.estimate.count().map_or(0, |count| noised.of(group)[count]);
     (persons >= i128::from(spec.floor)) & (count >= i128::from(cell.threshold))
 }
 
 fn key_rows(columns: &[ArrayRef], kept: &[usize]) -> Result<Vec<OwnedRow>> {
-    let fields = columns
-        .iter()
-        .map(|column| SortField::new(column.data_type().clone()))
-        .collect();
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let rows = RowConverter::new(fields)?.convert_columns(columns)?;
     Ok(kept.iter().map(|&group| rows.row(group).owned()).collect())
 }
@@ -167,12 +138,9 @@ fn emit(
                 .filter(|_| cell_passes(exact, noised, group, spec, output))
         });
         let mut values = values.collect::<Vec<_>>();
-        let mut stddevs: Vec<_> = values
-            .iter()
-            .map(|value| value.map(|value| value.stddev))
-            .collect();
+        let mut stddevs: Vec<_> = values.iter().map(|value| value.map(|value| value.stddev)).collect();
         if let Some(mask) = &output.mask {
-            let bases = bases(mask, columns, noised, kept)?;
+            let bases = bases(mask, output.estimate.own(), columns, noised, kept)?;
             apply_mask(mask, &bases, &mut values, &mut stddevs);
         }
         if spec.keys == 0 && kept.is_empty() {
@@ -183,22 +151,16 @@ fn emit(
     }
     let rows = if spec.keys == 0 { 1 } else { kept.len() };
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(
-        spec.output_schema(input),
-        released,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(spec.output_schema(input), released, &options)?)
 }
 
-fn bases(mask: &Mask, columns: &[ArrayRef], noised: &Noised, kept: &[usize]) -> Result<Vec<f64>> {
+/// `own`: the measurement that the masked value itself shows.
+fn bases(mask: &Mask, own: usize, columns: &[ArrayRef], noised: &Noised, kept: &[usize]) -> Result<Vec<f64>> {
     match &mask.base {
         Base::Itself => Ok(vec![1.0; kept.len()]),
-        Base::Measurement(number) => Ok(kept
-            .iter()
-            .map(|&group| noised.of(group)[*number] as f64)
-            .collect()),
+        Base::Measurement(number) => Ok(kept.iter().map(|&group| noised.of(group)[*number] as f64).collect()),
         Base::Partition(keys) if keys.is_empty() => {
-            let whole = kept.iter().map(|&group| noised.of(group)[0] as f64).sum();
+            let whole = kept.iter().map(|&group| noised.of(group)[own] as f64).sum();
             Ok(vec![whole; kept.len()])
         }
         Base::Partition(keys) => {
@@ -206,33 +168,21 @@ fn bases(mask: &Mask, columns: &[ArrayRef], noised: &Noised, kept: &[usize]) -> 
             let rows = key_rows(&columns, kept)?;
             let mut wholes: HashMap<&OwnedRow, f64> = HashMap::new();
             for (row, &group) in rows.iter().zip(kept) {
-                *wholes.entry(row).or_default() += noised.of(group)[0] as f64;
+                *wholes.entry(row).or_default() += noised.of(group)[own] as f64;
             }
-            Ok(rows
-                .iter()
-                .map(|row| wholes.get(row).copied().unwrap_or(0.0))
-                .collect())
+            Ok(rows.iter().map(|row| wholes.get(row).copied().unwrap_or(0.0)).collect())
         }
     }
 }
 
-fn apply_mask(
-    mask: &Mask,
-    bases: &[f64],
-    values: &mut [Option<Value>],
-    stddevs: &mut [Option<f64>],
-) {
+fn apply_mask(mask: &Mask, bases: &[f64], values: &mut [Option<Value>], stddevs: &mut [Option<f64>]) {
     for ((slot, stddev), &base) in values.iter_mut().zip(stddevs).zip(bases) {
         let Some(value) = slot else { continue };
         let integer = matches!(value.number, Number::Integer(_));
         match mask.apply(value.number.as_f64(), base, integer) {
             Masked::Kept => {}
             Masked::Edge(edge) => {
-                value.number = if integer {
-                    Number::Integer(edge as i64)
-                } else {
-                    Number::Float(edge)
-                };
+                value.number = if integer { Number::Integer(edge as i64) } else { Number::Float(edge) };
                 *stddev = None;
             }
             Masked::Nothing => (*slot, *stddev) = (None, None),
@@ -249,10 +199,6 @@ fn array_of(values: &[Option<Value>], data_type: &DataType) -> ArrayRef {
         });
         Arc::new(integers.collect::<Int64Array>())
     } else {
-        Arc::new(
-            numbers
-                .map(|number| number.map(Number::as_f64))
-                .collect::<Float64Array>(),
-        )
+        Arc::new(numbers.map(|number| number.map(Number::as_f64)).collect::<Float64Array>())
     }
 }

@@ -55,21 +55,9 @@ pub enum Estimate {
     Sum { sum: usize, step: f64 },
     /// `mid + step·sum/count` within [lower, upper]; NULL where the noised count is below 1.
     /// Float64.
-    Mean {
-        sum: usize,
-        count: usize,
-        mid: f64,
-        step: f64,
-        lower: f64,
-        upper: f64,
-        cell: Option<CellFloor>,
-    },
+    Mean { sum: usize, count: usize, mid: f64, step: f64, lower: f64, upper: f64, cell: Option<CellFloor> },
     /// `sum/count` within [0, 1]; NULL where the noised count is below 1. Float64.
-    Share {
-        sum: usize,
-        count: usize,
-        cell: Option<CellFloor>,
-    },
+    Share { sum: usize, count: usize, cell: Option<CellFloor> },
 }
 
 /// The same two selections for the persons that have a value at all: exact m against the floor, and
@@ -90,25 +78,9 @@ impl Estimate {
             Self::Count { count } => (0, [*count, 0], [0; 4], None),
             Self::SumInteger { sum, step } => (1, [*sum, 0], [*step as u64, 0, 0, 0], None),
             Self::Sum { sum, step } => (2, [*sum, 0], [step.to_bits(), 0, 0, 0], None),
-            Self::Mean {
-                sum,
-                count,
-                mid,
-                step,
-                lower,
-                upper,
-                cell,
-            } => (
-                3,
-                [*sum, *count],
-                [
-                    mid.to_bits(),
-                    step.to_bits(),
-                    lower.to_bits(),
-                    upper.to_bits(),
-                ],
-                cell.as_ref(),
-            ),
+            Self::Mean { sum, count, mid, step, lower, upper, cell } => {
+                (3, [*sum, *count], [mid.to_bits(), step.to_bits(), lower.to_bits(), upper.to_bits()], cell.as_ref())
+            }
             Self::Share { sum, count, cell } => (4, [*sum, *count], [0; 4], cell.as_ref()),
         }
     }
@@ -126,6 +98,16 @@ impl Estimate {
             Self::Count { count } => vec![*count],
             Self::SumInteger { sum, .. } | Self::Sum { sum, .. } => vec![*sum],
             Self::Mean { sum, count, .. } | Self::Share { sum, count, .. } => vec![*sum, *count],
+        }
+    }
+
+    /// The measurement that the value shows, where it shows one.
+    pub(super) fn own(&self) -> usize {
+        match self {
+            Self::Count { count } => *count,
+            Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } | Self::Share { sum, .. } => {
+                *sum
+            }
         }
     }
 
@@ -149,13 +131,7 @@ impl Estimate {
             Self::Count { .. } | Self::Share { .. } => true,
             Self::SumInteger { step, .. } => *step > 0,
             Self::Sum { step, .. } => step.is_finite() && *step > 0.0,
-            Self::Mean {
-                mid,
-                step,
-                lower,
-                upper,
-                ..
-            } => {
+            Self::Mean { mid, step, lower, upper, .. } => {
                 mid.is_finite()
                     && step.is_finite()
                     && *step > 0.0
@@ -164,11 +140,7 @@ impl Estimate {
                     && lower <= upper
             }
         };
-        if sound {
-            Ok(())
-        } else {
-            plan_err!("release: an estimate's step and bounds must be finite and in order")
-        }
+        if sound { Ok(()) } else { plan_err!("release: an estimate's step and bounds must be finite and in order") }
     }
 }
 
@@ -197,10 +169,7 @@ impl ReleaseSpec {
         if fields[..self.keys].iter().any(|field| is_unreleased(field)) {
             return plan_err!("release: a key is an unreleased value");
         }
-        if !fields[self.keys..]
-            .iter()
-            .all(|field| words_of(field).is_some())
-        {
+        if !fields[self.keys..].iter().all(|field| words_of(field).is_some()) {
             return plan_err!("release: every column beside the keys must be unreleased");
         }
         if self.floor < 1 || i128::from(self.threshold) <= i128::from(self.floor) {
@@ -213,9 +182,7 @@ impl ReleaseSpec {
         for measurement in &self.measurements {
             self.check_word(input, measurement.column, measurement.word)?;
         }
-        self.outputs
-            .iter()
-            .try_for_each(|output| self.check_output(input, output))
+        self.outputs.iter().try_for_each(|output| self.check_output(input, output))
     }
 
     fn check_word(&self, input: &Schema, column: usize, word: usize) -> Result<()> {
@@ -249,11 +216,7 @@ impl ReleaseSpec {
             Base::Measurement(number) => known(number),
             Base::Partition(keys) => keys.iter().all(|key| *key < self.keys),
         };
-        if base_is_known {
-            Ok(())
-        } else {
-            plan_err!("release: a mask's base is not there")
-        }
+        if base_is_known { Ok(()) } else { plan_err!("release: a mask's base is not there") }
     }
 
     /// The keys, then each output with its standard error.
@@ -277,25 +240,12 @@ impl ReleaseSpec {
 
     /// One line for EXPLAIN: names and numbers of the plan, nothing of the data.
     pub fn describe(&self, input: &Schema) -> String {
-        let name = |column: usize| {
-            input
-                .fields()
-                .get(column)
-                .map_or("?", |field| field.name().as_str())
-        };
+        let name = |column: usize| input.fields().get(column).map_or("?", |field| field.name().as_str());
         let keys: Vec<_> = (0..self.keys).map(name).collect();
-        let mut line = format!(
-            "keys=[{}], floor={}, threshold={}",
-            keys.join(", "),
-            self.floor,
-            self.threshold
-        );
+        let mut line = format!("keys=[{}], floor={}, threshold={}", keys.join(", "), self.floor, self.threshold);
         for measurement in &self.measurements {
             let (column, sigma) = (name(measurement.column), measurement.noise.std_dev());
-            line.push_str(&format!(
-                ", dp_release({column}[{}]) sigma={sigma:.4}",
-                measurement.word
-            ));
+            line.push_str(&format!(", dp_release({column}[{}]) sigma={sigma:.4}", measurement.word));
         }
         line
     }

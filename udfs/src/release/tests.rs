@@ -15,11 +15,7 @@ fn sigma(variance: u128) -> Gaussian {
 }
 
 fn output(name: &str, estimate: Estimate, mask: Option<Mask>) -> Output {
-    Output {
-        name: name.to_owned(),
-        estimate,
-        mask,
-    }
+    Output { name: name.to_owned(), estimate, mask }
 }
 
 fn count_of(number: usize, mask: Option<Mask>) -> Output {
@@ -28,19 +24,11 @@ fn count_of(number: usize, mask: Option<Mask>) -> Output {
 
 /// Key g, then dp_persons and dp_avg columns.
 fn input() -> Schema {
-    Schema::new(vec![
-        Field::new("g", DataType::Utf8, true),
-        unreleased_field("persons", 1),
-        unreleased_field("avg", 3),
-    ])
+    Schema::new(vec![Field::new("g", DataType::Utf8, true), unreleased_field("persons", 1), unreleased_field("avg", 3)])
 }
 
 fn spec(outputs: Vec<Output>) -> ReleaseSpec {
-    let measurement = |column, word| Measurement {
-        column,
-        word,
-        noise: sigma(1),
-    };
+    let measurement = |column, word| Measurement { column, word, noise: sigma(1) };
     ReleaseSpec {
         keys: 1,
         floor: 10,
@@ -65,28 +53,19 @@ fn groups(groups: &[(Option<&str>, i128, [i128; 3])]) -> Vec<ArrayRef> {
 /// That many groups, all alike.
 fn many(count: usize, persons: i128, average: [i128; 3]) -> Vec<ArrayRef> {
     let names: Vec<String> = (0..count).map(|i| i.to_string()).collect();
-    let named = names
-        .iter()
-        .map(|name| (Some(name.as_str()), persons, average));
+    let named = names.iter().map(|name| (Some(name.as_str()), persons, average));
     groups(&named.collect::<Vec<_>>())
 }
 
 fn run(spec: &ReleaseSpec, columns: &[ArrayRef]) -> RecordBatch {
-    release(
-        &input(),
-        columns,
-        spec,
-        &mut Noise::from_os().stream().unwrap(),
-    )
-    .unwrap()
+    release(&input(), columns, spec, &mut Noise::from_os().stream().unwrap()).unwrap()
 }
 
 /// ε = 1, δ = 10⁻⁹, as a query would be planned: a group of 9 is never shown (the floor is exact);
 /// a group of 200 always (it stands (200 − τ)/σ ≈ 180 standard deviations above the threshold).
 #[test]
 fn ten_thousand_groups_of_nine_and_ten_thousand_of_two_hundred() {
-    let noise =
-        Gaussian::for_sensitivity(1, Rho::of_epsilon(crate::Epsilon::new(1.0).unwrap())).unwrap();
+    let noise = Gaussian::for_sensitivity(1, Rho::of_epsilon(crate::Epsilon::new(1.0).unwrap())).unwrap();
     let threshold = 10 + noise.tail_quantile(Delta::new(1e-9).unwrap());
     let mut spec = spec(vec![count_of(0, None)]);
     spec.measurements.truncate(1);
@@ -122,15 +101,7 @@ fn threshold_lets_the_smallest_group_pass_with_probability_delta() {
 /// standard deviations of a sample's standard deviation are 6.7 %).
 #[test]
 fn stated_standard_errors_are_true() {
-    let mean = Estimate::Mean {
-        sum: 1,
-        count: 2,
-        mid: 40.0,
-        step: 0.5,
-        lower: 0.0,
-        upper: 80.0,
-        cell: None,
-    };
+    let mean = Estimate::Mean { sum: 1, count: 2, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0, cell: None };
     let mut spec = spec(vec![output("mean", mean, None)]);
     spec.measurements[1].noise = sigma(400);
     spec.measurements[2].noise = sigma(9);
@@ -138,19 +109,8 @@ fn stated_standard_errors_are_true() {
     let rows = run(&spec, &all);
     let truth = 40.0 + 0.5 * 20.0;
     let values = rows.column(1).as_primitive::<Float64Type>().values();
-    let spread = (values
-        .iter()
-        .map(|value| (value - truth).powi(2))
-        .sum::<f64>()
-        / 4_000.0)
-        .sqrt();
-    let stated = rows
-        .column(2)
-        .as_primitive::<Float64Type>()
-        .values()
-        .iter()
-        .sum::<f64>()
-        / 4_000.0;
+    let spread = (values.iter().map(|value| (value - truth).powi(2)).sum::<f64>() / 4_000.0).sqrt();
+    let stated = rows.column(2).as_primitive::<Float64Type>().values().iter().sum::<f64>() / 4_000.0;
     assert!((spread / stated - 1.0).abs() < 0.1, "{spread} {stated}");
 }
 
@@ -159,26 +119,13 @@ fn without_keys_one_row_always_comes_out() {
     let mut spec = spec(vec![count_of(0, None)]);
     spec.keys = 0;
     spec.persons = 0;
-    spec.measurements = vec![Measurement {
-        column: 0,
-        word: 0,
-        noise: sigma(1),
-    }];
+    spec.measurements = vec![Measurement { column: 0, word: 0, noise: sigma(1) }];
     let schema = Schema::new(vec![unreleased_field("persons", 1)]);
     let mut stream = Noise::from_os().stream().unwrap();
     for (states, shown) in [(vec![], false), (vec![9], false), (vec![500], true)] {
-        let rows = release(
-            &schema,
-            &[array_of_words(1, &states).unwrap()],
-            &spec,
-            &mut stream,
-        )
-        .unwrap();
+        let rows = release(&schema, &[array_of_words(1, &states).unwrap()], &spec, &mut stream).unwrap();
         assert_eq!(rows.num_rows(), 1);
-        assert_eq!(
-            (rows.column(0).is_valid(0), rows.column(1).is_valid(0)),
-            (shown, shown)
-        );
+        assert_eq!((rows.column(0).is_valid(0), rows.column(1).is_valid(0)), (shown, shown));
     }
     let two = array_of_words(1, &[500, 500]).unwrap();
     assert!(release(&schema, &[two], &spec, &mut stream).is_err());
@@ -205,41 +152,13 @@ fn a_spec_that_does_not_fit_its_input_is_refused() {
     refuse(&|spec| spec.measurements[1].column = 0);
     refuse(&|spec| spec.measurements[1].column = 9);
     refuse(&|spec| spec.outputs[0].estimate = Estimate::Count { count: 3 });
+    refuse(&|spec| spec.outputs[0].estimate = Estimate::Sum { sum: 0, step: f64::NAN });
     refuse(&|spec| {
-        spec.outputs[0].estimate = Estimate::Sum {
-            sum: 0,
-            step: f64::NAN,
-        }
+        let cell = Some(CellFloor { column: 2, word: 2, threshold: 10 });
+        spec.outputs[0].estimate = Estimate::Share { sum: 1, count: 2, cell };
     });
-    refuse(&|spec| {
-        let cell = Some(CellFloor {
-            column: 2,
-            word: 2,
-            threshold: 10,
-        });
-        spec.outputs[0].estimate = Estimate::Share {
-            sum: 1,
-            count: 2,
-            cell,
-        };
-    });
-    refuse(&|spec| {
-        spec.outputs[0].mask = Some(Mask {
-            low: 0.9,
-            high: 0.1,
-            base: Base::Itself,
-        })
-    });
-    refuse(&|spec| {
-        spec.outputs[0].mask = Some(Mask {
-            low: 0.1,
-            high: 0.9,
-            base: Base::Partition(vec![1]),
-        })
-    });
-    let plain = Schema::new(vec![
-        Field::new("g", DataType::Utf8, true),
-        Field::new("n", DataType::Int64, true),
-    ]);
+    refuse(&|spec| spec.outputs[0].mask = Some(Mask { low: 0.9, high: 0.1, base: Base::Itself }));
+    refuse(&|spec| spec.outputs[0].mask = Some(Mask { low: 0.1, high: 0.9, base: Base::Partition(vec![1]) }));
+    let plain = Schema::new(vec![Field::new("g", DataType::Utf8, true), Field::new("n", DataType::Int64, true)]);
     assert!(sound.check(&plain).is_err());
 }

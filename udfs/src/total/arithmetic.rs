@@ -105,17 +105,9 @@ impl TotalBinary {
         let result = coercer.get_result_type()?;
         if result.is_decimal() || left.is_decimal() || right.is_decimal() {
             let float = DataType::Float64;
-            return Ok(Types {
-                left: float.clone(),
-                right: float.clone(),
-                result: float,
-            });
+            return Ok(Types { left: float.clone(), right: float.clone(), result: float });
         }
-        Ok(Types {
-            left,
-            right,
-            result,
-        })
+        Ok(Types { left, right, result })
     }
 
     fn compute(&self, left: &ArrayRef, right: &ArrayRef, types: &Types) -> Result<ArrayRef> {
@@ -125,24 +117,16 @@ impl TotalBinary {
         }
         let right = match self.op {
             Arithmetic::Div | Arithmetic::Mod if types.right.is_floating() => without_zeros(right)?,
-            Arithmetic::Add
-            | Arithmetic::Sub
-            | Arithmetic::Mul
-            | Arithmetic::Div
-            | Arithmetic::Mod => Arc::clone(right),
+            Arithmetic::Add | Arithmetic::Sub | Arithmetic::Mul | Arithmetic::Div | Arithmetic::Mod => {
+                Arc::clone(right)
+            }
         };
-        let fields = vec![
-            Field::new("l", types.left.clone(), true),
-            Field::new("r", types.right.clone(), true),
-        ];
-        let sides =
-            RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::clone(left), right])?;
+        let fields = vec![Field::new("l", types.left.clone(), true), Field::new("r", types.right.clone(), true)];
+        let sides = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::clone(left), right])?;
         let operands = (Arc::new(Column::new("l", 0)), Arc::new(Column::new("r", 1)));
         let operation = BinaryExpr::new(operands.0, self.op.operator(), operands.1);
         rows_that_work(sides.num_rows(), &types.result, &|offset, length| {
-            operation
-                .evaluate(&sides.slice(offset, length))?
-                .into_array(length)
+            operation.evaluate(&sides.slice(offset, length))?.into_array(length)
         })
     }
 }
@@ -177,31 +161,19 @@ impl ScalarUDFImpl for TotalBinary {
 
 /// One row is enough where every argument is a scalar.
 fn rows_of(args: &ScalarFunctionArgs) -> usize {
-    let all_scalar = args
-        .args
-        .iter()
-        .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+    let all_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
     if all_scalar { 1 } else { args.number_rows }
 }
 
 fn as_given(args: &ScalarFunctionArgs, result: ArrayRef) -> Result<ColumnarValue> {
-    if args
-        .args
-        .iter()
-        .all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
-    {
-        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-            &result, 0,
-        )?));
+    if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
+        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
     }
     Ok(ColumnarValue::Array(result))
 }
 
 fn cast_safely(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
-    let safe = CastOptions {
-        safe: true,
-        ..Default::default()
-    };
+    let safe = CastOptions { safe: true, ..Default::default() };
     Ok(cast_with_options(array, data_type, &safe)?)
 }
 
@@ -222,31 +194,18 @@ fn integers(op: Arithmetic, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRe
 }
 
 /// Checked arithmetic, and the nearer end of the type where it overflows.
-fn saturating<T: ArrowPrimitiveType>(
-    op: Arithmetic,
-    left: &PrimitiveArray<T>,
-    right: &ArrayRef,
-) -> Result<ArrayRef>
+fn saturating<T: ArrowPrimitiveType>(op: Arithmetic, left: &PrimitiveArray<T>, right: &ArrayRef) -> Result<ArrayRef>
 where
     T::Native: ArrowNativeTypeOp,
 {
     let right = right.as_primitive::<T>();
     let zero = T::Native::ZERO;
-    let end = |low: bool| {
-        Some(if low {
-            T::Native::MIN_TOTAL_ORDER
-        } else {
-            T::Native::MAX_TOTAL_ORDER
-        })
-    };
+    let end = |low: bool| Some(if low { T::Native::MIN_TOTAL_ORDER } else { T::Native::MAX_TOTAL_ORDER });
     let one = |l: T::Native, r: T::Native| match op {
         // Beyond the type only where both have one sign, or r alone decides.
         Arithmetic::Add => l.add_checked(r).ok().or_else(|| end(r.is_lt(zero))),
         Arithmetic::Sub => l.sub_checked(r).ok().or_else(|| end(r.is_gt(zero))),
-        Arithmetic::Mul => l
-            .mul_checked(r)
-            .ok()
-            .or_else(|| end(l.is_lt(zero) != r.is_lt(zero))),
+        Arithmetic::Mul => l.mul_checked(r).ok().or_else(|| end(l.is_lt(zero) != r.is_lt(zero))),
         Arithmetic::Div if r.is_zero() => None,
         // The one overflow is the smallest value by −1.
         Arithmetic::Div => l.div_checked(r).ok().or_else(|| end(false)),
@@ -254,9 +213,7 @@ where
         Arithmetic::Mod => Some(l.mod_wrapping(r)),
     };
     let pairs = left.iter().zip(right.iter());
-    let result = pairs
-        .map(|(l, r)| one(l?, r?))
-        .collect::<PrimitiveArray<T>>();
+    let result = pairs.map(|(l, r)| one(l?, r?)).collect::<PrimitiveArray<T>>();
     Ok(Arc::new(result.with_data_type(left.data_type().clone())))
 }
 

@@ -10,9 +10,7 @@ use arrow::compute::{CastOptions, cast_with_options, nullif, or_kleene};
 use arrow::datatypes::{DataType, Decimal128Type};
 use datafusion::common::cast::{as_decimal128_array, as_float64_array};
 use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use std::sync::Arc;
 
 /// The function `clamp`.
@@ -50,16 +48,11 @@ impl ScalarUDFImpl for Clamp {
         let [x, lo, hi] = args.args.as_slice() else {
             return internal_err!("clamp takes three numbers");
         };
-        let all_scalar = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let all_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
         let result = within(&x.to_array(rows)?, &lo.to_array(rows)?, &hi.to_array(rows)?)?;
         if all_scalar {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &result, 0,
-            )?));
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }
         Ok(ColumnarValue::Array(result))
     }
@@ -71,11 +64,7 @@ fn within(x: &ArrayRef, lo: &ArrayRef, hi: &ArrayRef) -> Result<ArrayRef> {
         return Ok(Arc::clone(x));
     }
     let (x, lo, hi) = if data_type.is_integer() {
-        (
-            cast(x, &WIDE)?,
-            inwards(lo, f64::ceil)?,
-            inwards(hi, f64::floor)?,
-        )
+        (cast(x, &WIDE)?, inwards(lo, f64::ceil)?, inwards(hi, f64::floor)?)
     } else {
         (Arc::clone(x), cast(lo, &data_type)?, cast(hi, &data_type)?)
     };
@@ -86,34 +75,21 @@ fn within(x: &ArrayRef, lo: &ArrayRef, hi: &ArrayRef) -> Result<ArrayRef> {
         nothing = or_kleene(&nothing, &no_number(side)?)?;
     }
     let held = nullif(&held, &nothing)?;
-    if data_type.is_integer() {
-        narrowed(&held, &data_type)
-    } else {
-        Ok(held)
-    }
+    if data_type.is_integer() { narrowed(&held, &data_type) } else { Ok(held) }
 }
 
 /// The value in x's integer type: one that was held by a bound beyond the type is the type's end.
 fn narrowed(held: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     let end = |value: Option<ScalarValue>| -> Result<i128> {
-        let value = value
-            .map(|value| cast(&value.to_array()?, &WIDE))
-            .transpose()?;
+        let value = value.map(|value| cast(&value.to_array()?, &WIDE)).transpose()?;
         match value {
             Some(value) => Ok(as_decimal128_array(&value)?.value(0)),
             None => internal_err!("an integer type has ends"),
         }
     };
-    let (least, most) = (
-        end(ScalarValue::min(data_type))?,
-        end(ScalarValue::max(data_type))?,
-    );
-    let held: Decimal128Array =
-        as_decimal128_array(held)?.unary::<_, Decimal128Type>(|value| value.clamp(least, most));
-    cast(
-        &(Arc::new(held.with_data_type(WIDE)) as ArrayRef),
-        data_type,
-    )
+    let (least, most) = (end(ScalarValue::min(data_type))?, end(ScalarValue::max(data_type))?);
+    let held: Decimal128Array = as_decimal128_array(held)?.unary::<_, Decimal128Type>(|value| value.clamp(least, most));
+    cast(&(Arc::new(held.with_data_type(WIDE)) as ArrayRef), data_type)
 }
 
 /// A bound as a wide integer, rounded towards the inside; beyond 2¹²⁰ it is held there.
@@ -128,9 +104,7 @@ fn inwards(bound: &ArrayRef, round: fn(f64) -> f64) -> Result<ArrayRef> {
         let bound = bound.filter(|bound| !bound.is_nan())?;
         Some(round(bound).clamp(-limit, limit) as i128)
     });
-    Ok(Arc::new(
-        whole.collect::<Decimal128Array>().with_data_type(WIDE),
-    ))
+    Ok(Arc::new(whole.collect::<Decimal128Array>().with_data_type(WIDE)))
 }
 
 /// NULL or NaN.
@@ -141,27 +115,16 @@ fn no_number(array: &ArrayRef) -> Result<BooleanArray> {
     }
     // Numeric casts keep NaN as NaN, whichever float it is.
     let float = cast(array, &DataType::Float64)?;
-    let nan = as_float64_array(&float)?
-        .values()
-        .iter()
-        .map(|x| x.is_nan());
-    Ok(or_kleene(
-        &null,
-        &BooleanArray::from(nan.collect::<Vec<_>>()),
-    )?)
+    let nan = as_float64_array(&float)?.values().iter().map(|x| x.is_nan());
+    Ok(or_kleene(&null, &BooleanArray::from(nan.collect::<Vec<_>>()))?)
 }
 
 /// NULL as false.
 fn filled(mask: BooleanArray) -> BooleanArray {
-    mask.iter()
-        .map(|value| Some(value.unwrap_or(false)))
-        .collect()
+    mask.iter().map(|value| Some(value.unwrap_or(false))).collect()
 }
 
 fn cast(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
-    let safe = CastOptions {
-        safe: true,
-        ..Default::default()
-    };
+    let safe = CastOptions { safe: true, ..Default::default() };
     Ok(cast_with_options(array, data_type, &safe)?)
 }

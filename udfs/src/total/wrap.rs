@@ -61,36 +61,21 @@ impl ScalarUDFImpl for Total {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let data_type = args.return_field.data_type().clone();
-        let all_scalar = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let all_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         if all_scalar {
-            let value = self
-                .inner
-                .invoke_with_args(args)
-                .and_then(|value| first(&value));
+            let value = self.inner.invoke_with_args(args).and_then(|value| first(&value));
             return Ok(ColumnarValue::Scalar(match value {
                 Ok(value) if value.data_type() == data_type => value,
                 Ok(_) | Err(_) => ScalarValue::try_from(&data_type)?,
             }));
         }
         let compute = |offset, length| self.invoke_rows(&args, offset, length);
-        Ok(ColumnarValue::Array(rows_that_work(
-            args.number_rows,
-            &data_type,
-            &compute,
-        )?))
+        Ok(ColumnarValue::Array(rows_that_work(args.number_rows, &data_type, &compute)?))
     }
 }
 
 impl Total {
-    fn invoke_rows(
-        &self,
-        args: &ScalarFunctionArgs,
-        offset: usize,
-        length: usize,
-    ) -> Result<ArrayRef> {
+    fn invoke_rows(&self, args: &ScalarFunctionArgs, offset: usize, length: usize) -> Result<ArrayRef> {
         let mut part = args.clone();
         part.number_rows = length;
         for arg in &mut part.args {

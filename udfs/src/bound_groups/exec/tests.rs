@@ -5,23 +5,14 @@ use super::*;
 use arrow::array::UInt32Array;
 
 fn kept(persons: &[usize], max_groups: u64) -> Vec<u32> {
-    let schema = Arc::new(Schema::new(vec![Field::new(
-        "row",
-        arrow::datatypes::DataType::UInt32,
-        false,
-    )]));
+    let schema = Arc::new(Schema::new(vec![Field::new("row", arrow::datatypes::DataType::UInt32, false)]));
     let rows = Arc::new(UInt32Array::from_iter_values(0..persons.len() as u32));
     let batch = RecordBatch::try_new(schema, vec![rows]).unwrap();
     let mut counts = vec![0; persons.iter().max().map_or(0, |most| most + 1)];
     persons.iter().for_each(|&person| counts[person] += 1);
     let mut bound = Bound::new(counts, max_groups, Noise::from_os().stream().unwrap());
     let kept = bound.keep(batch, persons).unwrap();
-    kept.column(0)
-        .as_any()
-        .downcast_ref::<UInt32Array>()
-        .unwrap()
-        .values()
-        .to_vec()
+    kept.column(0).as_any().downcast_ref::<UInt32Array>().unwrap().values().to_vec()
 }
 
 #[test]
@@ -31,10 +22,7 @@ fn at_most_m_rows_a_person_and_all_of_those_who_have_fewer() {
         let kept = kept(&persons, max_groups);
         for person in 0..13 {
             let all = persons.iter().filter(|&&p| p == person).count();
-            let left = kept
-                .iter()
-                .filter(|&&row| persons[row as usize] == person)
-                .count();
+            let left = kept.iter().filter(|&&row| persons[row as usize] == person).count();
             assert_eq!(left, all.min(max_groups as usize));
         }
     }
@@ -49,9 +37,6 @@ fn every_subset_is_equally_likely_whatever_the_order_of_arrival() {
         *seen.entry(kept(&[0; 6], 2)).or_insert(0.0) += 1.0;
     }
     assert_eq!(seen.len(), 15);
-    let chi: f64 = seen
-        .values()
-        .map(|count: &f64| (count - 2000.0).powi(2) / 2000.0)
-        .sum();
+    let chi: f64 = seen.values().map(|count: &f64| (count - 2000.0).powi(2) / 2000.0).sum();
     assert!(chi < 55.3, "{chi}");
 }

@@ -5,13 +5,7 @@ use arrow::array::Int64Array;
 use arrow::datatypes::Int64Type;
 
 fn run_without_noise(spec: &ReleaseSpec, columns: &[ArrayRef]) -> RecordBatch {
-    release(
-        &input(),
-        columns,
-        spec,
-        &mut Noise::zero().stream().unwrap(),
-    )
-    .unwrap()
+    release(&input(), columns, spec, &mut Noise::zero().stream().unwrap()).unwrap()
 }
 
 #[test]
@@ -20,63 +14,22 @@ fn values_without_noise_are_the_values() {
         count_of(0, None),
         output(
             "mean",
-            Estimate::Mean {
-                sum: 1,
-                count: 2,
-                mid: 40.0,
-                step: 0.5,
-                lower: 0.0,
-                upper: 80.0,
-                cell: None,
-            },
+            Estimate::Mean { sum: 1, count: 2, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0, cell: None },
             None,
         ),
         output("sum", Estimate::Sum { sum: 1, step: 0.5 }, None),
-        output(
-            "whole",
-            Estimate::SumInteger {
-                sum: 1,
-                step: i64::MAX,
-            },
-            None,
-        ),
-        output(
-            "share",
-            Estimate::Share {
-                sum: 1,
-                count: 2,
-                cell: None,
-            },
-            None,
-        ),
+        output("whole", Estimate::SumInteger { sum: 1, step: i64::MAX }, None),
+        output("share", Estimate::Share { sum: 1, count: 2, cell: None }, None),
     ]);
     let rows = run_without_noise(
         &spec,
-        &groups(&[
-            (Some("b"), 30, [15, 30, 30]),
-            (None, 40, [-20, 40, 40]),
-            (Some("a"), 17, [0; 3]),
-        ]),
+        &groups(&[(Some("b"), 30, [15, 30, 30]), (None, 40, [-20, 40, 40]), (Some("a"), 17, [0; 3])]),
     );
     assert_eq!(rows.num_rows(), 2);
     let keys: Vec<_> = rows.column(0).as_string::<i32>().iter().collect();
-    assert_eq!(
-        keys,
-        [None, Some("b")],
-        "rows come in the order of their keys"
-    );
-    let floats = |column: usize| {
-        rows.column(column)
-            .as_primitive::<Float64Type>()
-            .values()
-            .to_vec()
-    };
-    let integers = |column: usize| {
-        rows.column(column)
-            .as_primitive::<Int64Type>()
-            .values()
-            .to_vec()
-    };
+    assert_eq!(keys, [None, Some("b")], "rows come in the order of their keys");
+    let floats = |column: usize| rows.column(column).as_primitive::<Float64Type>().values().to_vec();
+    let integers = |column: usize| rows.column(column).as_primitive::<Int64Type>().values().to_vec();
     assert_eq!(integers(1), [40, 30]);
     assert_eq!(floats(2), [1.0, 1.0]);
     assert_eq!(floats(3), [39.75, 40.25]);
@@ -88,20 +41,8 @@ fn values_without_noise_are_the_values() {
 
 #[test]
 fn a_cell_of_few_persons_is_null() {
-    let cell = Some(CellFloor {
-        column: 2,
-        word: 2,
-        threshold: 15,
-    });
-    let spec = spec(vec![output(
-        "share",
-        Estimate::Share {
-            sum: 1,
-            count: 2,
-            cell,
-        },
-        None,
-    )]);
+    let cell = Some(CellFloor { column: 2, word: 2, threshold: 15 });
+    let spec = spec(vec![output("share", Estimate::Share { sum: 1, count: 2, cell }, None)]);
     let rows = run_without_noise(
         &spec,
         &groups(&[
@@ -110,57 +51,22 @@ fn a_cell_of_few_persons_is_null() {
             (Some("enough"), 30, [10, 20, 10]),
         ]),
     );
-    let shares: Vec<_> = rows
-        .column(1)
-        .as_primitive::<Float64Type>()
-        .iter()
-        .collect();
+    let shares: Vec<_> = rows.column(1).as_primitive::<Float64Type>().iter().collect();
     let stddevs = rows.column(2);
     assert_eq!(shares, [Some(0.5), None, None]);
-    assert_eq!(
-        (stddevs.is_null(0), stddevs.is_null(1), stddevs.is_null(2)),
-        (false, true, true)
-    );
+    assert_eq!((stddevs.is_null(0), stddevs.is_null(1), stddevs.is_null(2)), (false, true, true));
 }
 
 #[test]
 fn masks_compare_noised_values_with_their_base() {
-    let band = |base| {
-        Some(Mask {
-            low: 0.1,
-            high: 0.9,
-            base,
-        })
-    };
+    let band = |base| Some(Mask { low: 0.1, high: 0.9, base });
     let spec = spec(vec![
-        output(
-            "share",
-            Estimate::Share {
-                sum: 1,
-                count: 2,
-                cell: None,
-            },
-            band(Base::Itself),
-        ),
+        output("share", Estimate::Share { sum: 1, count: 2, cell: None }, band(Base::Itself)),
         count_of(1, band(Base::Measurement(2))),
-        output(
-            "persons",
-            Estimate::Count { count: 0 },
-            band(Base::Partition(vec![])),
-        ),
+        output("persons", Estimate::Count { count: 0 }, band(Base::Partition(vec![]))),
     ]);
-    let rows = run_without_noise(
-        &spec,
-        &groups(&[
-            (Some("a"), 980, [95, 95, 95]),
-            (Some("b"), 20, [50, 101, 101]),
-        ]),
-    );
-    let shares: Vec<_> = rows
-        .column(1)
-        .as_primitive::<Float64Type>()
-        .iter()
-        .collect();
+    let rows = run_without_noise(&spec, &groups(&[(Some("a"), 980, [95, 95, 95]), (Some("b"), 20, [50, 101, 101])]));
+    let shares: Vec<_> = rows.column(1).as_primitive::<Float64Type>().iter().collect();
     assert_eq!(shares, [Some(0.9), Some(50.0 / 101.0)]);
     assert!(rows.column(2).is_null(0) && rows.column(2).is_valid(1));
     let counts: Vec<_> = rows.column(3).as_primitive::<Int64Type>().iter().collect();
@@ -168,8 +74,5 @@ fn masks_compare_noised_values_with_their_base() {
     let persons: Vec<_> = rows.column(5).as_primitive::<Int64Type>().iter().collect();
     assert_eq!(persons, [Some(900), Some(100)]);
     let alone = run_without_noise(&spec, &groups(&[(Some("a"), 100, [50, 100, 100])]));
-    assert_eq!(
-        *alone.column(5).as_primitive::<Int64Type>(),
-        Int64Array::from(vec![90])
-    );
+    assert_eq!(*alone.column(5).as_primitive::<Int64Type>(), Int64Array::from(vec![90]));
 }

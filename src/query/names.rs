@@ -1,0 +1,208 @@
+//! What columns without an alias are called: as in Postgres, a function's name, a cast's type, `case`, else `?column?`.
+//!
+//! In: the query's syntax tree. Out: the same tree with the aliases that make subqueries' columns reachable by those names, and
+//! the names of the answer's columns, which may repeat.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
+};
+
+/// Aliases what has no name of its own in every SELECT below the outermost, where the name is not taken.
+pub(super) fn name_columns(query: &Query) -> Query {
+    let mut query = query.clone();
+    let _ = VisitMut::visit(&mut query, &mut Namer { depth: 0 });
+    query
+}
+
+struct Namer {
+    depth: usize,
+}
+
+impl VisitorMut for Namer {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        if self.depth > 1
+            && let SetExpr::Select(select) = query.body.as_mut()
+        {
+            name_items(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+fn name_items(select: &mut Select) {
+    let mut taken: Vec<String> = select.projection.iter().filter_map(own_name).collect();
+    // A name that is also grouped or ordered by is left to mean what it means there.
+    if let GroupByExpr::Expressions(keys, _) = &select.group_by {
+        taken.extend(keys.iter().map(ToString::to_string));
+    }
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expression) = item
+            && !matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        {
+            let name = name_of(expression);
+            if name != "?column?" && !taken.contains(&name) {
+                taken.push(name.clone());
+                *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias: Ident::with_quote('"', name) };
+            }
+        }
+    }
+}
+
+fn own_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(|name| name.value.clone()),
+        SelectItem::UnnamedExpr(_)
+        | SelectItem::ExprWithAliases { .. }
+        | SelectItem::QualifiedWildcard(..)
+        | SelectItem::Wildcard(_) => None,
+    }
+}
+
+/// The answer's columns under the names that Postgres gives them.
+pub(super) fn output_schema(query: &Query, schema: &SchemaRef) -> SchemaRef {
+    let Some(items) = outermost(&query.body) else {
+        return schema.clone();
+    };
+    let wildcards = items.iter().filter(|item| is_wildcard(item)).count();
+    let expanded = (schema.fields().len() + wildcards).checked_sub(items.len());
+    let Some(expanded) = expanded.filter(|_| wildcards <= 1) else {
+        return schema.clone();
+    };
+    let mut names: Vec<Option<String>> = Vec::new();
+    for item in items {
+        match item {
+            SelectItem::UnnamedExpr(expression)
+                if !matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) =>
+            {
+                names.push(Some(name_of(expression)));
+            }
+            item if is_wildcard(item) => names.extend(vec![None; expanded]),
+            _ => names.push(None),
+        }
+    }
+    let fields = schema.fields().iter().zip(names.into_iter().chain(std::iter::repeat(None)));
+    let renamed: Vec<_> = fields
+        .map(|(field, name)| match name {
+            Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+            None => field.clone(),
+        })
+        .collect();
+    Arc::new(Schema::new(renamed))
+}
+
+fn outermost(body: &SetExpr) -> Option<&[SelectItem]> {
+    match body {
+        SetExpr::Select(select) => Some(&select.projection),
+        SetExpr::Query(query) => outermost(&query.body),
+        SetExpr::SetOperation { left, .. } => outermost(left),
+        SetExpr::Values(_)
+        | SetExpr::Insert(_)
+        | SetExpr::Update(_)
+        | SetExpr::Delete(_)
+        | SetExpr::Merge(_)
+        | SetExpr::Table(_) => None,
+    }
+}
+
+fn is_wildcard(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+}
+
+/// PostgreSQL's FigureColname (src/backend/parser/parse_target.c).
+fn name_of(expression: &Expr) -> String {
+    let nameless = || "?column?".to_owned();
+    match expression {
+        Expr::Identifier(name) => name.value.clone(),
+        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(nameless, |name| name.value.clone()),
+        Expr::Function(call) => {
+            call.name.0.last().and_then(|part| part.as_ident()).map_or_else(nameless, |name| name.value.to_lowercase())
+        }
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
+        Expr::Cast { expr, data_type, .. } => {
+            let inner = name_of(expr);
+            if inner == "?column?" { cast_name(data_type) } else { inner }
+        }
+        Expr::Case { else_result, .. } => {
+            let inner = else_result.as_deref().map_or_else(nameless, name_of);
+            if inner == "?column?" { "case".to_owned() } else { inner }
+        }
+        Expr::Extract { .. } => "extract".to_owned(),
+        Expr::Substring { .. } => "substring".to_owned(),
+        Expr::Position { .. } => "position".to_owned(),
+        Expr::Trim { .. } => "btrim".to_owned(),
+        Expr::Ceil { .. } => "ceil".to_owned(),
+        Expr::Floor { .. } => "floor".to_owned(),
+        Expr::Exists { .. } => "exists".to_owned(),
+        Expr::Subquery(query) => match outermost(&query.body) {
+            Some([SelectItem::UnnamedExpr(inner)]) => name_of(inner),
+            Some([SelectItem::ExprWithAlias { alias, .. }]) => alias.value.clone(),
+            Some(_) | None => nameless(),
+        },
+        _ => nameless(),
+    }
+}
+
+fn cast_name(data_type: &ast::DataType) -> String {
+    match data_type {
+        ast::DataType::Int(_) | ast::DataType::Integer(_) => "int4".to_owned(),
+        ast::DataType::BigInt(_) => "int8".to_owned(),
+        ast::DataType::SmallInt(_) => "int2".to_owned(),
+        ast::DataType::Double(_) | ast::DataType::DoublePrecision => "float8".to_owned(),
+        ast::DataType::Real => "float4".to_owned(),
+        ast::DataType::Boolean => "bool".to_owned(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn query(sql: &str) -> Query {
+        match Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().pop() {
+            Some(ast::Statement::Query(query)) => *query,
+            _ => panic!("not a query"),
+        }
+    }
+
+    fn names(sql: &str, columns: usize) -> Vec<String> {
+        let fields: Vec<Field> = (0..columns).map(|i| Field::new(format!("c{i}"), DataType::Int64, true)).collect();
+        let schema = output_schema(&query(sql), &Arc::new(Schema::new(fields)));
+        schema.fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    #[test]
+    fn columns_are_called_as_in_postgres() {
+        assert_eq!(
+            names("SELECT f, count(*), avg(x), avg(y), x + 1, x::int, 1::bigint, CASE WHEN a THEN 1 END FROM t", 8),
+            ["c0", "count", "avg", "avg", "?column?", "x", "int8", "case"]
+        );
+        assert_eq!(names("SELECT *, count(*) OVER () FROM t", 4), ["c0", "c1", "c2", "count"]);
+        assert_eq!(names("SELECT count(*) AS n, (SELECT max(x) FROM u) FROM t", 2), ["c0", "max"]);
+    }
+
+    #[test]
+    fn subqueries_get_aliases_where_the_name_is_free() {
+        let named =
+            name_columns(&query("SELECT avg(count) FROM (SELECT k, count(*), sum(x), sum(y) FROM t GROUP BY k) s"));
+        assert!(named.to_string().contains("count(*) AS \"count\", sum(x) AS \"sum\", sum(y) FROM t"), "{named}");
+    }
+}

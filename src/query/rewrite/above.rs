@@ -1,0 +1,131 @@
+//! Expressions above a release: any SQL, with released standard errors in the place of `dp_stddev(…)` and its kin.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Subquery, lit};
+
+use super::{Rewriter, built, named_as, refuse_rows};
+use crate::error::{Error, Result, SqlState};
+use crate::query::errors_of::{ErrorOf, Side};
+use crate::query::expression::literal;
+use crate::query::facts::{Node, Public, PublicColumn, Rows};
+use crate::query::private::normal_quantile;
+use crate::query::{bounds, position};
+
+impl Rewriter<'_> {
+    /// Above a release anything goes; standard errors follow the columns that are handed on unchanged.
+    pub(super) fn public_projection(&mut self, node: &Node, rows: &Public, wanted: &[Expr]) -> Result<Node> {
+        let mut expressions = Vec::new();
+        let mut columns = Vec::new();
+        let mut errors = Vec::new();
+        for expression in wanted {
+            let index = plain_index(node, expression);
+            let mut column = PublicColumn {
+                of_table: index.is_some_and(|i| rows.columns.get(i).is_some_and(|c| c.of_table)),
+                error: None,
+            };
+            if let Some(error) = index.and_then(|i| rows.columns.get(i)).and_then(|c| c.error.clone()) {
+                self.hidden += 1;
+                let name = format!("__stddev_{}", self.hidden);
+                column.error = Some(Column::new_unqualified(name.clone()));
+                errors.push(Expr::Column(error).alias(name));
+            }
+            columns.push(column);
+            expressions.push(named_as(self.public_expression(node, rows, expression)?, expression));
+        }
+        let place = |old: usize| wanted.iter().position(|e| plain_index(node, e) == Some(old));
+        let unique = rows.unique.iter().filter_map(|set| set.iter().map(|i| place(*i)).collect()).collect();
+        let visible = expressions.len();
+        expressions.extend(errors);
+        let plan = built(
+            LogicalPlanBuilder::from(node.plan.clone()).project(expressions).and_then(LogicalPlanBuilder::build),
+        )?;
+        Ok(Node { plan, visible, rows: Rows::Public(Public { columns, unique, released: rows.released }) })
+    }
+
+    /// Puts released columns in the place of `dp_stddev(…)` and private plans in the place of subqueries.
+    pub(super) fn public_expression(&mut self, node: &Node, rows: &Public, expression: &Expr) -> Result<Expr> {
+        let mut refused = None;
+        let outcome = expression.clone().transform_down(|part| {
+            let replaced = match &part {
+                Expr::ScalarFunction(call) => match ErrorOf::of(&call.func) {
+                    Some(side) => self.error_column(node, rows, side, &call.args).map(Some),
+                    None => Ok(None),
+                },
+                Expr::ScalarSubquery(subquery) => self.subquery(subquery).map(|s| Some(Expr::ScalarSubquery(s))),
+                Expr::InSubquery(within) => self.subquery(&within.subquery).map(|s| {
+                    let mut within = within.clone();
+                    within.subquery = s;
+                    Some(Expr::InSubquery(within))
+                }),
+                Expr::Exists(_) | Expr::SetComparison(_) => {
+                    Err(Error::new(SqlState::FeatureNotSupported, "EXISTS, ANY and ALL are not supported")
+                        .hint("join the two instead"))
+                }
+                _ => Ok(None),
+            };
+            Ok(match replaced {
+                Ok(Some(Expr::InSubquery(within))) => {
+                    Transformed::new(Expr::InSubquery(within), true, TreeNodeRecursion::Jump)
+                }
+                Ok(Some(other)) => Transformed::new(other, true, TreeNodeRecursion::Jump),
+                Ok(None) => Transformed::no(part),
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    Transformed::new(part, false, TreeNodeRecursion::Stop)
+                }
+            })
+        });
+        match refused {
+            Some(error) => Err(error.at(position::of_expression(self.context, expression))),
+            None => built(outcome).map(|transformed| transformed.data),
+        }
+    }
+
+    fn subquery(&mut self, subquery: &Subquery) -> Result<Subquery> {
+        let node = self.node(&subquery.subquery)?;
+        let Rows::Public(_) = &node.rows else {
+            return Err(refuse_rows(&node));
+        };
+        let plan = self.visible_only(node)?;
+        Ok(subquery.with_plan(Arc::new(plan)))
+    }
+
+    fn error_column(&self, node: &Node, rows: &Public, side: Side, arguments: &[Expr]) -> Result<Expr> {
+        let refusal = || {
+            Error::new(SqlState::InvalidParameterValue, "the error of this expression is not known")
+                .detail("dp_stddev, dp_interval_low and dp_interval_high take one aggregate of a release")
+                .hint("for example dp_stddev(avg(hours)); compute with the result, not inside")
+        };
+        let index = arguments.first().and_then(|argument| plain_index(node, argument)).ok_or_else(refusal)?;
+        let error = rows.columns.get(index).and_then(|c| c.error.clone()).ok_or_else(refusal)?;
+        let level = match arguments.get(1) {
+            None => 0.95,
+            Some(level) => {
+                literal(level).as_ref().and_then(bounds::number).filter(|l| *l > 0.0 && *l < 1.0).ok_or_else(|| {
+                    Error::new(SqlState::InvalidParameterValue, "the level of an interval is a number between 0 and 1")
+                })?
+            }
+        };
+        let reach = Expr::Column(error.clone()) * lit(normal_quantile(0.5 + level / 2.0));
+        let value =
+            datafusion::logical_expr::cast(Expr::Column(node.column(index)), arrow::datatypes::DataType::Float64);
+        Ok(match side {
+            Side::Error => Expr::Column(error),
+            Side::Low => value - reach,
+            Side::High => value + reach,
+        })
+    }
+}
+
+/// The index of a visible column that is handed on unchanged, at most cast.
+pub(super) fn plain_index(node: &Node, expression: &Expr) -> Option<usize> {
+    match expression {
+        Expr::Column(column) => node.plan.schema().maybe_index_of_column(column).filter(|index| *index < node.visible),
+        Expr::Alias(alias) => plain_index(node, &alias.expr),
+        Expr::Cast(cast) => plain_index(node, &cast.expr),
+        _ => None,
+    }
+}

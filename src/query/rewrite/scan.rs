@@ -1,0 +1,142 @@
+//! Scans: whose rows a table holds, and what may be read of them.
+
+use std::collections::BTreeSet;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
+
+use super::{Rewriter, built, public};
+use crate::error::{Error, Result, SqlState};
+use crate::policy::{Access, Class};
+use crate::query::context::{KnownTable, Source, SourceKind};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows};
+
+impl Rewriter<'_> {
+    pub(super) fn scan(&mut self, scan: &TableScan) -> Result<Node> {
+        let source = scan.source.downcast_ref::<Source>().ok_or_else(Error::internal)?;
+        if scan.projection.is_some() || !scan.filters.is_empty() || scan.fetch.is_some() {
+            return Err(Error::internal());
+        }
+        let plan = LogicalPlan::TableScan(scan.clone());
+        match &source.kind {
+            SourceKind::Public(name) => {
+                let known = self.known(name)?;
+                self.refuse_ungranted(known)?;
+                let columns =
+                    known.schema.fields().iter().map(|_| PublicColumn { of_table: true, error: None }).collect();
+                let unique = known.proven_keys.iter().filter_map(|key| positions(known, &key.columns)).collect();
+                Ok(public(plan, Public { columns, unique, released: false }))
+            }
+            SourceKind::Protected(name) => {
+                let known = self.known(name)?.clone();
+                self.protected_scan(&known, plan)
+            }
+            SourceKind::Released(_) => Err(Error::internal()),
+        }
+    }
+
+    /// A public table is read whole, so the whole of it must be granted.
+    fn refuse_ungranted(&self, known: &KnownTable) -> Result<()> {
+        let table = &known.table.name;
+        let readable = |name: &String| self.context.policies.may_read(&self.context.principal, table, name);
+        match known.schema.fields().iter().find(|field| !readable(field.name())) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for table {table}"))
+                .detail("not every column of this public table is granted to one of your roles")
+                .hint(format!("an administrator grants it: GRANT SELECT ON {table} TO …"))),
+        }
+    }
+
+    fn known(&self, name: &str) -> Result<&KnownTable> {
+        self.context.tables.get(name).ok_or_else(Error::internal)
+    }
+
+    /// Rows of a protected table, with the person key repeated behind them; rows without a person count for nobody.
+    fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan) -> Result<Node> {
+        let table = &known.table;
+        let Access::Protected { policy, person_key } = &table.access else {
+            return Err(Error::internal());
+        };
+        let visible = known.schema.fields().len();
+        let key = known.schema.index_of(person_key).map_err(|_| Error::internal())?;
+        let key = Expr::Column(Column::from(scan.schema().qualified_field(key)));
+        let mut expressions: Vec<Expr> =
+            (0..visible).map(|i| Expr::Column(Column::from(scan.schema().qualified_field(i)))).collect();
+        expressions.push(key.clone().alias(self.hidden_name("person")));
+        let plan = built(
+            LogicalPlanBuilder::from(scan).filter(key.is_not_null()).and_then(|b| b.project(expressions)?.build()),
+        )?;
+        let unique: Vec<BTreeSet<Part>> = known
+            .proven_keys
+            .iter()
+            .filter_map(|declared| {
+                let part = |i: usize| {
+                    if known.schema.field(i).name() == person_key { Part::Key } else { Part::Visible(i) }
+                };
+                positions(known, &declared.columns).map(|set| set.into_iter().map(part).collect())
+            })
+            .collect();
+        let one_row = unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key));
+        let columns = known
+            .schema
+            .fields()
+            .iter()
+            .map(|field| self.column_facts(known, field.name(), person_key, one_row))
+            .collect();
+        let max_rows = if one_row { Some(1) } else { table.max_rows_per_person };
+        let person = Person {
+            columns,
+            unique,
+            max_rows,
+            max_groups: table.max_groups_per_person.or(max_rows),
+            policies: BTreeSet::from([policy.clone()]),
+            tables: BTreeSet::from([table.name.clone()]),
+            person_key: person_key.clone(),
+            profile: false,
+        };
+        Ok(Node { plan, visible, rows: Rows::Person(person) })
+    }
+
+    fn column_facts(&self, known: &KnownTable, name: &str, person_key: &str, one_row: bool) -> PersonColumn {
+        let table = &known.table.name;
+        let column = known.table.column(name);
+        let class = column.and_then(|column| column.class);
+        let denied = |detail: String| {
+            Error::new(SqlState::InsufficientPrivilege, format!("permission denied for column {name} of table {table}"))
+                .detail(detail)
+        };
+        let refusal = if !self.context.policies.may_read(&self.context.principal, table, name) {
+            Some(
+                denied("the column is not granted to any of your roles".to_owned())
+                    .hint(format!("an administrator grants it: GRANT SELECT ({name}) ON {table} TO …")),
+            )
+        } else {
+            match class {
+                None => Some(denied("the column has no class, and nothing unclassified is readable".to_owned()).hint(
+                    format!(
+                        "an administrator classifies it: ALTER TABLE {table} ALTER COLUMN {name} SET (class = '…')"
+                    ),
+                )),
+                Some(Class::Hidden) => {
+                    Some(denied("hidden columns feed metrics that administrators define, and nothing else".to_owned()))
+                }
+                Some(Class::Sensitive) => Some(denied("sensitive columns need a purpose that names them".to_owned())),
+                Some(Class::Content) => Some(denied("content is never readable".to_owned())),
+                Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public) => None,
+            }
+        };
+        let key = name == person_key;
+        PersonColumn {
+            class: if key { Class::Identifier } else { class.unwrap_or(Class::Hidden) },
+            key,
+            determined: one_row || key,
+            bounds: column.and_then(|column| column.bounds),
+            zero_one: false,
+            refusal,
+        }
+    }
+}
+
+fn positions(known: &KnownTable, columns: &[String]) -> Option<BTreeSet<usize>> {
+    columns.iter().map(|column| known.schema.index_of(column).ok()).collect()
+}
