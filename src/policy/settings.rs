@@ -180,16 +180,25 @@ impl Settings {
     /// `self` is the system's settings. A session may ask for less epsilon and for less time than these, and for nothing else:
     /// every other privacy setting is the administrator's.
     pub fn session_setting_allowed(&self, setting: Setting, text: &str) -> Result<Self> {
-        let next = self.set(setting, text)?;
         match setting {
-            Setting::Epsilon if next.epsilon <= self.epsilon => Ok(next),
-            Setting::Epsilon => Err(refuse_value(setting)
-                .detail(format!("the administrator's cap is {}", self.show(setting)))
-                .hint("set a smaller value; a smaller epsilon means more noise")),
-            Setting::StatementTimeout if self.allows_timeout(next.statement_timeout_ms) => Ok(next),
-            Setting::StatementTimeout => Err(refuse_value(setting)
-                .detail(format!("the administrator's limit is {}", self.show(setting)))
-                .hint("set a shorter time")),
+            Setting::Epsilon => {
+                let next = self.set(setting, text)?;
+                if next.epsilon <= self.epsilon {
+                    return Ok(next);
+                }
+                Err(refuse_value(setting)
+                    .detail(format!("the administrator's cap is {}", self.show(setting)))
+                    .hint("set a smaller value; a smaller epsilon means more noise"))
+            }
+            Setting::StatementTimeout => {
+                let next = self.set(setting, text)?;
+                if self.allows_timeout(next.statement_timeout_ms) {
+                    return Ok(next);
+                }
+                Err(refuse_value(setting)
+                    .detail(format!("the administrator's limit is {}", self.show(setting)))
+                    .hint("set a shorter time"))
+            }
             Setting::MinGroupSize
             | Setting::MaskLow
             | Setting::MaskHigh

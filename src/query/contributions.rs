@@ -44,9 +44,16 @@ pub(super) struct DraftMeasurement {
 pub(super) struct DraftOutput {
     pub estimate: Estimate,
     pub mask: Option<Mask>,
-    /// State and word of the exact number of persons with a value, and the rows one person may add.
-    pub cell: Option<(usize, usize, u64)>,
+    pub cell: Option<DraftCell>,
     pub bounds: Option<Bounds>,
+}
+
+/// Where the exact number of persons with a value stands, and how many rows one of them may add to the noised count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DraftCell {
+    pub state: usize,
+    pub word: usize,
+    pub cap: u64,
 }
 
 /// Which of the rows, or keys, are a profile.
@@ -200,11 +207,11 @@ impl<'a> Contributions<'a> {
 
     /// What a mean divides by: the person or row count of the group where every row has a value, else the state's own count, and
     /// then a mean of too few persons is not shown.
-    fn denominator(&mut self, call: &Call, cap: u64, state: Expr) -> Result<(usize, Option<(usize, usize, u64)>)> {
+    fn denominator(&mut self, call: &Call, cap: u64, state: Expr) -> Result<(usize, Option<DraftCell>)> {
         if call.nullable || call.filter.is_some() {
             let count = self.measure(state, 1, cap, 1.0)?;
             let state = self.measurements.get(count).ok_or_else(Error::internal)?.state;
-            return Ok((count, Some((state, 2, cap))));
+            return Ok((count, Some(DraftCell { state, word: 2, cap })));
         }
         if cap == 1 {
             return Ok((0, None));

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
 use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho};
 
 use super::context::{Context, Source, SourceKind};
-use super::contributions::{DraftMeasurement, DraftOutput};
+use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
 use super::rewrite::built;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
@@ -149,7 +149,7 @@ impl Draft {
             let mut estimate = draft.estimate.clone();
             match &mut estimate {
                 Estimate::Mean { count, cell, .. } | Estimate::Share { count, cell, .. } => {
-                    if let Some((state, word, cap)) = draft.cell {
+                    if let Some(DraftCell { state, word, cap }) = draft.cell {
                         *cell = Some(CellFloor { column: self.keys + state, word, threshold: threshold(*count, cap)? });
                     }
                 }
@@ -216,29 +216,24 @@ fn refuse_scale() -> Error {
 /// The standard normal quantile at `p`, by Acklam's rational approximation (relative error below 1.2e-9).
 pub(super) fn normal_quantile(p: f64) -> f64 {
     const A: [f64; 6] = [
-        -3.969683028665376e+01,
-        2.209460984245205e+02,
-        -2.759285104469687e+02,
-        1.383577518672690e+02,
-        -3.066479806614716e+01,
-        2.506628277459239e+00,
+        -39.69683028665376,
+        220.9460984245205,
+        -275.9285104469687,
+        138.357751867269,
+        -30.66479806614716,
+        2.506628277459239,
     ];
-    const B: [f64; 5] = [
-        -5.447609879822406e+01,
-        1.615858368580409e+02,
-        -1.556989798598866e+02,
-        6.680131188771972e+01,
-        -1.328068155288572e+01,
-    ];
+    const B: [f64; 5] =
+        [-54.47609879822406, 161.5858368580409, -155.6989798598866, 66.80131188771972, -13.28068155288572];
     const C: [f64; 6] = [
-        -7.784894002430293e-03,
-        -3.223964580411365e-01,
-        -2.400758277161838e+00,
-        -2.549732539343734e+00,
-        4.374664141464968e+00,
-        2.938163982698783e+00,
+        -0.007784894002430293,
+        -0.3223964580411365,
+        -2.400758277161838,
+        -2.549732539343734,
+        4.374664141464968,
+        2.938163982698783,
     ];
-    const D: [f64; 4] = [7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00];
+    const D: [f64; 4] = [0.007784695709041462, 0.3224671290700398, 2.445134137142996, 3.754408661907416];
     let poly = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     let tail = |q: f64| poly(&C, q) / (poly(&D, q) * q + 1.0);
     if p < 0.02425 {

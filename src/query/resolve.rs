@@ -233,7 +233,7 @@ fn refuse_schema(context: &Context, error: &SchemaError) -> Error {
 
 fn refuse_text(text: &str) -> Error {
     let line = first_line(text);
-    if let Some(name) = line.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
+    if let Some(name) = text.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
         return Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist"))
             .hint("functions over people come from an allow-list; the README names them");
     }

@@ -93,7 +93,7 @@ impl Session {
     ) -> Result<Change> {
         refuse_others(actor)?;
         let exists = self.server.catalog.policies().tables.contains_key(name);
-        let declared = declared.iter().map(|column| declared_column(column)).collect::<Result<Vec<_>>>()?;
+        let declared = declared.iter().map(declared_column).collect::<Result<Vec<_>>>()?;
         // An existing table is refused, or left alone, by the change itself; its files are not looked at.
         let columns = if exists { declared } else { self.server.files.inspect(location, &declared).await? };
         let table = Table {

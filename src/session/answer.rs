@@ -110,7 +110,7 @@ impl Rows {
         Ok(Self { schema, batches: vec![batch], copy: None })
     }
 
-    pub(super) fn as_copy(mut self, format: CopyFormat) -> Self {
+    pub(super) fn in_copy_format(mut self, format: CopyFormat) -> Self {
         self.copy = Some(format);
         self
     }

@@ -216,7 +216,7 @@ impl Session {
             Statement::CopyOut { query, csv, header, delimiter } => {
                 let rows = self.rows(asked, query).await?;
                 let format = CopyFormat { csv: *csv, header: *header, delimiter: *delimiter };
-                return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.as_copy(format)));
+                return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.in_copy_format(format)));
             }
             Statement::Declare { name, hold, query } => {
                 return self.declare(asked, name, *hold, query).await;

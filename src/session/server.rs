@@ -43,7 +43,7 @@ impl Server {
         std::fs::create_dir_all(&config.data_dir).map_err(|error| {
             Error::new(SqlState::UndefinedFile, format!("could not make the data folder: {}", error.kind()))
         })?;
-        let state = State::open(&config.data_dir.join("paravent.db"))?;
+        let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
         let files = Files::new(config.data_dir);
         let engine = Engine::new(config.noise, files.runtime().clone());

@@ -261,17 +261,17 @@ fn call_of(scope: &Scope, written: &Expr, node: &Node) -> Result<Call> {
     let function = parts(written)?;
     let name = function.func.name().to_owned();
     let params = &function.params;
+    refuse_order(scope, written, params)?;
+    let argument = params.args.first().map(|argument| scope.derive(argument)).transpose()?;
+    if name != "count" && argument.as_ref().is_some_and(|d| d.facts.class == Class::Identifier) {
+        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
+    }
     if !allow::released_aggregate(&name) {
         return Err(Error::new(SqlState::FeatureNotSupported, format!("the aggregate {name} is not released"))
             .detail("it has no differentially private form here")
             .hint(allow::aggregate_hint(&name))
             .at(position::of_expression(scope.context, written)
                 .or_else(|| position::of_word(&scope.context.text, &name))));
-    }
-    refuse_order(scope, written, params)?;
-    let argument = params.args.first().map(|argument| scope.derive(argument)).transpose()?;
-    if name != "count" && argument.as_ref().is_some_and(|d| d.facts.class == Class::Identifier) {
-        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
     }
     let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
     let schema = node.plan.schema();
