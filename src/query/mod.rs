@@ -6,6 +6,8 @@
 mod allow;
 mod bounds;
 mod check;
+#[cfg(test)]
+mod compile_tests;
 mod context;
 mod contributions;
 mod errors_of;

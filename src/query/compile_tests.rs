@@ -1,0 +1,408 @@
+//! Queries compiled without a server: what they become, what the verifier says of plans that were tampered with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use chrono::{DateTime, Utc};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
+use paravent_udfs::{Delta, Epsilon, Release, ReleaseSpec, Rho};
+
+use super::private::{Private, ReleasePlan};
+use super::statement::Statement;
+use super::{Context, Functions, KnownTable, Source, SourceKind, Verified, parse, plan_lines};
+use crate::error::Result;
+use crate::policy::{Access, Bounds, Class, Column, Format, Grant, Location, Policies, Role, Table, UniqueKey};
+
+fn column(name: &str, data_type: &str, class: Class, bounds: Option<(f64, f64)>) -> Column {
+    let bounds = bounds.map(|(lower, upper)| Bounds::new(lower, upper).unwrap());
+    Column { name: name.to_owned(), data_type: data_type.to_owned(), nullable: false, class: Some(class), bounds }
+}
+
+fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u64>, access: Access) -> KnownTable {
+    let fields: Vec<Field> =
+        columns.iter().map(|c| Field::new(&c.name, c.data_type.parse::<DataType>().unwrap(), c.nullable)).collect();
+    let key =
+        |columns: &&[&str]| UniqueKey { columns: columns.iter().map(|c| (*c).to_owned()).collect(), primary: true };
+    let unique_keys: Vec<UniqueKey> = keys.iter().map(key).collect();
+    let table = Table {
+        name: name.to_owned(),
+        location: Location { format: Format::Parquet, url: String::new(), options: BTreeMap::new() },
+        columns,
+        unique_keys: unique_keys.clone(),
+        access,
+        max_rows_per_person: max_rows,
+        max_groups_per_person: None,
+    };
+    KnownTable { table, schema: Arc::new(Schema::new(fields)), proven_keys: unique_keys, snapshot: "s".to_owned() }
+}
+
+/// A company: `person` (one row each), `week` (many), `mail` (many, no key), `calendar` (public).
+pub(super) fn context(text: &str) -> Context {
+    let people = || Access::Protected { policy: "people".to_owned(), person_key: "id".to_owned() };
+    let id = || column("id", "Int64", Class::Identifier, None);
+    let tables = [
+        table(
+            "person",
+            vec![
+                id(),
+                column("boss", "Int64", Class::Identifier, None),
+                column("country", "Utf8", Class::Attribute, None),
+            ],
+            &[&["id"]],
+            None,
+            people(),
+        ),
+        table(
+            "week",
+            vec![
+                id(),
+                column("week", "Int32", Class::Attribute, None),
+                column("hours", "Float64", Class::Measure, Some((0.0, 80.0))),
+            ],
+            &[&["id", "week"]],
+            Some(53),
+            people(),
+        ),
+        table(
+            "mail",
+            vec![id(), column("size", "Int64", Class::Measure, Some((0.0, 1000.0)))],
+            &[],
+            Some(100),
+            people(),
+        ),
+        table(
+            "calendar",
+            vec![column("week", "Int32", Class::Public, None), column("season", "Utf8", Class::Public, None)],
+            &[&["week"]],
+            None,
+            Access::Public,
+        ),
+    ];
+    let mut policies = Policies::new_with_built_ins();
+    let analyst = Role { login: true, member_of: ["insights_analyst".to_owned()].into(), ..Role::default() };
+    policies.roles.insert("ann".to_owned(), analyst);
+    for known in &tables {
+        policies.grants.push(Grant {
+            role: "insights_analyst".to_owned(),
+            table: known.table.name.clone(),
+            columns: None,
+        });
+        policies.tables.insert(known.table.name.clone(), known.table.clone());
+    }
+    Context {
+        principal: policies.principal("ann").unwrap(),
+        policies: Arc::new(policies),
+        tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
+        functions: Arc::new(Functions::new()),
+        epsilon: Epsilon::new(1.0).unwrap(),
+        delta: Delta::new(1e-9).unwrap(),
+        now: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),
+        text: text.to_owned(),
+    }
+}
+
+fn private(sql: &str) -> Result<(Context, Private)> {
+    let context = context(sql);
+    let Statement::Query(query) = parse::parse(sql)?.pop().unwrap().statement else { panic!("not a query") };
+    let resolved = super::resolve(&context, &query, &[])?;
+    let private = super::rewrite(&context, super::check(&context, resolved)?)?;
+    Ok((context, private))
+}
+
+fn compile(sql: &str) -> Result<Verified> {
+    let (context, private) = private(sql)?;
+    super::verify(&context, private)
+}
+
+/// Every word stands in the plan, in this order.
+fn check(sql: &str, words: &[&str]) {
+    let plan = plan_lines(&compile(sql).unwrap_or_else(|error| panic!("{error}: {sql}"))).join("\n");
+    let mut rest = plan.as_str();
+    for word in words {
+        match rest.find(word) {
+            Some(at) => rest = &rest[at + word.len()..],
+            None => panic!("no {word} (in its place) in\n{plan}"),
+        }
+    }
+}
+
+fn refused(sql: &str, sqlstate: &str) {
+    match compile(sql) {
+        Ok(verified) => panic!("{sql} became\n{}", plan_lines(&verified).join("\n")),
+        Err(error) => assert_eq!(error.sqlstate.code(), sqlstate, "{sql}: {error}"),
+    }
+}
+
+#[test]
+fn a_property_of_the_person_needs_no_bound_on_groups() {
+    let sql = "SELECT country, count(*), avg(hours) FROM person JOIN week USING (id) GROUP BY country";
+    check(sql, &["Release: keys=[__k0]", "dp_persons", "dp_count", "dp_avg", "sum(", "dp_lattice", "TableScan"]);
+    let plan = plan_lines(&compile(sql).unwrap()).join("\n");
+    assert!(!plan.contains("BoundGroups"), "{plan}");
+}
+
+#[test]
+fn a_key_proves_one_row_a_group_and_the_rest_is_bounded() {
+    let sql = "SELECT week, sum(hours) FROM week GROUP BY week";
+    check(sql, &["Release", "dp_sum(__s0, __c0, Int64(1)", "BoundGroups: person=__u, max_groups=53"]);
+    assert!(!plan_lines(&compile(sql).unwrap()).join("\n").contains("sum(__x0)"), "no inner aggregate");
+}
+
+#[test]
+fn rows_without_a_key_are_aggregated_by_person_first() {
+    check(
+        "SELECT sum(size) FROM mail",
+        &["Release: keys=[]", "dp_sum(__s0, __c0, Int64(100), Int64(1000))", "groupBy=[[__u", "dp_lattice"],
+    );
+}
+
+#[test]
+fn metrics_per_person_are_ordinary_subqueries() {
+    let sql = "SELECT country, avg(n) FROM (SELECT id, count(*) AS n FROM mail GROUP BY id) m JOIN person USING (id) GROUP BY country";
+    check(sql, &["Release", "dp_avg", "Aggregate: groupBy=[[mail.id"]);
+}
+
+#[test]
+fn joins_are_found_wherever_they_are_written() {
+    for from in [
+        "person p JOIN week w ON p.id = w.id",
+        "person p, week w WHERE p.id = w.id",
+        "person p JOIN week w ON w.id = p.id AND w.week > 3",
+    ] {
+        check(&format!("SELECT country, avg(hours) FROM {from} GROUP BY country"), &["Release", "Inner Join"]);
+    }
+}
+
+#[test]
+fn a_predicate_on_a_measure_is_compared_with_its_group() {
+    check("SELECT count(DISTINCT id) FROM week WHERE hours > 60", &["dp_persons(__p)", "dp_persons(Boolean(true))"]);
+    let plan = plan_lines(&compile("SELECT count(DISTINCT id) FROM week WHERE week > 20").unwrap()).join("\n");
+    assert!(plan.contains("Filter: week.week >") && !plan.contains("__p"), "{plan}");
+}
+
+#[test]
+fn expressions_over_persons_are_total() {
+    check("SELECT avg(clamp(hours / week + cast('7' AS int), 0, 9)) FROM week", &["total_add", "total_div"]);
+    check("SELECT count(*) FROM person WHERE date_trunc('month', country::timestamp) IS NULL", &["TRY_CAST"]);
+}
+
+#[test]
+fn what_names_or_singles_out_a_person_is_refused() {
+    for sql in [
+        "SELECT * FROM person",
+        "SELECT country FROM person ORDER BY 1",
+        "SELECT id, count(*) FROM mail GROUP BY id",
+        "SELECT max(hours) OVER () FROM week",
+        "SELECT count(*) FROM person WHERE id = 7",
+        "SELECT count(*) FROM person WHERE id IN (7, 8)",
+        "SELECT count(*) FROM person WHERE id::text LIKE '7%'",
+        "SELECT count(*) FROM person WHERE coalesce(id, 0) = 7",
+        "SELECT boss, count(*) FROM person GROUP BY boss",
+        "SELECT DISTINCT boss FROM person",
+        "SELECT avg(id) FROM person",
+        "SELECT count(*) FROM person JOIN (VALUES (7)) AS v (id) ON v.id = person.id",
+        "SELECT country FROM person UNION ALL SELECT id::text FROM person",
+    ] {
+        let error = compile(sql).err().unwrap_or_else(|| panic!("{sql} was compiled"));
+        assert!(["42501", "0A000"].contains(&error.sqlstate.code()), "{sql}: {error}");
+        assert!(error.hint.is_some() || error.detail.is_some(), "{sql}: {error:?}");
+    }
+}
+
+#[test]
+fn shapes_without_a_private_form_are_refused() {
+    refused("SELECT count(*) FROM person a JOIN person b ON a.boss = b.id", "0A000");
+    refused("SELECT count(*) FROM person a JOIN week b ON a.id > b.id", "0A000");
+    refused("SELECT count(*) FROM (SELECT * FROM week LIMIT 5) t", "0A000");
+    refused("SELECT count(*) FROM calendar c LEFT JOIN week w ON c.week = w.week", "0A000");
+    refused("SELECT count(*) FROM person WHERE country IN (SELECT country FROM person)", "0A000");
+    refused("SELECT median(hours) FROM week", "0A000");
+    refused("SELECT sum(week) FROM week", "22023");
+    refused("SELECT sum(clamp(week, 9, 1)) FROM week", "22023");
+    refused("SELECT count(*) FROM person WHERE random() < 0.5", "42883");
+    refused("SELECT count(*) FROM nobody", "42P01");
+    refused("SELECT count(shoe) FROM person", "42703");
+}
+
+#[test]
+fn a_refusal_points_at_its_cause() {
+    let sql = "SELECT count(*) FROM person WHERE boss = 7";
+    let error = compile(sql).err().unwrap();
+    assert_eq!(error.position, Some(sql.find("boss").unwrap() + 1), "{error:?}");
+}
+
+#[test]
+fn a_statement_pays_epsilon_squared_over_two_however_much_it_asks() {
+    for sql in [
+        "SELECT count(*) FROM person",
+        "SELECT country, count(*), share(country = 'DE') FROM person GROUP BY country",
+        "SELECT a.n, b.n FROM (SELECT count(*) AS n FROM person) a, (SELECT sum(hours) AS n FROM week) b",
+    ] {
+        let price = compile(sql).unwrap().price(|_| true).unwrap();
+        assert_eq!(price.len(), 1, "{sql}");
+        assert!((price[0].1.get() - 0.5).abs() < 1e-12 && price[0].2.get() <= 1e-9 * (1.0 + 1e-12), "{sql}: {price:?}");
+    }
+}
+
+// The verifier against plans that the rewrite would never make.
+
+fn tampered(sql: &str, tamper: impl FnOnce(&Context, &mut Private)) -> Result<Verified> {
+    let (context, mut private) = private(sql).unwrap();
+    tamper(&context, &mut private);
+    super::verify(&context, private)
+}
+
+fn is_unproven(sql: &str, tamper: impl FnOnce(&Context, &mut Private)) {
+    let error = tampered(sql, tamper).err().expect("the verifier let it through");
+    assert_eq!(error.sqlstate.code(), "XX000");
+}
+
+fn protected_scan(context: &Context, name: &str) -> LogicalPlan {
+    let source = Source::new(SourceKind::Protected(name.to_owned()), context.tables[name].schema.clone());
+    LogicalPlanBuilder::scan(name, Arc::new(source), None).unwrap().build().unwrap()
+}
+
+/// The release of `release` over another input, or with another spec.
+fn rebuilt(
+    release: &mut ReleasePlan,
+    input: impl FnOnce(LogicalPlan) -> LogicalPlan,
+    spec: impl FnOnce(&mut ReleaseSpec),
+) {
+    let below = super::verify::root(&release.plan).unwrap().input().clone();
+    spec(&mut release.spec);
+    release.plan = Release::try_new(input(below), release.spec.clone()).unwrap().into_plan();
+}
+
+const BY_COUNTRY: &str = "SELECT country, count(*) FROM person GROUP BY country";
+
+#[test]
+fn an_honest_plan_is_proven() {
+    assert!(tampered(BY_COUNTRY, |_, _| {}).is_ok());
+}
+
+#[test]
+fn a_protected_table_above_the_releases_is_found() {
+    is_unproven(BY_COUNTRY, |context, private| {
+        let raw = protected_scan(context, "mail");
+        private.shape = LogicalPlanBuilder::from(private.shape.clone()).cross_join(raw).unwrap().build().unwrap();
+    });
+    is_unproven(BY_COUNTRY, |context, private| private.shape = protected_scan(context, "week"));
+    is_unproven(BY_COUNTRY, |context, private| {
+        let hours = LogicalPlanBuilder::from(protected_scan(context, "week"))
+            .aggregate(Vec::<Expr>::new(), vec![datafusion::functions_aggregate::expr_fn::max(col("hours"))]);
+        let subquery = datafusion::logical_expr::scalar_subquery(Arc::new(hours.unwrap().build().unwrap()));
+        private.shape =
+            LogicalPlanBuilder::from(private.shape.clone()).filter(subquery.gt(lit(3.0))).unwrap().build().unwrap();
+    });
+}
+
+#[test]
+fn a_release_that_is_not_there_is_found() {
+    is_unproven(BY_COUNTRY, |_, private| private.releases.clear());
+    is_unproven(BY_COUNTRY, |context, private| private.releases[0].plan = protected_scan(context, "person"));
+}
+
+#[test]
+fn noise_below_the_price_is_found() {
+    is_unproven(BY_COUNTRY, |_, private| {
+        let weak = paravent_udfs::Gaussian::for_sensitivity(1, Rho::new(2.0).unwrap()).unwrap();
+        rebuilt(&mut private.releases[0], |below| below, |spec| spec.measurements[0].noise = weak);
+    });
+}
+
+#[test]
+fn a_low_floor_or_threshold_is_found() {
+    is_unproven(BY_COUNTRY, |_, private| rebuilt(&mut private.releases[0], |below| below, |spec| spec.floor = 9));
+    is_unproven(BY_COUNTRY, |_, private| {
+        private.releases[0].spec.threshold += 1;
+    });
+}
+
+#[test]
+fn groups_without_a_bound_are_found() {
+    is_unproven("SELECT week, count(*) FROM week GROUP BY week", |_, private| {
+        let without = |plan: LogicalPlan| {
+            use datafusion::common::tree_node::{Transformed, TreeNode};
+            plan.transform_up(|node| match &node {
+                LogicalPlan::Extension(extension) if extension.node.name() == "BoundGroups" => {
+                    Ok(Transformed::yes((*extension.node.inputs()[0]).clone()))
+                }
+                _ => Ok(Transformed::no(node)),
+            })
+            .unwrap()
+            .data
+        };
+        rebuilt(&mut private.releases[0], without, |_| {});
+    });
+}
+
+/// The states of `BY_COUNTRY` over other rows, given as `__k0` and whatever else.
+fn over(rows: LogicalPlan) -> impl FnOnce(LogicalPlan) -> LogicalPlan {
+    move |below| {
+        let LogicalPlan::Aggregate(states) = below else { panic!("no states") };
+        let rows = LogicalPlanBuilder::from(rows).build().unwrap();
+        LogicalPlanBuilder::from(rows)
+            .aggregate(states.group_expr.clone(), states.aggr_expr.clone())
+            .unwrap()
+            .build()
+            .unwrap()
+    }
+}
+
+#[test]
+fn rows_of_two_persons_are_found() {
+    is_unproven(BY_COUNTRY, |context, private| {
+        let join = LogicalPlanBuilder::from(protected_scan(context, "person"))
+            .join(
+                protected_scan(context, "week"),
+                datafusion::common::JoinType::Inner,
+                (vec!["person.boss"], vec!["week.id"]),
+                None,
+            )
+            .unwrap()
+            .project(vec![col("country").alias("__k0")])
+            .unwrap()
+            .build()
+            .unwrap();
+        rebuilt(&mut private.releases[0], over(join), |_| {});
+    });
+}
+
+#[test]
+fn an_aggregate_that_mixes_persons_is_found() {
+    is_unproven(BY_COUNTRY, |context, private| {
+        let mixed = LogicalPlanBuilder::from(protected_scan(context, "person"))
+            .aggregate(
+                vec![col("country").alias("__k0")],
+                vec![datafusion::functions_aggregate::expr_fn::max(col("person.boss")).alias("m")],
+            )
+            .unwrap()
+            .build()
+            .unwrap();
+        rebuilt(&mut private.releases[0], over(mixed), |_| {});
+    });
+}
+
+#[test]
+fn a_choice_among_persons_is_found() {
+    is_unproven(BY_COUNTRY, |context, private| {
+        let chosen = LogicalPlanBuilder::from(protected_scan(context, "person"))
+            .sort_with_limit(vec![col("person.boss").sort(true, false)], Some(40))
+            .unwrap()
+            .project(vec![col("country").alias("__k0")])
+            .unwrap()
+            .build()
+            .unwrap();
+        rebuilt(&mut private.releases[0], over(chosen), |_| {});
+    });
+}
+
+#[test]
+fn a_release_of_nobody_is_found() {
+    is_unproven(BY_COUNTRY, |_, private| {
+        let nobody =
+            LogicalPlanBuilder::values(vec![vec![lit("x")]]).unwrap().project(vec![col("column1").alias("__k0")]);
+        rebuilt(&mut private.releases[0], over(nobody.unwrap().build().unwrap()), |_| {});
+    });
+}
