@@ -18,6 +18,7 @@ use rand_distr::{Distribution, Gamma, LogNormal, Normal, Poisson};
 
 use super::Error;
 use super::company::{Company, FIRST_DAY, Size, generator};
+use super::names::FUNCTIONS;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -144,7 +145,7 @@ fn habits(company: &Company, rng: &mut ChaCha8Rng) -> Result<Vec<Habit>, Error> 
         Habit {
             email_hours: email.sample(rng),
             meeting_hours,
-            after_hours: load * after.sample(rng),
+            after_hours: load * FUNCTIONS[person.function].2 * after.sample(rng),
             focus_hours: rest.clamp(0.0, 40.0),
             chats: chat.sample(rng),
         }

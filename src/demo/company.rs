@@ -77,10 +77,24 @@ fn level_sizes(persons: usize) -> [usize; LEVELS.len()] {
     [above[0], above[1], above[2], above[3], above[4], rest]
 }
 
+/// Every executive has a director; beyond that large functions have many, in proportion.
+fn executive_of(director: usize, directors: usize) -> usize {
+    let functions = FUNCTIONS.len();
+    if director < functions {
+        return director;
+    }
+    let place = ((director - functions) as f64 + 0.5) / (directors - functions) as f64;
+    let mut share = 0.0;
+    let ends_after = |(_, weight, _): &(&str, f64, f64)| {
+        share += weight;
+        place < share
+    };
+    FUNCTIONS.iter().position(ends_after).unwrap_or(0)
+}
+
 impl Company {
     pub fn new(size: Size) -> Result<Self, WeightError> {
         let mut rng = generator(0);
-        let functions = WeightedIndex::new(FUNCTIONS.map(|(_, weight)| weight))?;
         let countries = WeightedIndex::new((1..=COUNTRIES.len()).map(|rank| (rank as f64).powf(-0.9)))?;
         let mut persons: Vec<Person> = Vec::with_capacity(size.persons);
         let mut above = 0..0;
@@ -90,9 +104,7 @@ impl Company {
                 let manager = match depth {
                     0 => None,
                     1 => Some(0),
-                    // Every executive has somebody; beyond that large functions have many.
-                    2 if nth < FUNCTIONS.len() => Some(above.start + nth),
-                    2 => Some(above.start + functions.sample(&mut rng)),
+                    2 => Some(above.start + executive_of(nth, count)),
                     _ => Some(rng.random_range(above.clone())),
                 };
                 let function = match manager {
