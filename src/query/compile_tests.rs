@@ -254,7 +254,7 @@ fn tampered(sql: &str, tamper: impl FnOnce(&Context, &mut Private)) -> Result<Ve
 }
 
 fn is_unproven(sql: &str, tamper: impl FnOnce(&Context, &mut Private)) {
-    let error = tampered(sql, tamper).err().expect("the verifier let it through");
+    let error = tampered(sql, tamper).expect_err("the verifier let it through");
     assert_eq!(error.sqlstate.code(), "XX000");
 }
 
