@@ -7,8 +7,9 @@
 //! L2 sensitivity of a sum is M · (cap · bound)². Source: Wilson et al. 2020, "Differentially Private SQL with Bounded User
 //! Contribution", section 4; noise in `paravent_udfs::noise`.
 
+use arrow::datatypes::DataType;
 use datafusion::common::Column;
-use datafusion::logical_expr::{Expr, lit, when};
+use datafusion::logical_expr::{Expr, cast, lit, when};
 use paravent_udfs::{Base, Estimate, Mask, Rho, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum};
 
 use super::context::Context;
@@ -48,11 +49,12 @@ pub(super) struct DraftOutput {
     pub bounds: Option<Bounds>,
 }
 
-/// Where the exact number of persons with a value stands, and how many rows one of them may add to the noised count.
+/// Where the exact number of persons with a value stands, the measurement that counts their rows, and how many rows each may add.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DraftCell {
     pub state: usize,
     pub word: usize,
+    pub count: usize,
     pub cap: u64,
 }
 
@@ -108,6 +110,7 @@ impl<'a> Contributions<'a> {
     pub fn add(&mut self, call: &Call) -> Result<()> {
         let output = match call.name.as_str() {
             "count" => self.count(call)?,
+            "sum" if call.argument.as_ref().is_some_and(|d| d.facts.zero_one) => self.zero_one_sum(call)?,
             "sum" => self.sum(call)?,
             "avg" | "mean" if call.argument.as_ref().is_some_and(|d| d.facts.zero_one) => self.zero_one_mean(call)?,
             "avg" | "mean" => self.mean(call)?,
@@ -128,20 +131,33 @@ impl<'a> Contributions<'a> {
             )
             .hint("count persons: count(DISTINCT person key), or count(*)"));
         }
-        let narrowed = call.filter.is_some() || (call.nullable && !of_key);
+        let always_there = of_key && argument.is_some_and(|d| !d.facts.outer);
+        let there =
+            argument.filter(|_| call.nullable && !always_there).map(|d| d.expression.clone().unalias().is_not_null());
         let cap = if call.distinct { 1 } else { self.cap_of(call)? };
-        let profile = self.is_profile(call);
-        let count = if !narrowed && cap == 1 {
-            0
-        } else {
-            let fits = call.filter.as_ref().map(|d| d.expression.clone());
-            let there =
-                argument.filter(|_| call.nullable && !of_key).map(|d| d.expression.clone().unalias().is_not_null());
-            let value = self.counted(fits.into_iter().chain(there).reduce(Expr::and))?;
-            self.measure(dp_count(counts(value), lit(cap as i64)), 0, cap, 1.0)?
+        self.count_where(call, there, cap)
+    }
+
+    /// Rows that meet the call's FILTER and `condition`. Where there is neither, and one row a person, they are the persons.
+    fn count_where(&mut self, call: &Call, condition: Option<Expr>, cap: u64) -> Result<DraftOutput> {
+        let fits = call.filter.as_ref().map(|d| d.expression.clone()).into_iter().chain(condition).reduce(Expr::and);
+        let (count, cell) = match fits {
+            None if cap == 1 => (0, None),
+            fits => {
+                let part = fits.is_some();
+                let value = self.counted(fits)?;
+                let count = self.measure(dp_count(counts(value), lit(cap as i64)), 0, cap, 1.0)?;
+                (count, part.then(|| self.cell(count, 1, cap)).transpose()?)
+            }
         };
-        let mask = self.count_mask(profile, cap, count)?;
-        Ok(DraftOutput { estimate: Estimate::Count { count }, mask, cell: None, bounds: None })
+        let mask = self.count_mask(self.is_profile(call), cap, count)?;
+        Ok(DraftOutput { estimate: Estimate::Count { count }, mask, cell, bounds: None })
+    }
+
+    /// A value of part of a group's rows is shown only where the part is persons enough.
+    fn cell(&self, count: usize, word: usize, cap: u64) -> Result<DraftCell> {
+        let state = self.measurements.get(count).ok_or_else(Error::internal)?.state;
+        Ok(DraftCell { state, word, count, cap })
     }
 
     fn sum(&mut self, call: &Call) -> Result<DraftOutput> {
@@ -153,11 +169,23 @@ impl<'a> Contributions<'a> {
         let value = self.lattice(call, 0.0, bounds, step)?;
         let state = dp_sum(sums(value), counts(value), lit(cap as i64), lit(bound as i64));
         let sum = self.measure(state, 0, cap.saturating_mul(bound), step)?;
-        let zero_one = call.argument.as_ref().is_some_and(|d| d.facts.zero_one);
-        let mask = if zero_one { self.count_mask(self.is_profile(call), cap, sum)? } else { None };
+        let cell = match &call.filter {
+            None => None,
+            Some(_) => {
+                let count = self.measure(dp_count(counts(value), lit(cap as i64)), 0, cap, 1.0)?;
+                Some(self.cell(count, 1, cap)?)
+            }
+        };
         let estimate =
             if integer { Estimate::SumInteger { sum, step: step as i64 } } else { Estimate::Sum { sum, step } };
-        Ok(DraftOutput { estimate, mask, cell: None, bounds: Some(bounds) })
+        Ok(DraftOutput { estimate, mask: None, cell, bounds: Some(bounds) })
+    }
+
+    /// A sum of zeros and ones is a count, however it is written.
+    fn zero_one_sum(&mut self, call: &Call) -> Result<DraftOutput> {
+        let cap = self.cap_of(call)?;
+        let argument = call.argument.as_ref().ok_or_else(Error::internal)?.expression.clone().unalias();
+        self.count_where(call, Some(cast(argument, DataType::Float64).eq(lit(1.0))), cap)
     }
 
     fn mean(&mut self, call: &Call) -> Result<DraftOutput> {
@@ -170,15 +198,8 @@ impl<'a> Contributions<'a> {
         let state = dp_avg(sums(value), counts(value), lit(cap as i64), lit(bound as i64));
         let sum = self.measure(state.clone(), 0, cap.saturating_mul(bound), step)?;
         let (count, cell) = self.denominator(call, cap, state)?;
-        let estimate = Estimate::Mean {
-            sum,
-            count,
-            mid: bounds.mid(),
-            step,
-            lower: bounds.lower(),
-            upper: bounds.upper(),
-            cell: None,
-        };
+        let estimate =
+            Estimate::Mean { sum, count, mid: bounds.mid(), step, lower: bounds.lower(), upper: bounds.upper() };
         Ok(DraftOutput { estimate, mask: None, cell, bounds: Some(bounds) })
     }
 
@@ -202,7 +223,7 @@ impl<'a> Contributions<'a> {
         let sum = self.measure(state.clone(), 0, cap, 1.0)?;
         let (count, cell) = self.denominator(call, cap, state)?;
         let mask = self.band(Base::Itself);
-        Ok(DraftOutput { estimate: Estimate::Share { sum, count, cell: None }, mask: Some(mask), cell, bounds: None })
+        Ok(DraftOutput { estimate: Estimate::Share { sum, count }, mask: Some(mask), cell, bounds: None })
     }
 
     /// What a mean divides by: the person or row count of the group where every row has a value, else the state's own count, and
@@ -210,8 +231,7 @@ impl<'a> Contributions<'a> {
     fn denominator(&mut self, call: &Call, cap: u64, state: Expr) -> Result<(usize, Option<DraftCell>)> {
         if call.nullable || call.filter.is_some() {
             let count = self.measure(state, 1, cap, 1.0)?;
-            let state = self.measurements.get(count).ok_or_else(Error::internal)?.state;
-            return Ok((count, Some(DraftCell { state, word: 2, cap })));
+            return Ok((count, Some(self.cell(count, 2, cap)?)));
         }
         if cap == 1 {
             return Ok((0, None));

@@ -359,6 +359,7 @@ fn mixed(parts: &[&PersonColumn]) -> PersonColumn {
         class,
         key: false,
         determined: parts.iter().all(|facts| facts.determined),
+        outer: parts.iter().any(|facts| facts.outer),
         bounds: None,
         zero_one: false,
         refusal: None,

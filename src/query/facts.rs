@@ -75,6 +75,8 @@ pub(super) struct PersonColumn {
     pub key: bool,
     /// Has one value per person.
     pub determined: bool,
+    /// NULL where an outer join found no partner.
+    pub outer: bool,
     pub bounds: Option<Bounds>,
     /// Only 0, 1 (or NULL).
     pub zero_one: bool,
@@ -86,7 +88,7 @@ impl PersonColumn {
     /// A value that no person has a part in.
     pub fn constant(bounds: Option<Bounds>) -> Self {
         let zero_one = bounds.is_some_and(|b| b.lower() == b.upper() && (b.lower() == 0.0 || b.lower() == 1.0));
-        Self { class: Class::Public, key: false, determined: true, bounds, zero_one, refusal: None }
+        Self { class: Class::Public, key: false, determined: true, outer: false, bounds, zero_one, refusal: None }
     }
 
     /// Says something about the person's behaviour or state: predicates on it are profiles.

@@ -153,16 +153,13 @@ impl Draft {
         };
         let mut outputs = Vec::new();
         for (i, draft) in self.outputs.iter().enumerate() {
-            let mut estimate = draft.estimate.clone();
-            match &mut estimate {
-                Estimate::Mean { count, cell, .. } | Estimate::Share { count, cell, .. } => {
-                    if let Some(DraftCell { state, word, cap }) = draft.cell {
-                        *cell = Some(CellFloor { column: self.keys + state, word, threshold: threshold(*count, cap)? });
-                    }
-                }
-                Estimate::Count { .. } | Estimate::Sum { .. } | Estimate::SumInteger { .. } => {}
-            }
-            outputs.push(Output { name: format!("__o{i}"), estimate, mask: draft.mask.clone() });
+            let cell = |cell: DraftCell| -> Result<CellFloor> {
+                let (column, threshold) = (self.keys + cell.state, threshold(cell.count, cell.cap)?);
+                Ok(CellFloor { column, word: cell.word, count: cell.count, threshold })
+            };
+            let cell = draft.cell.map(cell).transpose()?;
+            let (estimate, mask) = (draft.estimate.clone(), draft.mask.clone());
+            outputs.push(Output { name: format!("__o{i}"), estimate, mask, cell });
         }
         let threshold = threshold(0, 1)?;
         let columns = self.columns(&measurements);

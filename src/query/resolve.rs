@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
-use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
@@ -74,6 +75,21 @@ impl Unbound {
                 *slot = data_type.clone();
             }
         }
+        // What LIMIT and OFFSET take is a number, whatever the planner leaves open.
+        let limited = self.plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Limit(limit) = node {
+                for expression in limit.skip.iter().chain(&limit.fetch) {
+                    if let Expr::Placeholder(placeholder) = expression.as_ref()
+                        && let Some(slot) =
+                            number(&placeholder.id).and_then(|n| n.checked_sub(1)).and_then(|n| types.get_mut(n))
+                    {
+                        slot.get_or_insert(DataType::Int64);
+                    }
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        limited.map_err(|_| Error::internal())?;
         Ok(types)
     }
 }

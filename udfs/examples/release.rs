@@ -39,7 +39,7 @@ fn spec() -> Result<ReleaseSpec> {
     let persons = Gaussian::for_sensitivity(1, Rho::new(rho / 2.0)?)?;
     let hours = Gaussian::for_sensitivity(80 * 80, Rho::new(rho / 2.0)?)?;
     let floor = 10;
-    let mean = Estimate::Mean { sum: 1, count: 0, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0, cell: None };
+    let mean = Estimate::Mean { sum: 1, count: 0, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0 };
     Ok(ReleaseSpec {
         keys: 1,
         floor,
@@ -50,8 +50,8 @@ fn spec() -> Result<ReleaseSpec> {
             Measurement { column: 2, word: 0, noise: hours },
         ],
         outputs: vec![
-            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None },
-            Output { name: "hours".to_owned(), estimate: mean, mask: None },
+            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None, cell: None },
+            Output { name: "hours".to_owned(), estimate: mean, mask: None, cell: None },
         ],
     })
 }

@@ -140,7 +140,7 @@ async fn a_filter_does_not_pass_the_bound() {
 fn spec(variance: u128) -> ReleaseSpec {
     let noise = Gaussian::with_variance(variance, 1).unwrap();
     let measurement = |column, word| Measurement { column, word, noise };
-    let mean = Estimate::Mean { sum: 1, count: 2, mid: 2.0, step: 1.0, lower: 0.0, upper: 4.0, cell: None };
+    let mean = Estimate::Mean { sum: 1, count: 2, mid: 2.0, step: 1.0, lower: 0.0, upper: 4.0 };
     ReleaseSpec {
         keys: 1,
         floor: 10,
@@ -148,9 +148,14 @@ fn spec(variance: u128) -> ReleaseSpec {
         persons: 1,
         measurements: vec![measurement(1, 0), measurement(2, 0), measurement(2, 1), measurement(3, 0)],
         outputs: vec![
-            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None },
-            Output { name: "mean".to_owned(), estimate: mean, mask: None },
-            Output { name: "sum".to_owned(), estimate: Estimate::SumInteger { sum: 3, step: 1 }, mask: None },
+            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None, cell: None },
+            Output { name: "mean".to_owned(), estimate: mean, mask: None, cell: None },
+            Output {
+                name: "sum".to_owned(),
+                estimate: Estimate::SumInteger { sum: 3, step: 1 },
+                mask: None,
+                cell: None,
+            },
         ],
     }
 }

@@ -109,8 +109,21 @@ impl Rewriter<'_> {
             (false, false) => a.zip(b).map(|(a, b)| a.saturating_mul(b)),
         };
         let (max_rows, max_groups) = (times(l.max_rows, r.max_rows), times(l.max_groups, r.max_groups));
+        // Which side's columns are NULL where there is no partner.
+        let may_miss = match join.join_type {
+            JoinType::Left => (false, true),
+            JoinType::Right => (true, false),
+            JoinType::Full => (true, true),
+            JoinType::Inner
+            | JoinType::LeftSemi
+            | JoinType::RightSemi
+            | JoinType::LeftAnti
+            | JoinType::RightAnti
+            | JoinType::LeftMark
+            | JoinType::RightMark => (false, false),
+        };
         let person = Person {
-            columns: l.columns.iter().chain(&r.columns).cloned().collect(),
+            columns: optional(&l.columns, may_miss.0).chain(optional(&r.columns, may_miss.1)).collect(),
             unique,
             max_rows,
             max_groups,
@@ -298,6 +311,10 @@ impl Rewriter<'_> {
         self.hidden += 1;
         format!("__{what}_{}", self.hidden)
     }
+}
+
+fn optional(columns: &[PersonColumn], outer: bool) -> impl Iterator<Item = PersonColumn> {
+    columns.iter().map(move |column| PersonColumn { outer: column.outer || outer, ..column.clone() })
 }
 
 /// Is `expression` the person key, at most widened? A cast that brings different keys together would mix persons.

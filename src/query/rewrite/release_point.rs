@@ -320,7 +320,7 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
         vec![],
         None,
     ));
-    let facts = PersonColumn { class, key: false, determined, bounds, zero_one: false, refusal: None };
+    let facts = PersonColumn { class, key: false, determined, outer: false, bounds, zero_one: false, refusal: None };
     Ok(Derived { expression, facts })
 }
 

@@ -130,6 +130,7 @@ impl Rewriter<'_> {
             class: if key { Class::Identifier } else { class.unwrap_or(Class::Hidden) },
             key,
             determined: one_row || key,
+            outer: false,
             bounds: column.and_then(|column| column.bounds),
             zero_one: false,
             refusal,

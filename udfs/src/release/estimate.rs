@@ -45,12 +45,12 @@ pub(super) fn estimate(estimate: &Estimate, measurements: &[Measurement], noised
         Estimate::Sum { sum, step } => {
             Some(Value { number: Number::Float(noised[*sum] as f64 * step), stddev: sigma(*sum) * step })
         }
-        Estimate::Mean { sum, count, mid, step, lower, upper, .. } => {
+        Estimate::Mean { sum, count, mid, step, lower, upper } => {
             let (ratio, error) = ratio(noised, *sum, *count, sigma)?;
             let mean = (mid + step * ratio).clamp(*lower, *upper);
             Some(Value { number: Number::Float(mean), stddev: error * step })
         }
-        Estimate::Share { sum, count, .. } => {
+        Estimate::Share { sum, count } => {
             let (ratio, error) = ratio(noised, *sum, *count, sigma)?;
             Some(Value { number: Number::Float(ratio.clamp(0.0, 1.0)), stddev: error })
         }

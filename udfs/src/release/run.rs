@@ -95,12 +95,11 @@ fn passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec) -> b
 
 /// Whether enough persons of the group have a value for this output.
 fn cell_passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec, output: &Output) -> bool {
-    let Some(cell) = output.estimate.cell() else {
+    let Some(cell) = &output.cell else {
         return true;
     };
     let persons = exact.get(group, cell.column, cell.word);
-    let count = output.estimate.count().map_or(0, |count| noised.of(group)[count]);
-    (persons >= i128::from(spec.floor)) & (count >= i128::from(cell.threshold))
+    (persons >= i128::from(spec.floor)) & (noised.of(group)[cell.count] >= i128::from(cell.threshold))
 }
 
 fn key_rows(columns: &[ArrayRef], kept: &[usize]) -> Result<Vec<OwnedRow>> {

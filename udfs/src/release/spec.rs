@@ -42,6 +42,8 @@ pub struct Output {
     pub name: String,
     pub estimate: Estimate,
     pub mask: Option<Mask>,
+    /// For values of part of a group's rows: the part must be persons enough, too.
+    pub cell: Option<CellFloor>,
 }
 
 /// How noised integers become a value. Indexes are measurement numbers.
@@ -55,33 +57,34 @@ pub enum Estimate {
     Sum { sum: usize, step: f64 },
     /// `mid + step·sum/count` within [lower, upper]; NULL where the noised count is below 1.
     /// Float64.
-    Mean { sum: usize, count: usize, mid: f64, step: f64, lower: f64, upper: f64, cell: Option<CellFloor> },
+    Mean { sum: usize, count: usize, mid: f64, step: f64, lower: f64, upper: f64 },
     /// `sum/count` within [0, 1]; NULL where the noised count is below 1. Float64.
-    Share { sum: usize, count: usize, cell: Option<CellFloor> },
+    Share { sum: usize, count: usize },
 }
 
-/// The same two selections for the persons that have a value at all: exact m against the floor, and
-/// the noised count.
+/// The same two selections for the persons that have a value at all: exact m (a word of a column) against the floor, and a noised
+/// count (a measurement) against its threshold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CellFloor {
     pub column: usize,
     pub word: usize,
+    pub count: usize,
     pub threshold: i64,
 }
 
 /// An estimate as integers, for equality and hashing: floats by their bits.
-type Bits<'a> = (u8, [usize; 2], [u64; 4], Option<&'a CellFloor>);
+type Bits = (u8, [usize; 2], [u64; 4]);
 
 impl Estimate {
-    fn bits(&self) -> Bits<'_> {
+    fn bits(&self) -> Bits {
         match self {
-            Self::Count { count } => (0, [*count, 0], [0; 4], None),
-            Self::SumInteger { sum, step } => (1, [*sum, 0], [*step as u64, 0, 0, 0], None),
-            Self::Sum { sum, step } => (2, [*sum, 0], [step.to_bits(), 0, 0, 0], None),
-            Self::Mean { sum, count, mid, step, lower, upper, cell } => {
-                (3, [*sum, *count], [mid.to_bits(), step.to_bits(), lower.to_bits(), upper.to_bits()], cell.as_ref())
+            Self::Count { count } => (0, [*count, 0], [0; 4]),
+            Self::SumInteger { sum, step } => (1, [*sum, 0], [*step as u64, 0, 0, 0]),
+            Self::Sum { sum, step } => (2, [*sum, 0], [step.to_bits(), 0, 0, 0]),
+            Self::Mean { sum, count, mid, step, lower, upper } => {
+                (3, [*sum, *count], [mid.to_bits(), step.to_bits(), lower.to_bits(), upper.to_bits()])
             }
-            Self::Share { sum, count, cell } => (4, [*sum, *count], [0; 4], cell.as_ref()),
+            Self::Share { sum, count } => (4, [*sum, *count], [0; 4]),
         }
     }
 
@@ -108,21 +111,6 @@ impl Estimate {
             Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } | Self::Share { sum, .. } => {
                 *sum
             }
-        }
-    }
-
-    /// The measurement that a ratio divides by.
-    pub(super) fn count(&self) -> Option<usize> {
-        match self {
-            Self::Count { .. } | Self::SumInteger { .. } | Self::Sum { .. } => None,
-            Self::Mean { count, .. } | Self::Share { count, .. } => Some(*count),
-        }
-    }
-
-    pub(super) fn cell(&self) -> Option<&CellFloor> {
-        match self {
-            Self::Count { .. } | Self::SumInteger { .. } | Self::Sum { .. } => None,
-            Self::Mean { cell, .. } | Self::Share { cell, .. } => cell.as_ref(),
         }
     }
 
@@ -199,10 +187,10 @@ impl ReleaseSpec {
             return plan_err!("release: an output names a measurement that is not there");
         }
         output.estimate.check()?;
-        if let Some(cell) = output.estimate.cell() {
+        if let Some(cell) = &output.cell {
             self.check_word(input, cell.column, cell.word)?;
-            if i128::from(cell.threshold) <= i128::from(self.floor) {
-                return plan_err!("release: a cell's threshold must be above the floor");
+            if !known(&cell.count) || i128::from(cell.threshold) <= i128::from(self.floor) {
+                return plan_err!("release: a cell must have a count, and a threshold above the floor");
             }
         }
         let Some(mask) = &output.mask else {

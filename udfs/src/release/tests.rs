@@ -15,7 +15,7 @@ fn sigma(variance: u128) -> Gaussian {
 }
 
 fn output(name: &str, estimate: Estimate, mask: Option<Mask>) -> Output {
-    Output { name: name.to_owned(), estimate, mask }
+    Output { name: name.to_owned(), estimate, mask, cell: None }
 }
 
 fn count_of(number: usize, mask: Option<Mask>) -> Output {
@@ -101,7 +101,7 @@ fn threshold_lets_the_smallest_group_pass_with_probability_delta() {
 /// standard deviations of a sample's standard deviation are 6.7 %).
 #[test]
 fn stated_standard_errors_are_true() {
-    let mean = Estimate::Mean { sum: 1, count: 2, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0, cell: None };
+    let mean = Estimate::Mean { sum: 1, count: 2, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0 };
     let mut spec = spec(vec![output("mean", mean, None)]);
     spec.measurements[1].noise = sigma(400);
     spec.measurements[2].noise = sigma(9);
@@ -154,8 +154,7 @@ fn a_spec_that_does_not_fit_its_input_is_refused() {
     refuse(&|spec| spec.outputs[0].estimate = Estimate::Count { count: 3 });
     refuse(&|spec| spec.outputs[0].estimate = Estimate::Sum { sum: 0, step: f64::NAN });
     refuse(&|spec| {
-        let cell = Some(CellFloor { column: 2, word: 2, threshold: 10 });
-        spec.outputs[0].estimate = Estimate::Share { sum: 1, count: 2, cell };
+        spec.outputs[0].cell = Some(CellFloor { column: 2, word: 2, count: 2, threshold: 10 });
     });
     refuse(&|spec| spec.outputs[0].mask = Some(Mask { low: 0.9, high: 0.1, base: Base::Itself }));
     refuse(&|spec| spec.outputs[0].mask = Some(Mask { low: 0.1, high: 0.9, base: Base::Partition(vec![1]) }));

@@ -12,14 +12,10 @@ fn run_without_noise(spec: &ReleaseSpec, columns: &[ArrayRef]) -> RecordBatch {
 fn values_without_noise_are_the_values() {
     let spec = spec(vec![
         count_of(0, None),
-        output(
-            "mean",
-            Estimate::Mean { sum: 1, count: 2, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0, cell: None },
-            None,
-        ),
+        output("mean", Estimate::Mean { sum: 1, count: 2, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0 }, None),
         output("sum", Estimate::Sum { sum: 1, step: 0.5 }, None),
         output("whole", Estimate::SumInteger { sum: 1, step: i64::MAX }, None),
-        output("share", Estimate::Share { sum: 1, count: 2, cell: None }, None),
+        output("share", Estimate::Share { sum: 1, count: 2 }, None),
     ]);
     let rows = run_without_noise(
         &spec,
@@ -41,8 +37,8 @@ fn values_without_noise_are_the_values() {
 
 #[test]
 fn a_cell_of_few_persons_is_null() {
-    let cell = Some(CellFloor { column: 2, word: 2, threshold: 15 });
-    let spec = spec(vec![output("share", Estimate::Share { sum: 1, count: 2, cell }, None)]);
+    let mut spec = spec(vec![output("share", Estimate::Share { sum: 1, count: 2 }, None)]);
+    spec.outputs[0].cell = Some(CellFloor { column: 2, word: 2, count: 2, threshold: 15 });
     let rows = run_without_noise(
         &spec,
         &groups(&[
@@ -61,7 +57,7 @@ fn a_cell_of_few_persons_is_null() {
 fn masks_compare_noised_values_with_their_base() {
     let band = |base| Some(Mask { low: 0.1, high: 0.9, base });
     let spec = spec(vec![
-        output("share", Estimate::Share { sum: 1, count: 2, cell: None }, band(Base::Itself)),
+        output("share", Estimate::Share { sum: 1, count: 2 }, band(Base::Itself)),
         count_of(1, band(Base::Measurement(2))),
         output("persons", Estimate::Count { count: 0 }, band(Base::Partition(vec![]))),
     ]);
