@@ -420,3 +420,28 @@ fn a_released_threshold_can_be_joined_and_nothing_is_released_twice() {
 fn a_question_about_nothing_is_answered() {
     check("SELECT count(*) FROM week WHERE 1 = 0", &["Release", "EmptyRelation"]);
 }
+
+/// Where a join could repeat a person's rows, they are brought together before they are summed.
+#[test]
+fn rows_that_a_join_may_repeat_are_aggregated_by_person_first() {
+    let once = "SELECT season, week, sum(hours) FROM week JOIN calendar USING (week) GROUP BY season, week";
+    assert!(!plan_lines(&compile(once).unwrap()).join("\n").contains("sum(__x0)"), "the calendar's key proves one row");
+    for table in [
+        "(SELECT week, season FROM calendar GROUP BY ROLLUP (week, season)) c",
+        "(SELECT week, season FROM calendar UNION ALL SELECT week, season FROM calendar) c",
+        "(SELECT CAST(week / 3.0 AS INT) AS week, season FROM calendar) c",
+        "(SELECT CAST(CAST(week AS SMALLINT) AS INT) AS week, season FROM calendar) c",
+        "(SELECT a.week, b.season FROM calendar a CROSS JOIN calendar b) c",
+    ] {
+        check(
+            &format!("SELECT season, week, sum(hours) FROM week JOIN {table} USING (week) GROUP BY season, week"),
+            &["sum(__x0)"],
+        );
+    }
+    check(
+        "SELECT week.week, sum(hours) FROM week JOIN calendar c ON CAST(c.week AS SMALLINT) = week.week GROUP BY week.week",
+        &["sum(__x0)"],
+    );
+    check("SELECT a.week, sum(a.hours) FROM week a JOIN mail b USING (id) GROUP BY a.week", &["sum(__x0)"]);
+    check("SELECT a.week, sum(a.hours) FROM week a LEFT JOIN week b ON a.id = b.id GROUP BY a.week", &["sum(__x0)"]);
+}

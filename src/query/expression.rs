@@ -348,6 +348,18 @@ pub(super) fn literal(expression: &Expr) -> Option<ScalarValue> {
     }
 }
 
+/// Does a cast leave different values different? Only then does what is known of a key hold for its cast.
+pub(super) fn keeps_apart(from: &DataType, to: &DataType) -> bool {
+    let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let wider = from.primitive_width() < to.primitive_width();
+    let as_wide = from.primitive_width() <= to.primitive_width();
+    from == to
+        || (text(from) && text(to))
+        || (from.is_signed_integer() && to.is_signed_integer() && as_wide)
+        || (from.is_unsigned_integer() && to.is_unsigned_integer() && as_wide)
+        || (from.is_unsigned_integer() && to.is_signed_integer() && wider)
+}
+
 fn call(function: Arc<ScalarUDF>, arguments: Vec<Expr>, facts: PersonColumn) -> Derived {
     Derived { expression: Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments)), facts }
 }

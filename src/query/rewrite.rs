@@ -317,11 +317,9 @@ impl Rewriter<'_> {
                 let plan =
                     built(Aggregate::try_new(Arc::new(node.plan.clone()), keys, calls).map(LogicalPlan::Aggregate))?;
                 let columns = plan.schema().fields().iter().map(|_| PublicColumn::default()).collect();
-                let unique = if aggregate.group_expr.is_empty() {
-                    vec![]
-                } else {
-                    vec![(0..aggregate.group_expr.len()).collect()]
-                };
+                // One row a group, unless several groupings stand below one another.
+                let single = !aggregate.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_)));
+                let unique = if single { vec![(0..aggregate.group_expr.len()).collect()] } else { vec![] };
                 Ok(public(plan, Public { columns, unique, released: rows.released }))
             }
             Rows::Person(_) => self.grouped(node, &aggregate.group_expr, &aggregate.aggr_expr),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Subquery, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Subquery, lit};
 
 use super::{Rewriter, built, named_as, refuse_rows};
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors_of::{ErrorOf, Side};
-use crate::query::expression::literal;
+use crate::query::expression::{keeps_apart, literal};
 use crate::query::facts::{Node, Public, PublicColumn, Rows};
 use crate::query::private::normal_quantile;
 use crate::query::{bounds, position};
@@ -120,12 +120,15 @@ impl Rewriter<'_> {
     }
 }
 
-/// The index of a visible column that is handed on unchanged, at most cast.
+/// The index of a visible column that is handed on unchanged, at most widened: what is unique stays so.
 pub(super) fn plain_index(node: &Node, expression: &Expr) -> Option<usize> {
     match expression {
         Expr::Column(column) => node.plan.schema().maybe_index_of_column(column).filter(|index| *index < node.visible),
         Expr::Alias(alias) => plain_index(node, &alias.expr),
-        Expr::Cast(cast) => plain_index(node, &cast.expr),
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(node.plan.schema().as_ref()).ok()?;
+            plain_index(node, &cast.expr).filter(|_| keeps_apart(&from, cast.field.data_type()))
+        }
         _ => None,
     }
 }

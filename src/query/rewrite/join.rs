@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
@@ -14,7 +13,7 @@ use super::above::plain_index;
 use super::{Rewriter, built};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
-use crate::query::expression::Scope;
+use crate::query::expression::{Scope, keeps_apart};
 use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows};
 use crate::query::position;
 
@@ -319,16 +318,6 @@ fn optional(columns: &[PersonColumn], outer: bool) -> impl Iterator<Item = Perso
 
 /// Is `expression` the person key, at most widened? A cast that brings different keys together would mix persons.
 fn is_key(scope: &Scope, expression: &Expr) -> bool {
-    let keeps_apart = |from: &DataType, to: &DataType| {
-        let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-        from == to
-            || (text(from) && text(to))
-            || (from.is_signed_integer() && to.is_signed_integer() && from.primitive_width() <= to.primitive_width())
-            || (from.is_unsigned_integer()
-                && to.is_unsigned_integer()
-                && from.primitive_width() <= to.primitive_width())
-            || (from.is_unsigned_integer() && to.is_signed_integer() && from.primitive_width() < to.primitive_width())
-    };
     match expression {
         Expr::Cast(cast) => {
             is_key(scope, &cast.expr)
