@@ -4,13 +4,15 @@
 //! down to the tables' person keys and recomputes the price from the literals that the plan really holds. What it proves:
 //!
 //! 1. a release stands at the root of its plan, over an aggregate of `dp_…` states and nothing else;
-//! 2. every row below belongs to one person: persons meet persons on their keys, and aggregates below keep the key;
-//! 3. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
-//! 4. floor and threshold are no lower than the settings ask;
-//! 5. the plan above reads released and public rows only.
+//! 2. one person has one row in a group, and reaches one group where the plan does not bound them (`repeat`);
+//! 3. every row below belongs to one person: persons meet persons on their keys, and aggregates below keep the key;
+//! 4. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
+//! 5. floor and threshold are no lower than the settings ask;
+//! 6. the plan above reads released and public rows only.
 
 mod owner;
 mod price;
+mod repeat;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -118,8 +120,11 @@ impl VerifiedRelease {
 /// Errors: XX000 where the proof fails. That is never the user's doing: the rewrite, or the optimiser, did wrong.
 pub fn verify(context: &Context, private: Private) -> Result<Verified> {
     let shape = optimise(context, private.shape)?;
-    let releases =
-        private.releases.into_iter().map(|release| verify_release(context, release)).collect::<Result<Vec<_>>>()?;
+    let keys: Vec<usize> = private.releases.iter().map(|release| release.spec.keys).collect();
+    let numbered = private.releases.into_iter().enumerate();
+    let releases = numbered
+        .map(|(number, release)| verify_release(context, release, &keys[..number]))
+        .collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
     Ok(Verified { releases, shape, columns: private.columns })
 }
@@ -136,7 +141,9 @@ fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
     })
 }
 
-fn verify_release(context: &Context, release: ReleasePlan) -> Result<VerifiedRelease> {
+fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) -> Result<VerifiedRelease> {
+    let rewritten = root(&release.plan).ok_or_else(|| unproven("no release at the root"))?;
+    repeat::verify(context, rewritten, earlier)?;
     let plan = optimise(context, release.plan)?;
     let node = root(&plan).ok_or_else(|| unproven("no release at the root"))?;
     if **node.spec() != release.spec {

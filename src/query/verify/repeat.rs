@@ -1,0 +1,278 @@
+//! Proves that one person reaches no more rows and groups than the noise was made for.
+//!
+//! Law: rows that enter the states are one a person and group, and a person reaches one group unless the plan bounds them.
+//! The proof names every value of the rewritten plan by an id, gathers functional dependencies between ids (keys of tables,
+//! equalities of joins, groups of aggregates, arguments of expressions), and asks whether person and group keys determine a
+//! whole row. It reads the plan before it is optimised, where no column has been left out yet.
+//! Source: functional dependencies and attribute closure, Abiteboul, Hull, Vianu, "Foundations of Databases", chapter 8.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, TableScan};
+use paravent_udfs::{BoundGroups, Release};
+
+use super::unproven;
+use crate::error::{Error, Result};
+use crate::policy::Access;
+use crate::query::context::{Context, Source, SourceKind};
+
+type Id = usize;
+type Ids = BTreeSet<Id>;
+
+/// What is known of a plan's rows.
+struct Known {
+    /// One id a column of the plan's schema.
+    columns: Vec<Id>,
+    /// Sets of ids of which no two rows agree.
+    unique: Vec<Ids>,
+}
+
+struct Prover<'a> {
+    context: &'a Context,
+    /// Keys of earlier releases: how many of their first columns tell rows apart.
+    released: &'a [usize],
+    next: Id,
+    /// The left determines the right.
+    dependencies: Vec<(Ids, Id)>,
+    /// Person keys of protected tables.
+    persons: Ids,
+    /// Pairs that a full join equates: whichever is there stands for both.
+    either: Vec<BTreeSet<Id>>,
+}
+
+/// `release`: before optimisation. `released`: the number of keys of each earlier release.
+pub(super) fn verify(context: &Context, release: &Release, released: &[usize]) -> Result<()> {
+    let states = match release.input() {
+        LogicalPlan::Aggregate(states) => states,
+        _ => return Err(unproven("a release over something other than an aggregate")),
+    };
+    let mut prover = Prover { context, released, next: 0, dependencies: vec![], persons: Ids::new(), either: vec![] };
+    let rows = prover.walk(&states.input)?;
+    let schema = states.input.schema();
+    let person = schema.maybe_index_of_column(&Column::new_unqualified("__u")).and_then(|i| rows.columns.get(i));
+    let person = *person.ok_or_else(|| unproven("rows without a person"))?;
+    let of_person = prover.closure(&Ids::from([person]));
+    if prover.persons.is_disjoint(&of_person) {
+        return Err(unproven("a person that is no person key"));
+    }
+    let keys = states.group_expr.iter().map(|key| prover.id_of(key, schema, &rows.columns)).collect::<Result<Ids>>()?;
+    let of_group = prover.closure(&keys.iter().copied().chain([person]).collect());
+    if !rows.unique.iter().any(|set| set.is_subset(&of_group)) {
+        return Err(unproven("a person can have several rows in a group"));
+    }
+    let bounded =
+        matches!(states.input.as_ref(), LogicalPlan::Extension(extension) if extension.node.name() == "BoundGroups");
+    let one_group = keys.is_subset(&of_person) || rows.unique.iter().any(|set| set.is_subset(&of_person));
+    if bounded || one_group { Ok(()) } else { Err(unproven("a person can reach several groups")) }
+}
+
+impl Prover<'_> {
+    fn fresh(&mut self) -> Id {
+        self.next += 1;
+        self.next
+    }
+
+    fn unknown(&mut self, schema: &DFSchema) -> Known {
+        Known { columns: schema.fields().iter().map(|_| self.fresh()).collect(), unique: vec![] }
+    }
+
+    fn depends(&mut self, on: &Ids, what: Id) {
+        self.dependencies.push((on.clone(), what));
+    }
+
+    /// Everything that `known` determines.
+    fn closure(&self, known: &Ids) -> Ids {
+        let mut closure = known.clone();
+        loop {
+            let more: Vec<Id> = self
+                .dependencies
+                .iter()
+                .filter(|(on, what)| !closure.contains(what) && on.is_subset(&closure))
+                .map(|(_, what)| *what)
+                .collect();
+            if more.is_empty() {
+                return closure;
+            }
+            closure.extend(more);
+        }
+    }
+
+    fn walk(&mut self, plan: &LogicalPlan) -> Result<Known> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::Filter(filter) => self.walk(&filter.input),
+            LogicalPlan::Sort(sort) => self.walk(&sort.input),
+            LogicalPlan::Limit(limit) => self.walk(&limit.input),
+            LogicalPlan::SubqueryAlias(alias) => self.walk(&alias.input),
+            LogicalPlan::Projection(projection) => {
+                let below = self.walk(&projection.input)?;
+                let schema = projection.input.schema();
+                let columns =
+                    projection.expr.iter().map(|e| self.id_of(e, schema, &below.columns)).collect::<Result<_>>()?;
+                Ok(Known { columns, unique: below.unique })
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<BoundGroups>() {
+                Some(bound) => self.walk(bound.input()),
+                None => Err(unproven("an unknown operator below a release")),
+            },
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let below = self.walk(input)?;
+                let unique = vec![below.columns.iter().copied().collect()];
+                Ok(Known { columns: below.columns, unique })
+            }
+            LogicalPlan::Distinct(Distinct::On(_))
+            | LogicalPlan::Window(_)
+            | LogicalPlan::Union(_)
+            | LogicalPlan::EmptyRelation(_)
+            | LogicalPlan::Values(_) => Ok(self.unknown(plan.schema())),
+            LogicalPlan::Subquery(_)
+            | LogicalPlan::Repartition(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Ddl(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::DescribeTable(_)
+            | LogicalPlan::Unnest(_)
+            | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed below a release")),
+        }
+    }
+
+    /// Proven keys determine the row.
+    fn scan(&mut self, scan: &TableScan) -> Result<Known> {
+        let mut known = self.unknown(&scan.projected_schema);
+        let source = scan.source.downcast_ref::<Source>().ok_or_else(|| unproven("an unknown source"))?;
+        let at = |name: &String| scan.projected_schema.index_of_column_by_name(Some(&scan.table_name), name);
+        let mut keys: Vec<Ids> = Vec::new();
+        match &source.kind {
+            SourceKind::Released(number) => {
+                let count = self.released.get(*number).ok_or_else(|| unproven("a release that comes later"))?;
+                keys.push(known.columns.iter().take(*count).copied().collect());
+            }
+            SourceKind::Protected(name) | SourceKind::Public(name) => {
+                let table = self.context.tables.get(name).ok_or_else(Error::internal)?;
+                for key in &table.proven_keys {
+                    let ids = key.columns.iter().map(|column| at(column).map(|i| known.columns[i])).collect();
+                    keys.extend::<Option<Ids>>(ids);
+                }
+                if let Access::Protected { person_key, .. } = &table.table.access {
+                    self.persons.extend(at(person_key).map(|i| known.columns[i]));
+                }
+            }
+        }
+        for key in &keys {
+            for column in &known.columns {
+                self.depends(key, *column);
+            }
+        }
+        known.unique = keys;
+        Ok(known)
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Known> {
+        let below = self.walk(&aggregate.input)?;
+        if aggregate.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
+            return Ok(self.unknown(&aggregate.schema));
+        }
+        let schema = aggregate.input.schema();
+        let groups =
+            aggregate.group_expr.iter().map(|e| self.id_of(e, schema, &below.columns)).collect::<Result<Vec<_>>>()?;
+        let unique: Ids = groups.iter().copied().collect();
+        let mut columns = groups;
+        for _ in &aggregate.aggr_expr {
+            let value = self.fresh();
+            self.depends(&unique, value);
+            columns.push(value);
+        }
+        Ok(Known { columns, unique: vec![unique] })
+    }
+
+    fn join(&mut self, join: &Join) -> Result<Known> {
+        let (left, right) = (self.walk(&join.left)?, self.walk(&join.right)?);
+        let mut pairs = BTreeMap::new();
+        for (a, b) in &join.on {
+            let (a, b) = (plain(a, join.left.schema()), plain(b, join.right.schema()));
+            if let (Some(a), Some(b)) = (a, b) {
+                pairs.insert(left.columns[a], right.columns[b]);
+            }
+        }
+        let whole = join.filter.is_none() && pairs.len() == join.on.len();
+        let (lefts, rights): (Ids, Ids) = (pairs.keys().copied().collect(), pairs.values().copied().collect());
+        match join.join_type {
+            JoinType::LeftSemi | JoinType::LeftAnti => return Ok(left),
+            JoinType::RightSemi | JoinType::RightAnti => return Ok(right),
+            JoinType::Inner => {
+                for (a, b) in &pairs {
+                    self.depends(&Ids::from([*a]), *b);
+                    self.depends(&Ids::from([*b]), *a);
+                }
+            }
+            // A row without a partner has NULL there, and with this condition alone that, too, is the other side's doing.
+            JoinType::Left if whole => rights.iter().for_each(|b| self.depends(&lefts, *b)),
+            JoinType::Right if whole => lefts.iter().for_each(|a| self.depends(&rights, *a)),
+            JoinType::Full if whole && pairs.len() == 1 => {
+                self.either.extend(pairs.iter().map(|(a, b)| Ids::from([*a, *b])))
+            }
+            JoinType::Left | JoinType::Right | JoinType::Full => {}
+            JoinType::LeftMark | JoinType::RightMark => return Err(unproven("a mark join below a release")),
+        }
+        let unique =
+            left.unique.iter().flat_map(|a| right.unique.iter().map(move |b| a.union(b).copied().collect())).collect();
+        Ok(Known { columns: left.columns.into_iter().chain(right.columns).collect(), unique })
+    }
+
+    /// A column keeps its id; an expression is determined by its columns.
+    fn id_of(&mut self, expression: &Expr, schema: &DFSchema, columns: &[Id]) -> Result<Id> {
+        if let Some(index) = plain(expression, schema) {
+            return columns.get(index).copied().ok_or_else(Error::internal);
+        }
+        let mut from = Ids::new();
+        let mut whole = true;
+        let _ = expression.apply(|part| {
+            match part {
+                Expr::Column(column) => match schema.maybe_index_of_column(column).and_then(|i| columns.get(i)) {
+                    Some(id) => {
+                        from.insert(*id);
+                    }
+                    None => whole = false,
+                },
+                Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => {
+                    whole = false
+                }
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        let made = self.fresh();
+        if whole {
+            self.depends(&from, made);
+        }
+        let stands_for_both =
+            matches!(unaliased(expression), Expr::ScalarFunction(call) if call.func.name() == "coalesce");
+        if stands_for_both && self.either.contains(&from) {
+            for id in &from {
+                self.depends(&Ids::from([made]), *id);
+            }
+        }
+        Ok(made)
+    }
+}
+
+fn unaliased(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        _ => expression,
+    }
+}
+
+fn plain(expression: &Expr, schema: &DFSchema) -> Option<usize> {
+    match unaliased(expression) {
+        Expr::Column(column) => schema.maybe_index_of_column(column),
+        _ => None,
+    }
+}
