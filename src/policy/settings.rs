@@ -107,7 +107,7 @@ impl Setting {
             Self::MinGroupSize => "an integer from 10 to 1000000",
             Self::MaskLow => "a number from 0.01 to below 0.5",
             Self::MaskHigh => "a number from above 0.5 to 0.99",
-            Self::Epsilon => "a number above 0, 10 at most",
+            Self::Epsilon => "a number from 0.0001 to 10",
             Self::Delta => "a number above 0, 1e-5 at most",
             Self::BudgetEpsilon | Self::PrincipalBudgetEpsilon => "a number above 0, 100 at most",
             Self::BudgetDelta => "a number above 0, 1e-3 at most",
@@ -151,7 +151,7 @@ impl Settings {
             }
             Setting::MaskLow => next.mask_low = number(&|v| (0.01..0.5).contains(&v))?,
             Setting::MaskHigh => next.mask_high = number(&|v| v > 0.5 && v <= 0.99)?,
-            Setting::Epsilon => next.epsilon = number(&|v| v > 0.0 && v <= 10.0)?,
+            Setting::Epsilon => next.epsilon = number(&|v| (1e-4..=10.0).contains(&v))?,
             Setting::Delta => next.delta = number(&|v| v > 0.0 && v <= 1e-5)?,
             Setting::BudgetEpsilon => next.budget_epsilon = number(&|v| v > 0.0 && v <= 100.0)?,
             Setting::BudgetDelta => next.budget_delta = number(&|v| v > 0.0 && v <= 1e-3)?,

@@ -131,7 +131,10 @@ impl Rewriter<'_> {
             rows_proof,
             measurements: contributions.measurements,
             outputs: contributions.outputs,
-            labels: calls.iter().map(|call| call.written.schema_name().to_string()).collect(),
+            labels: calls
+                .iter()
+                .map(|call| call.written.schema_name().to_string().replace("count(Int64(1))", "count(*)"))
+                .collect(),
             policies: scope.person.policies.clone(),
             tables: scope.person.tables.clone(),
             person_key: scope.person.person_key.clone(),
