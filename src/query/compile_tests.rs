@@ -38,7 +38,7 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
 }
 
 /// A company: `person` (one row each), `week` (many), `mail` (many, no key), `calendar` (public).
-pub(super) fn context(text: &str) -> Context {
+pub(crate) fn context(text: &str) -> Context {
     let people = || Access::Protected { policy: "people".to_owned(), person_key: "id".to_owned() };
     let id = || column("id", "Int64", Class::Identifier, None);
     let tables = [
@@ -102,7 +102,7 @@ pub(super) fn context(text: &str) -> Context {
     }
 }
 
-fn private(sql: &str) -> Result<(Context, Private)> {
+pub(crate) fn private(sql: &str) -> Result<(Context, Private)> {
     let context = context(sql);
     let Statement::Query(query) = parse::parse(sql)?.pop().unwrap().statement else { panic!("not a query") };
     let resolved = super::resolve(&context, &query, &[])?;
@@ -110,7 +110,7 @@ fn private(sql: &str) -> Result<(Context, Private)> {
     Ok((context, private))
 }
 
-fn compile(sql: &str) -> Result<Verified> {
+pub(crate) fn compile(sql: &str) -> Result<Verified> {
     let (context, private) = private(sql)?;
     super::verify(&context, private)
 }

@@ -7,7 +7,7 @@ mod allow;
 mod bounds;
 mod check;
 #[cfg(test)]
-mod compile_tests;
+pub(crate) mod compile_tests;
 mod context;
 mod contributions;
 mod errors_of;

@@ -94,7 +94,7 @@ impl Engine {
 }
 
 /// Every scan gets its real source; a scan of anything else fails.
-fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<LogicalPlan> {
+pub(super) fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<LogicalPlan> {
     let bound = plan.clone().transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(scan) => {
             let source = source_of(&scan, sources, released)?;

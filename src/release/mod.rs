@@ -5,6 +5,8 @@
 //! data, so its text goes nowhere.
 
 mod engine;
+#[cfg(test)]
+mod laws;
 mod released;
 
 pub use engine::{Engine, Sources};
