@@ -137,3 +137,29 @@ async fn an_exhausted_budget_refuses_and_keeps_what_was_answered() {
     says_what_to_do("budget", &refusal);
     assert_eq!(rows(&analyst, &question(0)).await, first, "what was paid for stays");
 }
+
+/// New data is a new question: the stored answer of the old data is not given, and is paid for anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_data_is_never_answered_from_the_store() {
+    let server = TestServer::start().await.with_people().await;
+    let crowd = |persons: usize| -> String {
+        std::iter::once("person\n".to_owned()).chain((0..persons).map(|person| format!("{person}\n"))).collect()
+    };
+    server.file("crowd.csv", &crowd(500));
+    let admin = server.admin().await;
+    for statement in [
+        "CREATE EXTERNAL TABLE crowd STORED AS CSV LOCATION 'crowd.csv'",
+        "ALTER TABLE crowd ADD PRIMARY KEY (person)",
+        "ALTER TABLE crowd SET (person_key = 'person')",
+        "GRANT SELECT ON crowd TO insights_analyst",
+    ] {
+        run(&admin, statement).await;
+    }
+    let analyst = server.analyst().await;
+    let count = "SELECT count(*) FROM crowd";
+    let first: f64 = rows(&analyst, count).await[0][0].as_ref().unwrap().parse().unwrap();
+    server.file("crowd.csv", &crowd(5000));
+    let second: f64 = rows(&analyst, count).await[0][0].as_ref().unwrap().parse().unwrap();
+    // Standard deviation 1: further off than 20 with probability below 1e-80.
+    assert!((first - 500.0).abs() < 20.0 && (second - 5000.0).abs() < 20.0, "{first}, {second}");
+}

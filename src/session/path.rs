@@ -71,11 +71,29 @@ impl Session {
         let sources = self.sources(&around.tables).await?;
         let fresh: Vec<bool> = known.rows.iter().map(Option::is_none).collect();
         let (paid, released) = release::execute(&self.server.engine, paid, verified, known.rows, &sources).await?;
+        if fresh.contains(&true) {
+            self.refuse_changed_data(around).await?;
+        }
         for ((key, rows), _) in known.keys.iter().zip(&released).zip(&fresh).filter(|(_, fresh)| **fresh) {
             let epoch = around.context.policies.release_epoch;
             self.server.ledger.store(&paid, key, rows.to_bytes()?, epoch).await?;
         }
         release::shape(&self.server.engine, verified, &released, &sources).await
+    }
+
+    /// The proofs that an answer rests on (keys, bounds) are of the data as it was when the statement began.
+    async fn refuse_changed_data(&self, around: &Surroundings) -> Result<()> {
+        for table in &around.tables {
+            let now = self.server.files.snapshot(&table.location).await?;
+            if around.snapshots.get(&table.name).map(String::as_str) != Some(now.as_str()) {
+                return Err(Error::new(
+                    SqlState::ObjectNotInPrerequisiteState,
+                    format!("the data of table \"{}\" changed while it was read", table.name),
+                )
+                .hint("ask again; replace files by renaming, so that they change at once"));
+            }
+        }
+        Ok(())
     }
 
     /// The answer store: the same release of the same data under the same rules is the same rows, at no cost.
