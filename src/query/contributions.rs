@@ -13,12 +13,25 @@ use datafusion::logical_expr::{Expr, cast, lit, when};
 use paravent_udfs::{Base, Estimate, Mask, Rho, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum};
 
 use super::context::Context;
-use super::rewrite::{Call, persons_state};
+use super::expression::Derived;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
 /// The largest standard deviation, in lattice steps, that a measurement is planned with; the sampler goes a little further.
 const LARGEST_SIGMA: f64 = (1_u64 << 26) as f64;
+
+/// A call of an aggregate, checked and total.
+pub(super) struct Call {
+    pub name: String,
+    pub argument: Option<Derived>,
+    /// The argument can be NULL.
+    pub nullable: bool,
+    pub distinct: bool,
+    pub filter: Option<Derived>,
+    /// What the query expects: name and type of the column.
+    pub written: Expr,
+    pub data_type: DataType,
+}
 
 /// One integer column of a person's rows.
 pub(super) struct Value {
@@ -383,4 +396,9 @@ fn sums(value: usize) -> Expr {
 
 fn counts(value: usize) -> Expr {
     Expr::Column(Column::new_unqualified(format!("__c{value}")))
+}
+
+/// The person count's own column: is there a row that fits?
+fn persons_state(profile: bool) -> Expr {
+    if profile { dp_persons(Expr::Column(Column::new_unqualified("__p"))) } else { dp_persons(lit(true)) }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use datafusion::common::Column;
 use datafusion::logical_expr::LogicalPlan;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::policy::{Bounds, Class};
 
 /// A rewritten plan with its facts. The plan's first `visible` columns are those of the plan it came from, with the
@@ -168,4 +168,12 @@ impl Person {
             })
             .collect()
     }
+}
+
+/// The engine's complaint about a plan that this room built is a fault of this room.
+pub(super) fn built<T>(result: datafusion::common::Result<T>) -> Result<T> {
+    result.map_err(|error| {
+        tracing::debug!(%error, "the rewrite built a plan that the engine refuses");
+        Error::internal()
+    })
 }

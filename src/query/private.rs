@@ -12,7 +12,7 @@ use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, R
 
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
-use super::rewrite::built;
+use super::facts::built;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 

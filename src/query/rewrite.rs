@@ -8,8 +8,6 @@ mod join;
 mod release_point;
 mod scan;
 
-pub(super) use release_point::{Call, persons_state};
-
 use std::sync::Arc;
 
 use datafusion::common::Column;
@@ -21,7 +19,7 @@ use datafusion::logical_expr::{
 use super::check::Checked;
 use super::context::Context;
 use super::expression::{Scope, refuse_window};
-use super::facts::{Node, Person, Public, PublicColumn, Rows};
+use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::position;
 use super::private::{Draft, Private};
 use crate::error::{Error, Result, SqlState};
@@ -68,14 +66,6 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     built(counted)?;
     let parts = f64::from(releases.max(1)) * f64::from(2 + 3 * calls);
     Rho::new(Rho::of_epsilon(context.epsilon).get() / parts).map_err(|_| Error::internal())
-}
-
-/// The engine's complaint about a plan that this room built is a fault of this room.
-pub(super) fn built<T>(result: datafusion::common::Result<T>) -> Result<T> {
-    result.map_err(|error| {
-        tracing::debug!(%error, "the rewrite built a plan that the engine refuses");
-        Error::internal()
-    })
 }
 
 impl Rewriter<'_> {

@@ -6,11 +6,11 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Subquery, lit};
 
-use super::{Rewriter, built, named_as, refuse_rows};
+use super::{Rewriter, named_as, refuse_rows};
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors_of::{ErrorOf, Side};
 use crate::query::expression::{keeps_apart, literal};
-use crate::query::facts::{Node, Public, PublicColumn, Rows};
+use crate::query::facts::{Node, Public, PublicColumn, Rows, built};
 use crate::query::private::normal_quantile;
 use crate::query::{bounds, position};
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
+use super::Rewriter;
 use super::above::plain_index;
-use super::{Rewriter, built};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
 use crate::query::expression::{Scope, keeps_apart};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
 use crate::query::position;
 
 /// What a join's equalities say of one another.

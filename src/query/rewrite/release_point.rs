@@ -5,34 +5,20 @@
 
 use std::collections::BTreeSet;
 
-use arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::functions_aggregate::expr_fn::{bool_or, count, sum};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit, try_cast, when};
-use paravent_udfs::{BoundGroups, dp_persons};
+use paravent_udfs::BoundGroups;
 
-use super::{Rewriter, built, named_as, public};
+use super::{Rewriter, named_as, public};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Bounds, Class};
-use crate::query::contributions::{Contributions, UnderProfile};
+use crate::query::contributions::{Call, Contributions, UnderProfile};
 use crate::query::expression::{Derived, Scope, refuse_identifier};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, weight};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
 use crate::query::private::{Draft, Proof};
 use crate::query::{allow, position};
-
-/// A call of an aggregate, checked and total.
-pub(in crate::query) struct Call {
-    pub name: String,
-    pub argument: Option<Derived>,
-    /// The argument can be NULL.
-    pub nullable: bool,
-    pub distinct: bool,
-    pub filter: Option<Derived>,
-    /// What the query expects: name and type of the column.
-    pub written: Expr,
-    pub data_type: DataType,
-}
 
 impl Rewriter<'_> {
     /// `SELECT keys, calls … GROUP BY keys` over rows of persons.
@@ -228,11 +214,6 @@ fn per_group_rows(node: &Node, keys: &[Derived], contributions: &Contributions, 
         LogicalPlanBuilder::from(rows).aggregate(groups, made)
     };
     built(plan.and_then(LogicalPlanBuilder::build))
-}
-
-/// The person count's own column: is there a row that fits?
-pub(in crate::query) fn persons_state(profile: bool) -> Expr {
-    if profile { dp_persons(Expr::Column(Column::new_unqualified("__p"))) } else { dp_persons(lit(true)) }
 }
 
 fn key_of(scope: &Scope, key: &Expr) -> Result<Derived> {

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
 
-use super::{Rewriter, built, public};
+use super::{Rewriter, public};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Class};
 use crate::query::context::{KnownTable, Source, SourceKind};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
 
 impl Rewriter<'_> {
     pub(super) fn scan(&mut self, scan: &TableScan) -> Result<Node> {
