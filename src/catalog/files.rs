@@ -22,6 +22,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use sha2::{Digest, Sha256};
@@ -57,9 +58,13 @@ impl fmt::Display for Snapshot {
 
 impl Files {
     /// Relative locations lie under `data_dir`.
-    pub fn new(data_dir: PathBuf) -> Self {
-        let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc().unwrap_or_default();
-        Self { data_dir, runtime }
+    ///
+    /// Nothing is ever spilled: a temporary file would hold rows of persons where nobody guards them.
+    pub fn new(data_dir: PathBuf) -> Result<Self> {
+        let no_files = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let runtime =
+            RuntimeEnvBuilder::new().with_object_list_cache_limit(0).with_disk_manager_builder(no_files).build_arc();
+        Ok(Self { data_dir, runtime: runtime.map_err(|_| Error::internal())? })
     }
 
     /// The runtime whose object stores a plan over [`Files::provider`] must be executed with.

@@ -256,12 +256,9 @@ impl<'a> Scope<'a> {
             arguments.push(lit("i"));
         }
         let matched = call(Arc::new(paravent_udfs::total(function.clone())), arguments, facts);
-        Ok(match op {
-            Operator::RegexNotMatch | Operator::RegexNotIMatch => {
-                Derived { expression: Expr::Not(Box::new(matched.expression)), facts: matched.facts }
-            }
-            _ => matched,
-        })
+        let negated = matches!(op, Operator::RegexNotMatch | Operator::RegexNotIMatch);
+        let expression = if negated { Expr::Not(Box::new(matched.expression)) } else { matched.expression };
+        Ok(Derived { expression, facts: matched.facts })
     }
 
     fn case(&self, case: &Case) -> Result<Derived> {

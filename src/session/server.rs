@@ -45,7 +45,7 @@ impl Server {
         })?;
         let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
-        let files = Files::new(config.data_dir);
+        let files = Files::new(config.data_dir)?;
         let engine = Engine::new(config.noise, files.runtime().clone());
         let server = Self {
             catalog,

@@ -27,7 +27,7 @@ fn folder(contents: &[(&str, &str)]) -> Folder {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let files = Files::new(dir.path().to_path_buf());
+    let files = Files::new(dir.path().to_path_buf()).unwrap();
     Folder { dir, files }
 }
 
