@@ -14,6 +14,8 @@ mod errors_of;
 mod explain;
 mod expression;
 mod facts;
+#[cfg(test)]
+mod link_tests;
 mod names;
 pub mod parse;
 mod position;
