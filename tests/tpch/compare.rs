@@ -15,7 +15,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::data::{Cell, exact};
 use crate::questions::{Fate, Question};
-use crate::support::{Refusal, run, statements, texts};
+use crate::support::{Refusal, statements, texts};
 
 /// A released number beside the exact one.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Value {
     pub fn relative(&self) -> f64 {
         (self.released - self.exact).abs() / self.exact.abs()
     }
+
+    /// The relative error that the answer itself gives.
+    pub fn expected(&self) -> f64 {
+        self.stddev / self.exact.abs()
+    }
 }
 
 impl fmt::Display for Value {
@@ -57,11 +62,14 @@ impl fmt::Display for Value {
 }
 
 impl Comparison {
-    /// Of the released numbers' relative errors.
-    pub fn median_relative_error(&self) -> Option<f64> {
-        let mut all: Vec<f64> = self.values.iter().map(Value::relative).collect();
+    pub fn median(&self, of: impl Fn(&Value) -> f64) -> Option<f64> {
+        let mut all: Vec<f64> = self.values.iter().map(of).collect();
         all.sort_by(f64::total_cmp);
         all.get(all.len() / 2).copied()
+    }
+
+    pub fn largest(&self, of: impl Fn(&Value) -> f64) -> Option<f64> {
+        self.values.iter().map(of).max_by(f64::total_cmp)
     }
 }
 
@@ -71,8 +79,7 @@ impl fmt::Display for Comparison {
         if self.same {
             return write!(f, ", exact");
         }
-        if let Some(error) = self.median_relative_error() {
-            let farthest = self.values.iter().map(Value::errors).fold(0.0, f64::max);
+        if let (Some(error), Some(farthest)) = (self.median(Value::relative), self.largest(Value::errors)) {
             write!(f, ", {} values, relative error {error:.3}, at most {farthest:.1} sigma", self.values.len())?;
         }
         Ok(())
@@ -111,6 +118,10 @@ pub async fn ask(
     Ok(comparison)
 }
 
+fn refusal(error: tokio_postgres::Error) -> String {
+    Refusal::of(error).to_string()
+}
+
 type Answer = (Vec<String>, Vec<Vec<Cell>>);
 
 /// Views are the administrator's, questions the analyst's.
@@ -119,13 +130,15 @@ async fn protected(admin: &Client, analyst: &Client, sql: &str) -> Result<Answer
     for statement in statements(sql) {
         let first = crate::questions::words(statement);
         if first.starts_with("create view") || first.starts_with("drop view") {
-            run(admin, statement).await;
-            if let Some(name) = first.strip_prefix("create view ").and_then(|rest| rest.split(' ').next()) {
-                run(admin, &format!("GRANT SELECT ON {name} TO insights_analyst")).await;
+            let name = first.trim_start_matches("create view ").split(' ').next().unwrap_or_default();
+            let grant = format!("GRANT SELECT ON {name} TO insights_analyst");
+            admin.batch_execute(statement).await.map_err(refusal)?;
+            if first.starts_with("create") {
+                admin.batch_execute(&grant).await.map_err(refusal)?;
             }
             continue;
         }
-        let messages = analyst.simple_query(statement).await.map_err(|error| Refusal::of(error).to_string())?;
+        let messages = analyst.simple_query(statement).await.map_err(refusal)?;
         let names = messages.iter().find_map(|message| match message {
             SimpleQueryMessage::RowDescription(columns) => {
                 Some(columns.iter().map(|column| column.name().to_owned()).collect())
@@ -166,12 +179,7 @@ fn error_of(items: &[SelectItem], name: &str) -> SelectItem {
 }
 
 /// Released numbers with their standard errors behind them, beside the exact numbers of the same group.
-fn values(
-    names: &[String],
-    measured: &[&str],
-    rows: &[Vec<Cell>],
-    truth: &[Vec<Cell>],
-) -> Result<Vec<Value>, String> {
+fn values(names: &[String], measured: &[&str], rows: &[Vec<Cell>], truth: &[Vec<Cell>]) -> Result<Vec<Value>, String> {
     let is_measured: Vec<bool> = names.iter().map(|name| measured.contains(&name.as_str())).collect();
     let group = |row: &[Cell]| -> Vec<String> {
         let cells = row.iter().zip(&is_measured).filter(|(_, measured)| !**measured);

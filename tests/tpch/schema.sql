@@ -24,6 +24,8 @@ ALTER TABLE nation   SET (public = true);
 ALTER TABLE part     SET (public = true);
 ALTER TABLE supplier SET (public = true);
 ALTER TABLE partsupp SET (public = true);
+-- A public column that is summed with persons' needs bounds as theirs do.
+ALTER TABLE partsupp ALTER COLUMN ps_supplycost SET (lower = 0, upper = 1000);
 
 -- At no scale factor has a customer more orders or line items than this.
 ALTER TABLE customer SET (privacy_policy = 'customers', person_key = 'c_custkey');
@@ -37,7 +39,6 @@ ALTER TABLE customer ALTER COLUMN c_nationkey  SET (class = 'attribute');
 ALTER TABLE customer ALTER COLUMN c_phone      SET (class = 'identifier');
 ALTER TABLE customer ALTER COLUMN c_acctbal    SET (class = 'measure', lower = -1000, upper = 10000);
 ALTER TABLE customer ALTER COLUMN c_mktsegment SET (class = 'attribute');
-ALTER TABLE customer ALTER COLUMN c_comment    SET (class = 'content');
 
 ALTER TABLE orders ALTER COLUMN o_orderkey      SET (class = 'identifier');
 ALTER TABLE orders ALTER COLUMN o_custkey       SET (class = 'identifier');
@@ -65,6 +66,6 @@ ALTER TABLE lineitem ALTER COLUMN l_commitdate    SET (class = 'attribute');
 ALTER TABLE lineitem ALTER COLUMN l_receiptdate   SET (class = 'attribute');
 ALTER TABLE lineitem ALTER COLUMN l_shipinstruct  SET (class = 'attribute');
 ALTER TABLE lineitem ALTER COLUMN l_shipmode      SET (class = 'attribute');
-ALTER TABLE lineitem ALTER COLUMN l_comment       SET (class = 'content');
 
+-- Comments but the clerk's have no class: nobody reads them.
 GRANT SELECT ON region, nation, part, supplier, partsupp, customer, orders, lineitem TO insights_analyst;
