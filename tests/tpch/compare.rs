@@ -3,6 +3,8 @@
 //! The server is asked the question itself, which must be answered as it stands, and then the same with a standard error beside
 //! each noised column. The second costs nothing: it needs what the first has released.
 
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -3,6 +3,8 @@
 //! A question is the official text with the official parameters (TPC-H 3.0.1, "values for query validation"), unless `changed`
 //! says what of it is refused by design and what stands there instead. The reasons are told at length in `README.md`.
 
+#![allow(dead_code)]
+
 use tpchgen::q_and_a::queries;
 
 /// One question.
@@ -40,7 +42,7 @@ const fn changed(number: usize, text: &'static str, changed: &'static str, fate:
     Question { number, text, changed: Some(changed), fate }
 }
 
-use Fate::{Hidden, Public, Refused, Released};
+use Fate::{Hidden, Public, Released};
 
 pub const QUESTIONS: [Question; 22] = [
     official(
