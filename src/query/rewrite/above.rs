@@ -22,10 +22,8 @@ impl Rewriter<'_> {
         let mut errors = Vec::new();
         for expression in wanted {
             let index = plain_index(node, expression);
-            let mut column = PublicColumn {
-                of_table: index.is_some_and(|i| rows.columns.get(i).is_some_and(|c| c.of_table)),
-                error: None,
-            };
+            let known = index.and_then(|i| rows.columns.get(i)).cloned().unwrap_or_default();
+            let mut column = PublicColumn { error: None, ..known };
             if let Some(error) = index.and_then(|i| rows.columns.get(i)).and_then(|c| c.error.clone()) {
                 self.hidden += 1;
                 let name = format!("__stddev_{}", self.hidden);

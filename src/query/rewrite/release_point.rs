@@ -145,7 +145,8 @@ impl Rewriter<'_> {
             let value = if type_now == call.data_type { value } else { try_cast(value, call.data_type.clone()) };
             expressions.push(named_as(value, &call.written));
             let name = self.hidden_name("stddev");
-            columns.push(PublicColumn { of_table: false, error: Some(Column::new_unqualified(name.clone())) });
+            columns
+                .push(PublicColumn { error: Some(Column::new_unqualified(name.clone())), ..PublicColumn::default() });
             errors.push(at(keys.len() + 2 * i + 1).alias(name));
         }
         let visible = expressions.len();
