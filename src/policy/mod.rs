@@ -19,6 +19,7 @@ mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
@@ -27,6 +28,7 @@ pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
+pub use view::View;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +45,8 @@ pub struct Policies {
     pub settings: Settings,
     pub roles: BTreeMap<RoleName, Role>,
     pub tables: BTreeMap<String, Table>,
+    #[serde(default)]
+    pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
 }
 
@@ -128,6 +132,11 @@ impl Policies {
             }
         }
         found
+    }
+
+    /// A table or a view.
+    pub fn is_relation(&self, name: &str) -> bool {
+        self.tables.contains_key(name) || self.views.contains_key(name)
     }
 
     /// May `principal` read `column` of `table` (subject to what the column's class allows)?

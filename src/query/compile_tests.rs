@@ -175,6 +175,8 @@ pub(crate) fn context(text: &str) -> Context {
         principal: policies.principal("ann").unwrap(),
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
+        views: BTreeMap::new(),
+        show_suppressed: false,
         functions: Arc::new(Functions::new()),
         epsilon: Epsilon::new(1.0).unwrap(),
         delta: Delta::new(1e-9).unwrap(),

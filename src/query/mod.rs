@@ -26,6 +26,7 @@ mod resolve;
 mod rewrite;
 pub mod statement;
 mod verify;
+mod views;
 
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};
@@ -35,3 +36,4 @@ pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};
+pub use views::{KnownView, view_columns};

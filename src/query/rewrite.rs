@@ -4,6 +4,7 @@
 //! persons and reach the top are refused. Hidden columns (person key, profile, standard errors) travel behind the visible ones.
 
 mod above;
+mod declared;
 mod join;
 mod link;
 mod release_point;

@@ -131,7 +131,8 @@ impl Rewriter<'_> {
             tables: scope.person.tables.clone(),
             person_key: scope.person.person_key.clone(),
         };
-        self.above(draft, keys, &calls)
+        let released = self.above(draft, keys, &calls)?;
+        self.with_declared(released, &derived)
     }
 
     /// The released rows under the names and types that the query expects.
