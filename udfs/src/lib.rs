@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Release                     noise, floor, threshold, mask: the only reader of unreleased values
-//!   Aggregate by g            dp_persons, dp_count, dp_sum, dp_avg, dp_share: exact, unreleased
+//!   Aggregate by g            dp_persons, dp_count, dp_sum, dp_avg, dp_share, dp_histogram, dp_distinct: exact, unreleased
 //!     BoundGroups             at most M groups a person
 //!       Aggregate by u, g     count(x), sum(dp_lattice(x, …)): one row a person and group
 //!         person rows
@@ -17,10 +17,12 @@
 
 mod accounting;
 mod aggregate;
+mod bins;
 mod bound_groups;
 mod lattice;
 mod mask;
 mod noise;
+mod normal;
 mod planner;
 mod pseudonym;
 mod register;
@@ -30,9 +32,11 @@ mod unreleased;
 
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
 pub use aggregate::{
-    dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum,
-    dp_sum_udaf, share, share_udaf,
+    HISTOGRAM_LEAVES, distinct_bounds, dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_distinct, dp_distinct_udaf,
+    dp_histogram, dp_histogram_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum, dp_sum_udaf,
+    person_bins, person_bins_udaf, person_values, person_values_udaf, share, share_udaf,
 };
+pub use bins::{dp_bin, dp_bin_udf, dp_hash, dp_hash_udf};
 pub use bound_groups::{BoundGroups, BoundGroupsExec};
 pub use lattice::{dp_lattice, dp_lattice_udf};
 pub use mask::{Base, Mask, Masked};

@@ -7,6 +7,11 @@
 //! **Sensitivity, Cost** none: post-processing. **Noise** standard errors are of the noise alone;
 //! for ratios by the delta method: Var(s/c) ≈ (σ_s² + (s/c)²·σ_c²) / c².
 
+mod distinct;
+mod moments;
+mod quantile;
+mod ratio;
+
 use super::spec::{Estimate, Measurement};
 
 /// A value and its standard error.
