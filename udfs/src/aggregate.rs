@@ -11,6 +11,7 @@ mod distinct;
 mod groups;
 mod histogram;
 mod matching;
+mod ordered_set;
 mod persons;
 mod plain_share;
 mod share;
@@ -84,6 +85,12 @@ pub fn distinct_bounds(cap: u64) -> Vec<u64> {
 /// private by itself.
 pub fn share_udaf() -> Arc<AggregateUDF> {
     plain_share::udaf()
+}
+
+/// Postgres's ordered-set aggregates `percentile_cont`, `percentile_disc` and `mode`: exact, names for queries to be written in. Not
+/// private by themselves.
+pub fn ordered_set_udafs() -> [Arc<AggregateUDF>; 3] {
+    [ordered_set::percentile_cont(), ordered_set::percentile_disc(), ordered_set::mode()]
 }
 
 pub fn dp_persons(profile: Expr) -> Expr {

@@ -34,7 +34,7 @@ pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
 pub use aggregate::{
     HISTOGRAM_LEAVES, distinct_bounds, dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_distinct, dp_distinct_udaf,
     dp_histogram, dp_histogram_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum, dp_sum_udaf,
-    person_bins, person_bins_udaf, person_values, person_values_udaf, share, share_udaf,
+    ordered_set_udafs, person_bins, person_bins_udaf, person_values, person_values_udaf, share, share_udaf,
 };
 pub use bins::{dp_bin, dp_bin_udf, dp_hash, dp_hash_udf};
 pub use bound_groups::{BoundGroups, BoundGroupsExec};
@@ -45,5 +45,5 @@ pub use planner::{ReleasePlanner, planner};
 pub use pseudonym::{PseudonymKey, pseudonym, pseudonym_udf};
 pub use register::{all_aggregates, register, scalar_functions};
 pub use release::{CellFloor, Estimate, Measurement, Output, Release, ReleaseExec, ReleaseSpec, release};
-pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub};
+pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub, width_bucket};
 pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};

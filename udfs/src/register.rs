@@ -33,6 +33,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         bins::dp_bin_udf(),
         bins::dp_hash_udf(),
         total::clamp(),
+        total::width_bucket(),
         total::total_add(),
         total::total_sub(),
         total::total_mul(),
