@@ -15,6 +15,12 @@ pub(crate) struct Noised {
     pub sigma: f64,
 }
 
+impl Noised {
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self { value: self.value * factor, sigma: self.sigma * factor.abs() }
+    }
+}
+
 /// `s / c` and its standard error; nothing where the noised denominator is below 1.
 pub(crate) fn ratio(s: Noised, c: Noised) -> Option<(f64, f64)> {
     if c.value < 1.0 {
