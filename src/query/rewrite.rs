@@ -4,6 +4,7 @@
 //! persons and reach the top are refused. Hidden columns (person key, profile, standard errors) travel behind the visible ones.
 
 mod above;
+mod calls;
 mod join;
 mod release_point;
 mod scan;
@@ -69,7 +70,7 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
         Ok(TreeNodeRecursion::Continue)
     });
     built(counted)?;
-    let parts = f64::from(releases.max(1)) * f64::from(2 + 3 * calls);
+    let parts = f64::from(releases.max(1)) * f64::from(2 + 6 * calls);
     let parts = 64_f64.powf((parts.ln() / 64_f64.ln()).ceil());
     let steps = ((context.epsilon.get().min(1.0).log10() - 1.0) / 2.0).floor();
     let epsilon =
