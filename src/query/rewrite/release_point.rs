@@ -17,7 +17,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
 use crate::query::contributions::{Call, Contributions, Gathered, Shown, UnderProfile};
 use crate::query::expression::{Derived, Scope};
-use crate::query::facts::{ErrorColumns, Node, Part, Person, Public, PublicColumn, Rows, built};
+use crate::query::facts::{ErrorColumns, Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
 use crate::query::identity::identity;
 use crate::query::position;
 use crate::query::private::{Draft, Proof};
@@ -34,8 +34,9 @@ impl Rewriter<'_> {
             .hint("ask for each grouping by itself")
             .at(position::of_expression(self.context, set)));
         }
-        let by_person =
-            keys.iter().any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(|f| f.key));
+        let by_person = keys
+            .iter()
+            .any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(names_person));
         if by_person { self.per_person(&node, keys, calls) } else { self.release(&node, keys, calls) }
     }
 
@@ -200,6 +201,11 @@ fn value_of(shown: &Shown, output: &dyn Fn(usize) -> Expr) -> Result<Expr> {
             built(case.end())
         }
     }
+}
+
+/// Is there one person to a value: the person key, or the key of a row of the person's?
+fn names_person(facts: &PersonColumn) -> bool {
+    facts.key || (!facts.reaches.is_empty() && !facts.outer)
 }
 
 /// How many groups one person can reach, and why.
