@@ -5,6 +5,7 @@
 
 mod above;
 mod join;
+mod link;
 mod release_point;
 mod scan;
 
@@ -78,7 +79,14 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
 }
 
 impl Rewriter<'_> {
+    /// A plan's private form; rows of persons carry their person key.
     pub(super) fn node(&mut self, plan: &LogicalPlan) -> Result<Node> {
+        let node = self.open_node(plan)?;
+        self.closed(node)
+    }
+
+    /// The same, except that rows of linked tables may still wait for the join that leads to their person.
+    pub(super) fn open_node(&mut self, plan: &LogicalPlan) -> Result<Node> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::SubqueryAlias(alias) => self.alias(alias),
@@ -108,7 +116,7 @@ impl Rewriter<'_> {
     }
 
     fn alias(&mut self, alias: &SubqueryAlias) -> Result<Node> {
-        let node = self.node(&alias.input)?;
+        let node = self.open_node(&alias.input)?;
         let plan = built(
             LogicalPlanBuilder::from(node.plan.clone()).alias(alias.alias.clone()).and_then(LogicalPlanBuilder::build),
         )?;
@@ -127,7 +135,7 @@ impl Rewriter<'_> {
     }
 
     fn projection(&mut self, projection: &Projection) -> Result<Node> {
-        let node = self.node(&projection.input)?;
+        let node = self.open_node(&projection.input)?;
         match &node.rows {
             Rows::Public(rows) => self.public_projection(&node, rows, &projection.expr),
             Rows::Person(person) => {
@@ -158,7 +166,7 @@ impl Rewriter<'_> {
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Node> {
-        let node = self.node(&filter.input)?;
+        let node = self.open_node(&filter.input)?;
         match &node.rows {
             Rows::Public(rows) => {
                 let predicate = self.public_expression(&node, rows, &filter.predicate)?;
