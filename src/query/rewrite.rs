@@ -53,9 +53,9 @@ pub(super) struct Rewriter<'a> {
     pub hidden: usize,
 }
 
-/// Less than any measurement of the statement is given: its rho over more measurements than it can come to, three an aggregate and
+/// Less than any measurement of the statement is given: its rho over more measurements than it can come to, six an aggregate and
 /// two a release. In wide steps, so that equal aggregates of different statements have equal lattices and answer one another:
-/// epsilon from 0.1 up counts as 0.1, from 0.001 as 0.001, and the parts go by powers of 64.
+/// epsilon from 0.1 up counts as 0.1, from 0.001 as 0.001, and the parts go by powers of 512.
 fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     use datafusion::common::tree_node::TreeNodeRecursion;
     let (mut releases, mut calls) = (0_u32, 0_u32);
@@ -72,7 +72,7 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     });
     built(counted)?;
     let parts = f64::from(releases.max(1)) * f64::from(2 + 6 * calls);
-    let parts = 64_f64.powf((parts.ln() / 64_f64.ln()).ceil());
+    let parts = 512_f64.powf((parts.ln() / 512_f64.ln()).ceil());
     let steps = ((context.epsilon.get().min(1.0).log10() - 1.0) / 2.0).floor();
     let epsilon =
         Epsilon::new(context.epsilon.get().min(10_f64.powf(2.0 * steps + 1.0))).map_err(|_| Error::internal())?;
