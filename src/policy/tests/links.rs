@@ -106,7 +106,12 @@ fn what_others_depend_on_stays() {
     refused(&policies, "carol", drop("orders"), depends);
     refused(&policies, "carol", alter("orders", &[("person_key", "RESET")]), depends);
     refused(&policies, "carol", alter("orders", &[("privacy_policy", "others")]), depends);
-    refused(&policies, "carol", alter("item", &[("person_key", "RESET"), ("public", "true")]), SqlState::InvalidParameterValue);
+    refused(
+        &policies,
+        "carol",
+        alter("item", &[("person_key", "RESET"), ("public", "true")]),
+        SqlState::InvalidParameterValue,
+    );
     let domain = |table: &str, column: &str| Change::AlterColumn {
         table: table.to_owned(),
         column: column.to_owned(),
