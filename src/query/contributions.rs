@@ -20,6 +20,7 @@ use paravent_udfs::{
 
 use super::context::Context;
 use super::expression::Derived;
+use super::rewrite::LeastShare;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
@@ -130,7 +131,7 @@ pub(super) struct Contributions<'a> {
     cap: Option<u64>,
     max_groups: u64,
     /// The least a measurement of this statement is given.
-    least_rho: Rho,
+    least: LeastShare,
     under: UnderProfile,
     values: Vec<Value>,
     states: Vec<Expr>,
@@ -141,7 +142,7 @@ pub(super) struct Contributions<'a> {
 }
 
 impl<'a> Contributions<'a> {
-    pub fn new(context: &'a Context, cap: Option<u64>, max_groups: u64, least_rho: Rho, under: UnderProfile) -> Self {
+    pub fn new(context: &'a Context, cap: Option<u64>, max_groups: u64, least: LeastShare, under: UnderProfile) -> Self {
         let persons = persons_state(under.rows.is_some());
         let first =
             DraftMeasurement { state: 0, what: What::Word(0), sensitivity_squared: u128::from(max_groups), step: 1.0 };
@@ -149,7 +150,7 @@ impl<'a> Contributions<'a> {
             context,
             cap,
             max_groups,
-            least_rho,
+            least,
             under,
             values: vec![],
             states: vec![persons],
@@ -375,8 +376,10 @@ impl<'a> Contributions<'a> {
 
     /// The finest power of two (for integers: at least 1) at which `magnitude` keeps the noise within the sampler's range.
     fn step(&self, magnitude: f64, cap: u64, integer: bool) -> Result<f64> {
-        let steps =
-            LARGEST_SIGMA * (2.0 * self.least_rho.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt());
+        let most = |least: Rho| {
+            LARGEST_SIGMA * (2.0 * least.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt())
+        };
+        let steps = Some(most(self.least.coarse)).filter(|steps| *steps >= 2.0).unwrap_or(most(self.least.exact));
         if steps < 2.0 {
             return Err(Error::new(
                 SqlState::InvalidParameterValue,
