@@ -20,12 +20,20 @@ use paravent_udfs::{
 
 use super::context::Context;
 use super::expression::Derived;
-use super::rewrite::LeastShare;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
 /// The largest standard deviation, in lattice steps, that a measurement is planned with; the sampler goes a little further.
 const LARGEST_SIGMA: f64 = (1_u64 << 26) as f64;
+
+/// Less than any measurement of the statement is given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeastShare {
+    /// In wide steps, so that equal aggregates of different statements have equal lattices and answer one another.
+    pub coarse: Rho,
+    /// For what leaves no room for that.
+    pub exact: Rho,
+}
 
 /// A call of an aggregate, checked and total.
 pub(super) struct Call {
@@ -142,7 +150,13 @@ pub(super) struct Contributions<'a> {
 }
 
 impl<'a> Contributions<'a> {
-    pub fn new(context: &'a Context, cap: Option<u64>, max_groups: u64, least: LeastShare, under: UnderProfile) -> Self {
+    pub fn new(
+        context: &'a Context,
+        cap: Option<u64>,
+        max_groups: u64,
+        least: LeastShare,
+        under: UnderProfile,
+    ) -> Self {
         let persons = persons_state(under.rows.is_some());
         let first =
             DraftMeasurement { state: 0, what: What::Word(0), sensitivity_squared: u128::from(max_groups), step: 1.0 };
@@ -376,9 +390,8 @@ impl<'a> Contributions<'a> {
 
     /// The finest power of two (for integers: at least 1) at which `magnitude` keeps the noise within the sampler's range.
     fn step(&self, magnitude: f64, cap: u64, integer: bool) -> Result<f64> {
-        let most = |least: Rho| {
-            LARGEST_SIGMA * (2.0 * least.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt())
-        };
+        let most =
+            |least: Rho| LARGEST_SIGMA * (2.0 * least.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt());
         let steps = Some(most(self.least.coarse)).filter(|steps| *steps >= 2.0).unwrap_or(most(self.least.exact));
         if steps < 2.0 {
             return Err(Error::new(

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 
 use super::check::Checked;
 use super::context::Context;
+use super::contributions::LeastShare;
 use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::private::{Draft, Private};
@@ -51,15 +52,6 @@ pub(super) struct Rewriter<'a> {
     pub drafts: Vec<Draft>,
     /// Makes names of hidden columns unique.
     pub hidden: usize,
-}
-
-/// Less than any measurement of the statement is given.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LeastShare {
-    /// In wide steps, so that equal aggregates of different statements have equal lattices and answer one another.
-    pub coarse: Rho,
-    /// For what leaves no room for that.
-    pub exact: Rho,
 }
 
 /// The statement's rho over more measurements than it can come to, six an aggregate and two a release. The wide steps: epsilon from
