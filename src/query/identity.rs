@@ -18,9 +18,9 @@ use super::facts::{Node, built};
 use crate::error::{Error, Result};
 
 /// A release as a question. Equal texts mean equal things under the same rules and data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
-    /// Whose rows, under which predicates.
+    /// Whose rows, under which predicates. Not kept with stored answers: they lie under its hash.
     #[serde(skip)]
     pub rows: String,
     pub keys: Vec<String>,
@@ -70,7 +70,8 @@ fn measurement(state: &Expr, what: What, values: &[String], single: bool) -> Res
     let exact = format!("{} {what:?}", spelled(state, values)?);
     let call = function(state).ok_or_else(Error::internal)?;
     let adds_up = match call.func.name() {
-        "dp_count" | "dp_sum" | "dp_avg" | "dp_share" | "dp_histogram" => true,
+        "dp_count" | "dp_sum" | "dp_avg" | "dp_share" => true,
+        name if name.starts_with("dp_histogram_") => true,
         // Someone in two groups would count twice.
         "dp_persons" => single,
         _ => false,
