@@ -17,6 +17,7 @@ mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 pub use change::Change;
 pub use class::{Bounds, Class};
@@ -25,6 +26,7 @@ pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, Format, Location, Table, UniqueKey};
+pub use weights::Weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -97,6 +97,7 @@ pub(crate) fn context(text: &str) -> Context {
         functions: Arc::new(Functions::new()),
         epsilon: Epsilon::new(1.0).unwrap(),
         delta: Delta::new(1e-9).unwrap(),
+        weights: Default::default(),
         now: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),
         text: text.to_owned(),
     }

@@ -14,7 +14,7 @@ use paravent_udfs::{Delta, Epsilon};
 
 use super::allow;
 use super::errors_of::ErrorOf;
-use crate::policy::{Policies, Principal, Table, UniqueKey};
+use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
 pub struct Context {
@@ -26,6 +26,8 @@ pub struct Context {
     /// What the statement may spend: rho = epsilon^2 / 2, delta on selection.
     pub epsilon: Epsilon,
     pub delta: Delta,
+    /// Which values get more of it.
+    pub weights: Weights,
     /// When the statement began: what `now()` says.
     pub now: DateTime<Utc>,
     /// The statement's own text, for positions.

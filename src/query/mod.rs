@@ -20,6 +20,7 @@ mod position;
 mod private;
 mod resolve;
 mod rewrite;
+mod split;
 pub mod statement;
 mod verify;
 

@@ -54,6 +54,7 @@ impl Session {
             functions: self.server.functions.clone(),
             epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
+            weights: settings.weights,
             now: Utc::now(),
             text: text.to_owned(),
         };
