@@ -22,6 +22,7 @@ mod resolve;
 mod rewrite;
 mod split;
 pub mod statement;
+pub mod statistics;
 mod verify;
 
 pub use check::{Checked, check};
