@@ -1,7 +1,7 @@
 //! The private plan of a statement: its releases in order, the plan above them, and what they cost.
 //!
 //! In: drafts of releases. Out: [`Private`]. The price follows from the plan and the settings alone, never from data: rho of the
-//! statement is epsilon^2 / 2, split evenly over its releases and their measurements; delta likewise over the selections.
+//! statement is epsilon^2 / 2, split over what all its releases measure as [`split`] says; delta evenly over the selections.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, R
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
 use super::facts::built;
+use super::split::{self, Asked, split};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
@@ -23,6 +24,8 @@ pub enum Proof {
     Key,
     /// The group keys depend on the person alone.
     Dependency,
+    /// The group keys have declared values, and no more than these.
+    Domain,
     /// Declared, and enforced while the query runs.
     Declared,
 }
@@ -42,6 +45,8 @@ pub(super) struct Draft {
     pub outputs: Vec<DraftOutput>,
     /// What the query calls the outputs.
     pub labels: Vec<String>,
+    /// How much the error of each output weighs.
+    pub weights: Vec<f64>,
     pub policies: BTreeSet<String>,
     pub tables: BTreeSet<String>,
     pub person_key: String,
@@ -98,13 +103,19 @@ impl Private {
     pub(super) fn assemble(
         context: &Context,
         drafts: Vec<Draft>,
+        least: Rho,
         shape: LogicalPlan,
         columns: SchemaRef,
     ) -> Result<Self> {
-        let parts = drafts.len().max(1) as f64;
-        let rho = share(Rho::of_epsilon(context.epsilon).get() / parts, Rho::new)?;
-        let delta = share(context.delta.get() / parts, Delta::new)?;
-        let releases = drafts.into_iter().map(|draft| draft.priced(context, rho, delta)).collect::<Result<Vec<_>>>()?;
+        let delta = share(context.delta.get() / drafts.len().max(1) as f64, Delta::new)?;
+        let errors: Vec<Vec<f64>> = drafts.iter().map(|draft| draft.errors(context)).collect();
+        let mut parts = split(Rho::of_epsilon(context.epsilon).get(), least.get(), &errors.concat()).into_iter();
+        let mut releases = Vec::new();
+        for (draft, errors) in drafts.into_iter().zip(errors) {
+            let parts =
+                parts.by_ref().take(errors.len()).map(|part| share(part, Rho::new)).collect::<Result<Vec<_>>>()?;
+            releases.push(draft.priced(context, &parts, delta)?);
+        }
         Ok(Self { releases, shape, columns })
     }
 }
@@ -135,15 +146,26 @@ impl Draft {
         built(LogicalPlanBuilder::scan(format!("released_{number}"), source, None).and_then(LogicalPlanBuilder::build))
     }
 
-    fn priced(self, context: &Context, rho: Rho, delta: Delta) -> Result<ReleasePlan> {
-        let each = share(rho.get() / self.measurements.len() as f64, Rho::new)?;
+    fn errors(&self, context: &Context) -> Vec<f64> {
+        split::errors(&Asked {
+            measurements: &self.measurements,
+            outputs: &self.outputs,
+            weights: &self.weights,
+            persons_weight: context.weights.of_persons(),
+            max_groups: self.max_groups,
+        })
+    }
+
+    /// `parts`: the rho of each measurement.
+    fn priced(self, context: &Context, parts: &[Rho], delta: Delta) -> Result<ReleasePlan> {
+        let rho = share(parts.iter().map(|part| part.get()).sum(), Rho::new)?;
         let cells = self.outputs.iter().filter(|output| output.cell.is_some()).count();
         let selections = self.max_groups as f64 * (1 + cells) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
         let floor = context.policies.settings.min_group_size;
         let mut measurements = Vec::new();
-        for m in &self.measurements {
-            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, each).map_err(|_| refuse_scale())?;
+        for (m, part) in self.measurements.iter().zip(parts) {
+            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, *part).map_err(|_| refuse_scale())?;
             measurements.push(Measurement { column: self.keys + m.state, word: m.word, noise });
         }
         let threshold = |count: usize, cap: u64| -> Result<i64> {

@@ -22,6 +22,7 @@ use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::position;
 use super::private::{Draft, Private};
+use super::split::Names;
 use crate::error::{Error, Result, SqlState};
 use paravent_udfs::Rho;
 
@@ -29,19 +30,22 @@ use paravent_udfs::Rho;
 /// missing bounds.
 pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
     let budget_share = least_share(context, &checked.plan)?;
-    let mut rewriter = Rewriter { context, budget_share, drafts: Vec::new(), hidden: 0 };
+    let names = Names::of(&checked.plan)?;
+    let mut rewriter = Rewriter { context, budget_share, names, drafts: Vec::new(), hidden: 0 };
     let node = rewriter.node(&checked.plan)?;
     let Rows::Public(_) = &node.rows else {
         return Err(refuse_rows(&node));
     };
     let shape = rewriter.visible_only(node)?;
-    Private::assemble(context, rewriter.drafts, shape, checked.columns)
+    Private::assemble(context, rewriter.drafts, budget_share, shape, checked.columns)
 }
 
 pub(super) struct Rewriter<'a> {
     pub context: &'a Context,
     /// The least rho that a measurement of this statement gets, however many there turn out to be.
     pub budget_share: Rho,
+    /// What the query calls its columns, for `privacy.weights`.
+    pub names: Names,
     /// Releases found so far; later ones may read earlier ones.
     pub drafts: Vec<Draft>,
     /// Makes names of hidden columns unique.

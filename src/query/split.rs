@@ -13,10 +13,16 @@
 //! values of a group share it. One statement's releases are split together by the same rule: a release that measures more, or
 //! whose persons reach more groups, gets more, so that the errors come out alike.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use paravent_udfs::{Base, Estimate};
 
 use super::contributions::{DraftMeasurement, DraftOutput};
-use crate::policy::Bounds;
+use super::facts::built;
+use crate::error::Result;
+use crate::policy::{Bounds, Weights};
 
 /// What the selection of groups weighs beside one value that is shown: noise in the person count that only selects shows no
 /// error, but a higher threshold hides small groups.
@@ -119,6 +125,61 @@ pub(super) fn split(total: f64, least: f64, errors: &[f64]) -> Vec<f64> {
     }
 }
 
+/// What a query calls its columns: from a column's name to the aliases of what is made of it.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeMap<String, BTreeSet<String>>);
+
+impl Names {
+    pub fn of(plan: &LogicalPlan) -> Result<Self> {
+        let mut names = Self::default();
+        let read = plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Projection(projection) = node {
+                projection.expr.iter().for_each(|expression| names.add(expression));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        built(read)?;
+        Ok(names)
+    }
+
+    fn add(&mut self, expression: &Expr) {
+        if let Expr::Alias(alias) = expression {
+            for column in alias.expr.column_refs() {
+                self.0.entry(column.name.clone()).or_default().insert(alias.name.clone());
+            }
+        }
+    }
+
+    /// The largest weight among the label itself and whatever the query calls it; 1 where none is given.
+    pub fn weight(&self, weights: &Weights, column: &str, label: &str) -> f64 {
+        let mut seen: BTreeSet<String> = [column.to_owned(), label.to_owned(), unqualified(label)].into();
+        let mut open: Vec<String> = seen.iter().cloned().collect();
+        while let Some(name) = open.pop() {
+            let further = self.0.get(&name).into_iter().flatten();
+            let fresh: Vec<String> = further.filter(|name| seen.insert((*name).clone())).cloned().collect();
+            open.extend(fresh);
+        }
+        seen.iter().filter_map(|name| weights.of(name)).reduce(f64::max).unwrap_or(1.0)
+    }
+}
+
+/// `sum(person_week.hours)` as people write it: `sum(hours)`.
+fn unqualified(label: &str) -> String {
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let (mut text, mut last) = (String::new(), String::new());
+    for c in label.chars().chain(['\0']) {
+        if word(c) {
+            last.push(c);
+            continue;
+        }
+        let number = last.parse::<f64>().is_ok();
+        text.push_str(if number { &last } else { last.rsplit('.').next().unwrap_or_default() });
+        last.clear();
+        text.push(c);
+    }
+    text.trim_end_matches('\0').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +223,21 @@ mod tests {
         assert!((of(7.0, 7.0) - 1.0).abs() < 1e-12);
         assert!((of(0.0, 1e308) - 3.0).abs() < 1e-12);
         assert_eq!(of(0.0, 0.0), 1.0);
+    }
+
+    #[test]
+    fn a_weight_is_found_by_alias_and_by_what_was_written() {
+        let names = Names(
+            [("sum(w.hours)".to_owned(), ["h".to_owned()].into()), ("h".to_owned(), ["total".to_owned()].into())]
+                .into(),
+        );
+        for (text, expected) in
+            [("h=4", 4.0), ("TOTAL=5", 5.0), ("sum(hours)=6", 6.0), ("sum(w.hours)=7", 7.0), ("x=2", 1.0)]
+        {
+            let weights = Weights::parse(text).unwrap();
+            assert_eq!(names.weight(&weights, "sum(w.hours)", "sum(w.hours)"), expected, "{text}");
+        }
+        assert_eq!(unqualified("avg(a.b.c * 2.5) + t.x"), "avg(c * 2.5) + x");
     }
 
     proptest! {
