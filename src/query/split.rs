@@ -46,7 +46,7 @@ pub(super) fn errors(asked: &Asked) -> Vec<f64> {
     let mut errors = vec![0.0; asked.measurements.len()];
     let mut add = |index: usize, influence: f64| {
         if let (Some(error), Some(measurement)) = (errors.get_mut(index), asked.measurements.get(index)) {
-            *error += influence * asked.max_groups as f64 * levels(measurement);
+            *error += influence * asked.max_groups as f64 * f64::from(measurement.what.levels());
         }
     };
     add(0, asked.persons_weight.unwrap_or(1.0) * SELECTION);
@@ -62,11 +62,6 @@ pub(super) fn errors(asked: &Asked) -> Vec<f64> {
         }
     }
     errors
-}
-
-/// How often one row is measured.
-fn levels(_measurement: &DraftMeasurement) -> f64 {
-    1.0
 }
 
 /// The measurements an output is made of, each with the square of the output's relative change when the measurement changes by
