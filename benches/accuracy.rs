@@ -75,7 +75,7 @@ fn persons(keys: &[&str], condition: &str) -> Question {
     let (first, grouped) = list(keys);
     let condition = if condition.is_empty() { String::new() } else { format!(" WHERE {condition}") };
     let asked = format!("SELECT {first}count(*) FROM person{condition}{grouped}");
-    let plain = format!("SELECT {first}count(*), count(*) FROM person{condition}{grouped}");
+    let plain = format!("SELECT {first}count(*), count(1) AS persons FROM person{condition}{grouped}");
     Question { asked, plain, keys: keys.len(), values: vec![Value::Count] }
 }
 
@@ -97,7 +97,7 @@ fn weeks(keys: &[&str], calls: &[(&str, usize)], condition: &str) -> Question {
     };
     Question {
         asked: format!("SELECT {first}{} {from}{condition}{grouped}", call(false)),
-        plain: format!("SELECT {first}{}, count(*) {from}{condition}{grouped}", call(true)),
+        plain: format!("SELECT {first}{}, count(*) AS persons {from}{condition}{grouped}", call(true)),
         keys: keys.len(),
         values: calls.iter().map(value).collect(),
     }
@@ -128,7 +128,7 @@ fn mails(keys: &[&str]) -> Question {
     let inner = format!("(SELECT {first}sender_id, least(count(*), 500) AS n {from} GROUP BY {first}sender_id) AS one");
     Question {
         asked: format!("SELECT {first}count(*) {from}{grouped}"),
-        plain: format!("SELECT {first}sum(n), sum(n) FROM {inner}{grouped}"),
+        plain: format!("SELECT {first}sum(n), sum(n) AS mails FROM {inner}{grouped}"),
         keys: keys.len(),
         values: vec![Value::Count],
     }

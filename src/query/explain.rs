@@ -26,6 +26,7 @@ pub fn privacy_lines(verified: &Verified, sources: &[&str]) -> Vec<String> {
 fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<String> {
     let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let keys = if facts.keys.is_empty() { "none: one row".to_owned() } else { list(&mut facts.keys.iter()) };
+    let persons = facts.parts.first().map_or(0.0, |part| 100.0 * part.get() / facts.rho.get());
     let mut lines = vec![
         format!("release {number}"),
         format!("  tables: {}", list(&mut facts.tables.iter())),
@@ -38,7 +39,7 @@ fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<Strin
             None => "  rows per person and group: unbounded (persons are counted, rows are not)".to_owned(),
         },
         format!("  floor (k): {} persons, exact", facts.floor),
-        format!("  threshold (tau): {} on the noisy person count", facts.threshold),
+        format!("  threshold (tau): {} on the noisy person count, {persons:.0} % of the price", facts.threshold),
     ];
     for column in &facts.columns {
         lines.push(format!("  column {}: {}", column.label, column_line(column)));
@@ -57,7 +58,7 @@ fn column_line(column: &ColumnFacts) -> String {
         format!("expected standard error {:.4}", column.sigma)
     };
     let mask = if column.masked { ", masked at the edges of the band" } else { "" };
-    format!("{bounds}{error}{mask}")
+    format!("{bounds}{error}{mask}, {:.0} % of the price", 100.0 * column.part)
 }
 
 fn groups_proof(proof: Proof) -> &'static str {

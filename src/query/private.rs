@@ -96,6 +96,8 @@ pub struct ColumnFacts {
     pub sigma: f64,
     /// The answer divides by the persons or rows of a group: its error is about `sigma` over that number.
     pub per_group_size: bool,
+    /// What of the release's rho goes into it: shared by all that use the same measurement.
+    pub part: f64,
 }
 
 /// A verified statement is made of this: nothing below a release can be read except by it.
@@ -189,7 +191,7 @@ impl Draft {
         };
         let cells = self.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
         let threshold = threshold(0, 1)?;
-        let columns = self.columns(&measurements);
+        let columns = self.columns(&measurements, parts);
         let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, cells };
         let node = built(Release::try_new(self.plan, spec.clone()))?;
         let facts = ReleaseFacts {
@@ -217,7 +219,9 @@ impl Draft {
         })
     }
 
-    fn columns(&self, measurements: &[Measurement]) -> Vec<ColumnFacts> {
+    fn columns(&self, measurements: &[Measurement], parts: &[Rho]) -> Vec<ColumnFacts> {
+        let rho: f64 = parts.iter().map(|part| part.get()).sum();
+        let part = |index: usize| parts.get(index).map_or(f64::NAN, |part| part.get() / rho);
         let sigma = |index: &usize| match (measurements.get(*index), self.measurements.get(*index)) {
             (Some(noised), Some(draft)) => noised.noise.std_dev() * draft.step,
             (None, _) | (_, None) => f64::NAN,
@@ -237,6 +241,7 @@ impl Draft {
                     masked: output.mask.is_some(),
                     sigma,
                     per_group_size,
+                    part: part(output.estimate.own()),
                 }
             })
             .collect()
