@@ -41,6 +41,8 @@ pub(super) struct Public {
 pub(super) struct PublicColumn {
     /// A column of a public table, unchanged: may be joined to identifiers.
     pub of_table: bool,
+    /// As declared of a public table's column: how far an aggregate of persons' rows that uses it can go. Enforced there.
+    pub bounds: Option<Bounds>,
     /// The hidden columns that say how far the noise may have moved this one.
     pub error: Option<ErrorColumns>,
 }

@@ -136,7 +136,12 @@ impl Rewriter<'_> {
             Rows::Public(rows) => self.public_projection(&node, rows, &projection.expr),
             Rows::Person(person) => {
                 let scope = Scope::new(self.context, &node)?;
-                let derived = projection.expr.iter().map(|e| scope.derive(e)).collect::<Result<Vec<_>>>()?;
+                // Putting columns into another order, as the reordering of joins does, reads none of them.
+                let reorders = (0..node.visible).all(|column| {
+                    projection.expr.iter().any(|e| !matches!(e, Expr::Alias(_)) && scope.index_of(e) == Some(column))
+                });
+                let derive = |e: &Expr| if reorders { scope.hand_on(e) } else { scope.derive(e) };
+                let derived = projection.expr.iter().map(derive).collect::<Result<Vec<_>>>()?;
                 let place = |old: usize| projection.expr.iter().position(|e| scope.index_of(e) == Some(old));
                 let person = Person {
                     unique: person.unique_after(place),

@@ -48,7 +48,7 @@ impl Rewriter<'_> {
         }
         let (one, other) = (self.visible_only(left.clone())?, self.visible_only(right.clone())?);
         let plan = build(join, one, other, on, join.filter.clone())?;
-        let drop_error = |c: &PublicColumn| PublicColumn { error: None, of_table: c.of_table };
+        let drop_error = |c: &PublicColumn| PublicColumn { error: None, ..c.clone() };
         let columns = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => l.columns.iter().map(drop_error).collect(),
             JoinType::RightSemi | JoinType::RightAnti => r.columns.iter().map(drop_error).collect(),
@@ -182,9 +182,13 @@ impl Rewriter<'_> {
             on.push(if person_left { (derived.expression, total) } else { (total, derived.expression) });
         }
         let single = rows.unique.iter().any(|set| set.is_subset(&equated));
-        let looked_up =
-            PersonColumn { class: Class::Attribute, determined: determined && single, ..PersonColumn::constant(None) };
-        let others = rows.columns.iter().map(|_| looked_up.clone());
+        let determined = determined && single;
+        let others = rows.columns.iter().map(|column| PersonColumn {
+            class: Class::Attribute,
+            determined,
+            bounds: column.bounds,
+            ..PersonColumn::constant(None)
+        });
         let offset = if person_left { 0 } else { table.visible };
         let columns: Vec<PersonColumn> = if person_left {
             person.columns.iter().cloned().chain(others).collect()

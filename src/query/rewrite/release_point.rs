@@ -160,7 +160,7 @@ impl Rewriter<'_> {
             };
             let stddev = hidden(1);
             let ends = (0..levels).map(|level| [hidden(2 + 2 * level), hidden(3 + 2 * level)]).collect();
-            columns.push(PublicColumn { of_table: false, error: Some(ErrorColumns { stddev, ends }) });
+            columns.push(PublicColumn { error: Some(ErrorColumns { stddev, ends }), ..PublicColumn::default() });
         }
         let visible = expressions.len();
         expressions.extend(errors);

@@ -23,8 +23,11 @@ impl Rewriter<'_> {
             SourceKind::Public(name) => {
                 let known = self.known(name)?;
                 self.refuse_ungranted(known)?;
+                let bounds = |name: &String| known.table.column(name).and_then(|column| column.bounds);
+                let columns = known.schema.fields().iter();
                 let columns =
-                    known.schema.fields().iter().map(|_| PublicColumn { of_table: true, error: None }).collect();
+                    columns.map(|field| PublicColumn { of_table: true, bounds: bounds(field.name()), error: None });
+                let columns = columns.collect();
                 let unique = known.proven_keys.iter().filter_map(|key| positions(known, &key.columns)).collect();
                 Ok(public(plan, Public { columns, unique, released: false }))
             }
