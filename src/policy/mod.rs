@@ -16,6 +16,7 @@ mod role;
 mod scram;
 mod separation;
 mod settings;
+mod statistician;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,13 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
         max_rows_per_person: max_rows,
         max_groups_per_person: None,
     };
-    KnownTable { table, schema: Arc::new(Schema::new(fields)), proven_keys: unique_keys, snapshot: "s".to_owned() }
+    KnownTable {
+        table,
+        schema: Arc::new(Schema::new(fields)),
+        proven_keys: unique_keys,
+        snapshot: "s".to_owned(),
+        statistics: None,
+    }
 }
 
 /// A company: `person` (one row each), `week` (many), `mail` (many, no key), `calendar` (public).

@@ -14,6 +14,7 @@ use paravent_udfs::{Delta, Epsilon};
 
 use super::allow;
 use super::errors_of::ErrorOf;
+use super::statistics::Statistics;
 use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
@@ -43,6 +44,8 @@ pub struct KnownTable {
     pub proven_keys: Vec<UniqueKey>,
     /// Identity of the data.
     pub snapshot: String,
+    /// What ANALYZE released about it.
+    pub statistics: Option<Arc<Statistics>>,
 }
 
 /// What a scan in a plan stands for. It has a schema and nothing to read: the release room puts the real source in its place.

@@ -15,6 +15,7 @@ use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
 use super::facts::built;
 use super::identity::Identity;
 use super::split::{self, Asked, split};
+use super::statistics::Use;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
@@ -84,6 +85,8 @@ pub struct ReleaseFacts {
     /// Of each measurement; in all `rho`.
     pub parts: Vec<Rho>,
     pub delta: Delta,
+    /// Persons in all and behind one row of the answer, about: from statistics.
+    pub persons: Option<(f64, f64)>,
     pub columns: Vec<ColumnFacts>,
 }
 
@@ -106,6 +109,8 @@ pub struct Private {
     pub(super) releases: Vec<ReleasePlan>,
     /// Confidence levels of the intervals that every output gets.
     pub(super) levels: Vec<f64>,
+    /// What is to be said beside the answer.
+    pub(super) notices: Vec<String>,
     /// The plan above the releases; reads released and public rows only.
     pub(super) shape: LogicalPlan,
     /// The names that the client will see.
@@ -118,6 +123,7 @@ impl Private {
         drafts: Vec<Draft>,
         least: Rho,
         levels: Vec<f64>,
+        notices: Vec<String>,
         shape: LogicalPlan,
         columns: SchemaRef,
     ) -> Result<Self> {
@@ -130,7 +136,7 @@ impl Private {
                 parts.by_ref().take(errors.len()).map(|part| share(part, Rho::new)).collect::<Result<Vec<_>>>()?;
             releases.push(draft.priced(context, &parts, delta)?);
         }
-        Ok(Self { releases, levels, shape, columns })
+        Ok(Self { releases, levels, notices, shape, columns })
     }
 }
 
@@ -191,6 +197,7 @@ impl Draft {
         };
         let cells = self.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
         let threshold = threshold(0, 1)?;
+        let persons = self.persons(context, rho);
         let columns = self.columns(&measurements, parts);
         let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, cells };
         let node = built(Release::try_new(self.plan, spec.clone()))?;
@@ -208,6 +215,7 @@ impl Draft {
             rho,
             parts: parts.to_vec(),
             delta,
+            persons,
             columns,
         };
         Ok(ReleasePlan {
@@ -217,6 +225,14 @@ impl Draft {
             identity: self.identity,
             facts,
         })
+    }
+
+    /// As many as in the table that has the fewest.
+    fn persons(&self, context: &Context, rho: Rho) -> Option<(f64, f64)> {
+        let usage = Use { rho: rho.get(), keys: self.keys, floor: context.policies.settings.min_group_size };
+        let known = self.tables.iter().filter_map(|table| context.tables.get(table)?.statistics.as_ref());
+        let fewest = known.min_by(|a, b| a.persons.total_cmp(&b.persons))?;
+        Some((fewest.persons, fewest.persons_a_group(usage)))
     }
 
     fn columns(&self, measurements: &[Measurement], parts: &[Rho]) -> Vec<ColumnFacts> {

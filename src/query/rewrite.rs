@@ -4,6 +4,7 @@
 //! persons and reach the top are refused. Hidden columns (person key, profile, standard errors) travel behind the visible ones.
 
 mod above;
+mod estimated;
 mod join;
 mod release_point;
 mod scan;
@@ -32,13 +33,15 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
     let budget_share = least_share(context, &checked.plan)?;
     let levels = errors_of::levels(&checked.plan)?;
     let names = Names::of(&checked.plan)?;
-    let mut rewriter = Rewriter { context, budget_share, levels, names, drafts: Vec::new(), hidden: 0 };
+    let keys = group_keys(&checked.plan)?;
+    let mut rewriter =
+        Rewriter { context, budget_share, levels, names, keys, notices: Vec::new(), drafts: Vec::new(), hidden: 0 };
     let node = rewriter.node(&checked.plan)?;
     let Rows::Public(_) = &node.rows else {
         return Err(refuse_rows(&node));
     };
     let shape = rewriter.visible_only(node)?;
-    Private::assemble(context, rewriter.drafts, budget_share, rewriter.levels, shape, checked.columns)
+    Private::assemble(context, rewriter.drafts, budget_share, rewriter.levels, rewriter.notices, shape, checked.columns)
 }
 
 pub(super) struct Rewriter<'a> {
@@ -49,6 +52,10 @@ pub(super) struct Rewriter<'a> {
     pub names: Names,
     /// Confidence levels that the statement names.
     pub levels: Vec<f64>,
+    /// The most group keys of an aggregate, for what statistics are weighed with.
+    pub keys: usize,
+    /// What is to be said beside the answer.
+    pub notices: Vec<String>,
     /// Releases found so far; later ones may read earlier ones.
     pub drafts: Vec<Draft>,
     /// Makes names of hidden columns unique.
@@ -79,6 +86,19 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     let epsilon =
         Epsilon::new(context.epsilon.get().min(10_f64.powf(2.0 * steps + 1.0))).map_err(|_| Error::internal())?;
     Rho::new(Rho::of_epsilon(epsilon).get() / parts).map_err(|_| Error::internal())
+}
+
+/// The most group keys that an aggregate of the statement has.
+fn group_keys(plan: &LogicalPlan) -> Result<usize> {
+    let mut most = 0;
+    let counted = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            most = most.max(aggregate.group_expr.len());
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+    built(counted)?;
+    Ok(most)
 }
 
 impl Rewriter<'_> {

@@ -122,7 +122,11 @@ pub(super) fn split(total: f64, least: f64, errors: &[f64]) -> Vec<f64> {
 
 /// What a query calls its columns: from a column's name to the aliases of what is made of it.
 #[derive(Debug, Default)]
-pub(super) struct Names(BTreeMap<String, BTreeSet<String>>);
+pub(super) struct Names {
+    aliases: BTreeMap<String, BTreeSet<String>>,
+    /// Columns that some expression reads.
+    used: BTreeSet<String>,
+}
 
 impl Names {
     pub fn of(plan: &LogicalPlan) -> Result<Self> {
@@ -131,7 +135,13 @@ impl Names {
             if let LogicalPlan::Projection(projection) = node {
                 projection.expr.iter().for_each(|expression| names.add(expression));
             }
-            Ok(TreeNodeRecursion::Continue)
+            node.apply_expressions(|expression| {
+                // A column that is handed on is not used by that.
+                if !matches!(expression, Expr::Column(_)) {
+                    names.used.extend(expression.column_refs().into_iter().map(|column| column.name.clone()));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
         });
         built(read)?;
         Ok(names)
@@ -140,9 +150,13 @@ impl Names {
     fn add(&mut self, expression: &Expr) {
         if let Expr::Alias(alias) = expression {
             for column in alias.expr.column_refs() {
-                self.0.entry(column.name.clone()).or_default().insert(alias.name.clone());
+                self.aliases.entry(column.name.clone()).or_default().insert(alias.name.clone());
             }
         }
+    }
+
+    pub fn uses(&self, column: &str) -> bool {
+        self.used.contains(column)
     }
 
     /// The largest weight among the label itself and whatever the query calls it; 1 where none is given.
@@ -150,7 +164,7 @@ impl Names {
         let mut seen: BTreeSet<String> = [column.to_owned(), label.to_owned(), unqualified(label)].into();
         let mut open: Vec<String> = seen.iter().cloned().collect();
         while let Some(name) = open.pop() {
-            let further = self.0.get(&name).into_iter().flatten();
+            let further = self.aliases.get(&name).into_iter().flatten();
             let fresh: Vec<String> = further.filter(|name| seen.insert((*name).clone())).cloned().collect();
             open.extend(fresh);
         }
@@ -222,10 +236,9 @@ mod tests {
 
     #[test]
     fn a_weight_is_found_by_alias_and_by_what_was_written() {
-        let names = Names(
-            [("sum(w.hours)".to_owned(), ["h".to_owned()].into()), ("h".to_owned(), ["total".to_owned()].into())]
-                .into(),
-        );
+        let aliases =
+            [("sum(w.hours)".to_owned(), ["h".to_owned()].into()), ("h".to_owned(), ["total".to_owned()].into())];
+        let names = Names { aliases: aliases.into(), used: BTreeSet::new() };
         for (text, expected) in
             [("h=4", 4.0), ("TOTAL=5", 5.0), ("sum(hours)=6", 6.0), ("sum(w.hours)=7", 7.0), ("x=2", 1.0)]
         {

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::policy::Bounds;
 
 /// The fractions that quantiles are released at.
@@ -29,8 +30,8 @@ const GROUPS_PER_KEY: f64 = 10.0;
 /// Released statistics of one table, in one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// Whose rows were counted: statistics by another key say nothing.
-    pub person_key: String,
+    /// Whose rows were counted, in words: statistics by another key say nothing.
+    pub of: String,
     pub persons: f64,
     /// Rows of one person.
     pub rows: Quantiles,
@@ -102,6 +103,16 @@ impl Quantiles {
 }
 
 impl Statistics {
+    /// As the ledger keeps it.
+    pub fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|_| Error::internal())
+    }
+
+    /// `None` for what an earlier server wrote otherwise: it is then as if nothing were known.
+    pub fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
     /// Rows of one person that count, where nobody said how many.
     pub fn max_rows(&self, usage: Use) -> Option<u64> {
         let persons = self.persons_a_group(usage);
@@ -184,7 +195,7 @@ mod tests {
     fn statistics(persons: f64, up: [f64; 7], down: [f64; 7]) -> Statistics {
         let spread = Spread { down: quantiles(down), up: quantiles(up) };
         Statistics {
-            person_key: "id".to_owned(),
+            of: "id".to_owned(),
             persons,
             rows: quantiles([40.0, 45.0, 50.0, 52.0, 52.0, 52.0, 52.0]),
             columns: [("hours".to_owned(), spread)].into(),

@@ -87,17 +87,16 @@ impl Rewriter<'_> {
             })
             .collect();
         let one_row = unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key));
-        let columns = known
-            .schema
-            .fields()
-            .iter()
-            .zip(domains)
-            .map(|(field, domain)| PersonColumn {
+        let max_rows = if one_row { Some(1) } else { self.max_rows(known) };
+        let mut columns = Vec::new();
+        for (field, domain) in known.schema.fields().iter().zip(domains) {
+            let bounds = self.bounds(known, field.name(), max_rows);
+            columns.push(PersonColumn {
                 domain,
+                bounds,
                 ..self.column_facts(known, field.name(), person_key, one_row)
-            })
-            .collect();
-        let max_rows = if one_row { Some(1) } else { table.max_rows_per_person };
+            });
+        }
         let person = Person {
             columns,
             unique,
