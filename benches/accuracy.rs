@@ -189,11 +189,12 @@ async fn exact(plain: &SessionContext, question: &Question) -> Answers {
 
 async fn ours(analyst: &Client, question: &Question) -> Answers {
     let split = |row: Vec<Option<String>>| {
-        let cells: Vec<String> = row.into_iter().map(Option::unwrap).collect();
+        // A value that may not be shown leaves its group out.
+        let cells: Vec<String> = row.into_iter().collect::<Option<_>>()?;
         let numbers = cells[question.keys..].iter().map(|cell| cell.parse().unwrap()).collect();
-        (cells[..question.keys].to_vec(), numbers)
+        Some((cells[..question.keys].to_vec(), numbers))
     };
-    rows(analyst, &question.asked).await.into_iter().map(split).collect()
+    rows(analyst, &question.asked).await.into_iter().filter_map(split).collect()
 }
 
 async fn reach(analyst: &Client, question: &Question) -> Reach {

@@ -24,6 +24,7 @@ use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::private::{Draft, Private};
 use super::split::Names;
+use super::statistics::Use;
 use super::{errors_of, position};
 use crate::error::{Error, Result, SqlState};
 use paravent_udfs::{Epsilon, Rho};
@@ -34,9 +35,9 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
     let budget_share = least_share(context, &checked.plan)?;
     let levels = errors_of::levels(&checked.plan)?;
     let names = Names::of(&checked.plan)?;
-    let keys = group_keys(&checked.plan)?;
+    let usage = usage(context, &checked.plan)?;
     let mut rewriter =
-        Rewriter { context, budget_share, levels, names, keys, notices: Vec::new(), drafts: Vec::new(), hidden: 0 };
+        Rewriter { context, budget_share, levels, names, usage, notices: Vec::new(), drafts: Vec::new(), hidden: 0 };
     let node = rewriter.node(&checked.plan)?;
     let Rows::Public(_) = &node.rows else {
         return Err(refuse_rows(&node));
@@ -53,8 +54,8 @@ pub(super) struct Rewriter<'a> {
     pub names: Names,
     /// Confidence levels that the statement names.
     pub levels: Vec<f64>,
-    /// The most group keys of an aggregate, for what statistics are weighed with.
-    pub keys: usize,
+    /// What bounds from statistics are weighed for.
+    pub usage: Use,
     /// What is to be said beside the answer.
     pub notices: Vec<String>,
     /// Releases found so far; later ones may read earlier ones.
@@ -89,17 +90,19 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     Rho::new(Rho::of_epsilon(epsilon).get() / parts).map_err(|_| Error::internal())
 }
 
-/// The most group keys that an aggregate of the statement has.
-fn group_keys(plan: &LogicalPlan) -> Result<usize> {
-    let mut most = 0;
+/// About what a measurement of the statement gets, and the most group keys that an aggregate has.
+fn usage(context: &Context, plan: &LogicalPlan) -> Result<Use> {
+    let (mut keys, mut measured) = (0, 1.0);
     let counted = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Aggregate(aggregate) = node {
-            most = most.max(aggregate.group_expr.len());
+            keys = keys.max(aggregate.group_expr.len());
+            measured += aggregate.aggr_expr.len() as f64;
         }
         Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
     });
     built(counted)?;
-    Ok(most)
+    let rho = Rho::of_epsilon(context.epsilon).get() / measured;
+    Ok(Use { rho, keys, floor: context.policies.settings.min_group_size })
 }
 
 impl Rewriter<'_> {

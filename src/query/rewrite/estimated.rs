@@ -5,22 +5,14 @@
 use super::Rewriter;
 use crate::policy::{Bounds, Class};
 use crate::query::context::KnownTable;
-use crate::query::statistics::Use;
 
 impl Rewriter<'_> {
-    /// What bounds of this statement are weighed for.
-    fn usage(&self) -> Use {
-        // A measurement gets the least share at least, and as a rule about twice as much.
-        let rho = 2.0 * self.budget_share.get();
-        Use { rho, keys: self.keys, floor: self.context.policies.settings.min_group_size }
-    }
-
     /// Rows of one person that count: declared, else from statistics.
     pub(super) fn max_rows(&mut self, known: &KnownTable) -> Option<u64> {
         if known.table.max_rows_per_person.is_some() {
             return known.table.max_rows_per_person;
         }
-        let rows = known.statistics.as_ref()?.max_rows(self.usage())?;
+        let rows = known.statistics.as_ref()?.max_rows(self.usage)?;
         self.notice(format!("of table {}, {rows} rows of one person count (from statistics)", known.table.name));
         Some(rows)
     }
@@ -36,7 +28,7 @@ impl Rewriter<'_> {
             return column.bounds;
         }
         let statistics = known.statistics.as_ref()?;
-        let bounds = statistics.bounds(name, max_rows.unwrap_or(1), self.usage())?;
+        let bounds = statistics.bounds(name, max_rows.unwrap_or(1), self.usage)?;
         if self.names.uses(name) {
             let (table, low, high) = (&known.table.name, bounds.lower(), bounds.upper());
             self.notice(format!("values of {table}.{name} are counted from {low} to {high} (from statistics)"));
