@@ -39,6 +39,10 @@ impl Weights {
         Ok(Self { by_label })
     }
 
+    pub fn of_only_persons(weight: f64) -> Self {
+        Self { by_label: [(PERSONS.to_owned(), weight)].into() }
+    }
+
     pub fn show(&self) -> String {
         let entries: Vec<String> = self.by_label.iter().map(|(label, number)| format!("{label}={number}")).collect();
         entries.join(", ")

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use paravent_udfs::{Base, Estimate};
+use paravent_udfs::{Base, Estimate, What};
 
 use super::contributions::{DraftMeasurement, DraftOutput};
 use super::facts::built;
@@ -50,9 +50,22 @@ pub(super) fn errors(asked: &Asked) -> Vec<f64> {
         }
     };
     add(0, asked.persons_weight.unwrap_or(1.0) * SELECTION);
+    let mut trees: BTreeMap<usize, f64> = BTreeMap::new();
     for (output, weight) in asked.outputs.iter().zip(asked.weights) {
         for (index, influence) in influences(output) {
-            add(index, weight * influence);
+            match &output.estimate {
+                Estimate::Quantile { .. } | Estimate::Mode { .. } => {
+                    let most = trees.entry(index).or_default();
+                    *most = most.max(weight * influence);
+                }
+                Estimate::Count { .. }
+                | Estimate::Sum { .. }
+                | Estimate::SumInteger { .. }
+                | Estimate::Mean { .. }
+                | Estimate::Share { .. }
+                | Estimate::Moments { .. }
+                | Estimate::Distinct { .. } => add(index, weight * influence),
+            }
         }
         if let Some(cell) = output.cell {
             add(cell.count, SELECTION);
@@ -61,6 +74,7 @@ pub(super) fn errors(asked: &Asked) -> Vec<f64> {
             add(*base, SELECTION);
         }
     }
+    trees.into_iter().for_each(|(index, influence)| add(index, influence));
     errors
 }
 
@@ -79,6 +93,18 @@ fn influences(output: &DraftOutput) -> Vec<(usize, f64)> {
         Estimate::Mean { sum, count, .. } => vec![(*sum, 3.0 / 4.0), (*count, 1.0 / 4.0)],
         // The same for x in [0, 1] that is measured from 0: scale 1/3, reach 1; the denominator moves the share by itself.
         Estimate::Share { sum, count } => vec![(*sum, 3.0), (*count, 1.0)],
+        // A second moment of reach h²/2 beside a variance of h²/3; the means and the count matter less.
+        Estimate::Moments { count, parts, .. } => {
+            parts.iter().flatten().map(|part| (part.sum, 9.0 / 4.0)).chain([(*count, 1.0 / 2.0)]).collect()
+        }
+        // A rank is a sum of half the siblings at each level. One walk or several down the same tree: it is noised once.
+        Estimate::Quantile { tree, leaves, branching, .. } => {
+            let levels = What::Tree { leaves: *leaves, branching: *branching }.levels();
+            vec![(*tree, f64::from(levels) * (*branching as f64) / 2.0)]
+        }
+        Estimate::Mode { tree, .. } => vec![(*tree, 1.0)],
+        // Only the best of them is shown.
+        Estimate::Distinct { counts } => counts.iter().map(|count| (*count, 1.0 / counts.len() as f64)).collect(),
     }
 }
 
@@ -160,8 +186,9 @@ impl Names {
     }
 
     /// The largest weight among the label itself and whatever the query calls it; 1 where none is given.
-    pub fn weight(&self, weights: &Weights, column: &str, label: &str) -> f64 {
-        let mut seen: BTreeSet<String> = [column.to_owned(), label.to_owned(), unqualified(label)].into();
+    pub fn weight(&self, weights: &Weights, label: &str) -> f64 {
+        let mut seen: BTreeSet<String> =
+            [label.to_owned(), unqualified(label), label.replace("count(*)", "count(Int64(1))")].into();
         let mut open: Vec<String> = seen.iter().cloned().collect();
         while let Some(name) = open.pop() {
             let further = self.aliases.get(&name).into_iter().flatten();
@@ -243,7 +270,7 @@ mod tests {
             [("h=4", 4.0), ("TOTAL=5", 5.0), ("sum(hours)=6", 6.0), ("sum(w.hours)=7", 7.0), ("x=2", 1.0)]
         {
             let weights = Weights::parse(text).unwrap();
-            assert_eq!(names.weight(&weights, "sum(w.hours)", "sum(w.hours)"), expected, "{text}");
+            assert_eq!(names.weight(&weights, "sum(w.hours)"), expected, "{text}");
         }
         assert_eq!(unqualified("avg(a.b.c * 2.5) + t.x"), "avg(c * 2.5) + x");
     }

@@ -22,7 +22,7 @@ use super::Session;
 use super::answer::{Answer, Notice};
 use super::path::{Asked, Failure};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Capability, Class, Settings, Table};
+use crate::policy::{Access, Capability, Class, Settings, Table, Weights};
 use crate::query::parse;
 use crate::query::statement::Statement;
 use crate::query::statistics::{FRACTIONS, Quantiles, Spread, Statistics};
@@ -136,6 +136,8 @@ impl Session {
         let part = |share: f64| Settings {
             epsilon: settings.analyze_epsilon * share.sqrt(),
             delta: settings.delta / 2.0,
+            // As much as a tree: few persons are to have statistics, too.
+            weights: Weights::of_only_persons(100.0),
             ..settings.clone()
         };
         let found = self.quantiles(asked, target, &coarse, part(COARSE)).await?;
