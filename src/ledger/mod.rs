@@ -15,6 +15,7 @@ mod batches;
 mod budget;
 mod chain;
 mod log;
+mod statistics;
 #[cfg(test)]
 mod tests;
 

@@ -58,14 +58,25 @@ impl Known {
 impl Session {
     pub(super) async fn query(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Shaped, Failure> {
         let around = self.surroundings(query, asked.text).await?;
-        let verified = compile(&around, query, asked.parameters)?;
-        let known = self.known(&around, &verified).await?;
+        self.answered(asked, &around, query).await
+    }
+
+    /// The same in surroundings that were gathered before.
+    pub(super) async fn answered(
+        &mut self,
+        asked: &Asked<'_>,
+        around: &Surroundings,
+        query: &ast::Query,
+    ) -> Result<Shaped, Failure> {
+        let verified = compile(around, query, asked.parameters)?;
+        let known = self.known(around, &verified).await?;
         self.notices.extend(known.notices());
-        let reservation = self.reserve(asked, &around, &verified, &known).await?;
+        self.notices.extend(verified.notices().iter().map(Notice::new));
+        let reservation = self.reserve(asked, around, &verified, &known).await?;
         self.unfinished = Some(reservation.log_id());
         let log = reservation.log_id();
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
-        let answered = self.fulfil(&around, reservation, &verified, known).await;
+        let answered = self.fulfil(around, reservation, &verified, known).await;
         let outcome = match &answered {
             Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store },
             Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
