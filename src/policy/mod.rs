@@ -16,10 +16,12 @@ mod role;
 mod scram;
 mod separation;
 mod settings;
+mod statistician;
 mod table;
 #[cfg(test)]
 mod tests;
 mod view;
+mod weights;
 
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
@@ -29,6 +31,7 @@ pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
 pub use view::View;
+pub use weights::Weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 

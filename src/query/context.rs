@@ -14,8 +14,9 @@ use paravent_udfs::{Delta, Epsilon};
 
 use super::allow;
 use super::errors_of::ErrorOf;
+use super::statistics::Statistics;
 use super::views::KnownView;
-use crate::policy::{Policies, Principal, Table, UniqueKey};
+use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
 pub struct Context {
@@ -31,6 +32,8 @@ pub struct Context {
     pub delta: Delta,
     /// Is there a row for every declared combination of group keys?
     pub show_suppressed: bool,
+    /// Which values get more of it.
+    pub weights: Weights,
     /// When the statement began: what `now()` says.
     pub now: DateTime<Utc>,
     /// The statement's own text, for positions.
@@ -46,6 +49,8 @@ pub struct KnownTable {
     pub proven_keys: Vec<UniqueKey>,
     /// Identity of the data.
     pub snapshot: String,
+    /// What ANALYZE released about it.
+    pub statistics: Option<Arc<Statistics>>,
 }
 
 /// What a scan in a plan stands for. It has a schema and nothing to read: the release room puts the real source in its place.
