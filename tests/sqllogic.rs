@@ -115,8 +115,12 @@ async fn prepare(server: &TestServer) {
     let mut parcels = "person_id,kind\n".to_owned();
     for person in 1..=2_000 {
         let badge = 10_000 + person;
-        badges.push_str(&format!("{badge},{person}\n"));
-        parcels.push_str(&format!("{person},{}\n", if person <= 4 { "crate" } else { ["box", "letter"][person % 2] }));
+        badges.push_str(&format!("{badge},{}\n", 1_000_000 + person));
+        parcels.push_str(&format!(
+            "{},{}\n",
+            1_000_000 + person,
+            if person <= 4 { "crate" } else { ["box", "letter"][person % 2] }
+        ));
         for day in 1..=3 {
             let gate = ["north", "south", "south", "back"][(person + day) % 4];
             doors.push_str(&format!("{badge},{day},{gate},{}\n", 1 + person % 5));
