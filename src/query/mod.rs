@@ -10,6 +10,7 @@ mod check;
 pub(crate) mod compile_tests;
 mod context;
 mod contributions;
+mod decorrelate;
 mod errors_of;
 mod explain;
 mod expression;

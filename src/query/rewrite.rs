@@ -4,15 +4,18 @@
 //! persons and reach the top are refused. Hidden columns (person key, profile, standard errors) travel behind the visible ones.
 
 mod above;
+mod exists;
 mod join;
 mod release_point;
 mod scan;
+mod subquery;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SubqueryAlias, Union,
+    Aggregate, Distinct, Expr, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SubqueryAlias, Union,
     Window,
 };
 
@@ -82,7 +85,15 @@ impl Rewriter<'_> {
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union),
-            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(public(plan.clone(), Public::default())),
+            LogicalPlan::EmptyRelation(_) => {
+                Ok(public(plan.clone(), Public { unique: vec![BTreeSet::new()], ..Public::default() }))
+            }
+            LogicalPlan::Values(values) => {
+                let unique = if values.values.len() <= 1 { vec![BTreeSet::new()] } else { vec![] };
+                Ok(public(plan.clone(), Public { unique, ..Public::default() }))
+            }
+            // A derived table that may refer to its neighbours, and does not.
+            LogicalPlan::Subquery(subquery) if subquery.outer_ref_columns.is_empty() => self.node(&subquery.subquery),
             LogicalPlan::Subquery(_)
             | LogicalPlan::Repartition(_)
             | LogicalPlan::Statement(_)
@@ -119,26 +130,27 @@ impl Rewriter<'_> {
         let node = self.node(&projection.input)?;
         match &node.rows {
             Rows::Public(rows) => self.public_projection(&node, rows, &projection.expr),
-            Rows::Person(person) => {
-                let scope = Scope::new(self.context, &node)?;
-                let derived = projection.expr.iter().map(|e| scope.derive(e)).collect::<Result<Vec<_>>>()?;
-                let place = |old: usize| projection.expr.iter().position(|e| scope.index_of(e) == Some(old));
-                let person = Person {
-                    unique: person.unique_after(place),
-                    columns: derived.iter().map(|d| d.facts.clone()).collect(),
-                    ..person.clone()
-                };
-                let visible = derived.len();
-                let expressions: Vec<Expr> = derived
-                    .into_iter()
-                    .map(|d| d.expression)
-                    .zip(&projection.expr)
-                    .map(|(total, was)| named_as(total, was))
-                    .collect();
-                let plan = built(project(node.plan.clone(), expressions, node.hidden()))?;
-                Ok(Node { plan, visible, rows: Rows::Person(person) })
+            Rows::Person(_) => {
+                let (node, wanted) = self.with_scalars(node, &projection.expr)?;
+                self.person_projection(&node, &wanted)
             }
         }
+    }
+
+    pub(super) fn person_projection(&self, node: &Node, wanted: &[Expr]) -> Result<Node> {
+        let scope = Scope::new(self.context, node)?;
+        let derived = wanted.iter().map(|e| scope.derive(e)).collect::<Result<Vec<_>>>()?;
+        let place = |old: usize| wanted.iter().position(|e| scope.index_of(e) == Some(old));
+        let person = Person {
+            unique: scope.person.unique_after(place),
+            columns: derived.iter().map(|d| d.facts.clone()).collect(),
+            ..scope.person.clone()
+        };
+        let visible = derived.len();
+        let expressions: Vec<Expr> =
+            derived.into_iter().map(|d| d.expression).zip(wanted).map(|(total, was)| named_as(total, was)).collect();
+        let plan = built(project(node.plan.clone(), expressions, node.hidden()))?;
+        Ok(Node { plan, visible, rows: Rows::Person(person) })
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Node> {
@@ -151,7 +163,13 @@ impl Rewriter<'_> {
                 )?;
                 Ok(Node { plan, ..node })
             }
-            Rows::Person(_) => self.person_filter(node, &filter.predicate),
+            Rows::Person(_) => {
+                let visible = node.visible;
+                let (node, predicate) = self.with_scalars(node, std::slice::from_ref(&filter.predicate))?;
+                let predicate = predicate.first().ok_or_else(Error::internal)?;
+                let node = self.person_filter(node, predicate)?;
+                self.narrowed(node, visible)
+            }
         }
     }
 
@@ -160,7 +178,7 @@ impl Rewriter<'_> {
     pub(super) fn person_filter(&mut self, node: Node, predicate: &Expr) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
         let (mut group, mut profile) = (Vec::new(), Vec::new());
-        for part in datafusion::logical_expr::utils::split_conjunction(predicate) {
+        for part in datafusion::logical_expr::utils::split_conjunction(unaliased(predicate)) {
             let derived = scope.derive(part)?;
             let side = if derived.facts.profiles() { &mut profile } else { &mut group };
             side.push(derived.expression);
@@ -244,7 +262,7 @@ impl Rewriter<'_> {
 
     fn limit(&mut self, limit: &Limit) -> Result<Node> {
         let node = self.node(&limit.input)?;
-        let Rows::Public(_) = &node.rows else {
+        let Rows::Public(rows) = &node.rows else {
             return Err(refuse_limit());
         };
         let plan = LogicalPlan::Limit(Limit {
@@ -252,7 +270,11 @@ impl Rewriter<'_> {
             fetch: limit.fetch.clone(),
             input: Arc::new(node.plan.clone()),
         });
-        Ok(Node { plan, ..node })
+        let mut rows = rows.clone();
+        if matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(0 | 1)))) {
+            rows.unique.push(BTreeSet::new());
+        }
+        Ok(Node { plan, visible: node.visible, rows: Rows::Public(rows) })
     }
 
     fn window(&mut self, window: &Window) -> Result<Node> {
@@ -312,7 +334,12 @@ impl Rewriter<'_> {
                 let unique = if single { vec![(0..aggregate.group_expr.len()).collect()] } else { vec![] };
                 Ok(public(plan, Public { columns, unique, released: rows.released }))
             }
-            Rows::Person(_) => self.grouped(node, &aggregate.group_expr, &aggregate.aggr_expr),
+            Rows::Person(_) => {
+                let all: Vec<Expr> = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).cloned().collect();
+                let (node, all) = self.with_scalars(node, &all)?;
+                let (keys, calls) = all.split_at(aggregate.group_expr.len());
+                self.grouped(node, keys, calls)
+            }
         }
     }
 
@@ -357,6 +384,13 @@ pub(super) fn project(
 fn named_as(total: Expr, written: &Expr) -> Expr {
     let name = written.qualified_name();
     if total.qualified_name() == name { total } else { total.unalias().alias_qualified(name.0, name.1) }
+}
+
+fn unaliased(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        _ => expression,
+    }
 }
 
 pub(super) fn public(plan: LogicalPlan, mut rows: Public) -> Node {

@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::JoinType;
+use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
 use super::Rewriter;
 use super::above::plain_index;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
-use crate::query::expression::{Scope, keeps_apart};
+use crate::query::expression::{Derived, Scope, keeps_apart};
 use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
 use crate::query::position;
 
@@ -29,11 +29,16 @@ struct Pairs {
 
 impl Rewriter<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
+        let turned = turned(join);
+        let join = turned.as_ref().unwrap_or(join);
         let left = self.node(&join.left)?;
         let right = self.node(&join.right)?;
         let place = join.on.first().and_then(|(l, _)| position::of_expression(self.context, l));
+        let existence =
+            matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
         let joined = match (&left.rows, &right.rows) {
             (Rows::Public(l), Rows::Public(r)) => self.join_public(join, &left, &right, l, r),
+            _ if existence => self.exists(join, &left, &right),
             (Rows::Person(l), Rows::Person(r)) => self.join_persons(join, &left, &right, l, r),
             (Rows::Person(l), Rows::Public(r)) => self.join_lookup(join, (&left, l), (&right, r), true),
             (Rows::Public(l), Rows::Person(r)) => self.join_lookup(join, (&right, r), (&left, l), false),
@@ -55,7 +60,8 @@ impl Rewriter<'_> {
             JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
                 l.columns.iter().chain(&r.columns).map(drop_error).collect()
             }
-            JoinType::LeftMark | JoinType::RightMark => return Err(Error::internal()),
+            JoinType::LeftMark => l.columns.iter().map(drop_error).chain([PublicColumn::default()]).collect(),
+            JoinType::RightMark => return Err(Error::internal()),
         };
         Ok(super::public(plan, Public { columns, unique: Vec::new(), released: l.released || r.released }))
     }
@@ -70,7 +76,7 @@ impl Rewriter<'_> {
                 late.push(a.clone().eq(b.clone()));
                 continue;
             }
-            let keys = is_key(&scope_l, a) && is_key(&scope_r, b);
+            let keys = is_key(&scope_l, a, join) && is_key(&scope_r, b, join);
             pairs.by_key |= keys;
             pairs.left.extend(if keys { Some(Part::Key) } else { scope_l.index_of(a).map(Part::Visible) });
             pairs.right.extend(if keys { Some(Part::Key) } else { scope_r.index_of(b).map(Part::Visible) });
@@ -135,7 +141,7 @@ impl Rewriter<'_> {
     }
 
     /// Persons with public rows: a look-up, a calendar, a released threshold.
-    fn join_lookup(
+    pub(super) fn join_lookup(
         &mut self,
         join: &Join,
         (node, person): (&Node, &Person),
@@ -144,17 +150,18 @@ impl Rewriter<'_> {
     ) -> Result<Node> {
         let kept = match join.join_type {
             JoinType::Inner => true,
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => person_left,
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => !person_left,
-            JoinType::Full | JoinType::LeftMark | JoinType::RightMark => false,
+            JoinType::Left => person_left,
+            JoinType::Right => !person_left,
+            JoinType::Full
+            | JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightSemi
+            | JoinType::RightAnti
+            | JoinType::RightMark => false,
         };
         if !kept {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                format!("a {} join that adds rows without a person is not supported", join.join_type),
-            )
-            .detail("a row of nobody's beside rows of persons would show who is missing")
-            .hint("make the table of persons the side whose rows are kept"));
+            return Err(refuse_ownerless(join.join_type));
         }
         let scope = Scope::new(self.context, node)?;
         let mut on = Vec::new();
@@ -167,11 +174,7 @@ impl Rewriter<'_> {
             if derived.facts.class == Class::Identifier
                 && !column.and_then(|i| rows.columns.get(i)).is_some_and(|c| c.of_table)
             {
-                return Err(Error::new(
-                    SqlState::InsufficientPrivilege,
-                    "an identifier can only be joined to a column of a table",
-                )
-                .detail("a list of identifiers in the query would single out persons"));
+                return Err(refuse_listed_identifier());
             }
             if derived.facts.profiles() {
                 return Err(refuse_measure_condition());
@@ -191,13 +194,8 @@ impl Rewriter<'_> {
         } else {
             others.chain(person.columns.iter().cloned()).collect()
         };
-        let semi = matches!(
-            join.join_type,
-            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti
-        );
-        let unique =
-            if single || semi { person.unique_after(|i| Some(i + if semi { 0 } else { offset })) } else { Vec::new() };
-        let joined = Person { columns: if semi { person.columns.clone() } else { columns }, unique, ..person.clone() };
+        let unique = if single { person.unique_after(|i| Some(i + offset)) } else { Vec::new() };
+        let joined = Person { columns, unique, ..person.clone() };
         let plain =
             Node { plan: self.visible_only(table.clone())?, visible: table.visible, rows: Rows::Public(rows.clone()) };
         let sides = if person_left { (node, &plain) } else { (&plain, node) };
@@ -219,7 +217,13 @@ impl Rewriter<'_> {
                 late.push(filter.clone());
                 None
             }
-            (Some(filter), false) => Some(self.condition(join, left, right, filter)?),
+            (Some(filter), false) => {
+                let derived = self.condition(join, left, right, filter)?;
+                if derived.facts.profiles() {
+                    return Err(refuse_measure_condition());
+                }
+                Some(derived.expression)
+            }
             (None, _) => None,
         };
         if !inner && !late.is_empty() {
@@ -227,25 +231,19 @@ impl Rewriter<'_> {
         }
         refuse_lost_profile(join.join_type, left, right)?;
         let plan = build(join, left.plan.clone(), right.plan.clone(), on, filter)?;
-        let columns = |node: &Node| -> Vec<Expr> { (0..node.visible).map(|i| Expr::Column(node.column(i))).collect() };
-        let mut wanted = match join.join_type {
-            JoinType::LeftSemi | JoinType::LeftAnti => columns(left),
-            JoinType::RightSemi | JoinType::RightAnti => columns(right),
-            JoinType::Inner
-            | JoinType::Left
-            | JoinType::Right
-            | JoinType::Full
-            | JoinType::LeftMark
-            | JoinType::RightMark => columns(left).into_iter().chain(columns(right)).collect(),
-        };
+        let columns = |node: &Node| (0..node.visible).map(|i| Expr::Column(node.column(i))).collect::<Vec<_>>();
+        let mut wanted: Vec<Expr> = columns(left).into_iter().chain(columns(right)).collect();
         let visible = wanted.len();
-        let person = Person { columns: person.columns.into_iter().take(visible).collect(), ..person };
         let keys: Vec<Expr> = match join.join_type {
-            JoinType::RightSemi | JoinType::RightAnti | JoinType::Right => vec![right],
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => vec![left],
-            JoinType::Inner | JoinType::Full | JoinType::LeftMark | JoinType::RightMark => {
-                vec![left, right]
-            }
+            JoinType::Right => vec![right],
+            JoinType::Left => vec![left],
+            JoinType::Inner | JoinType::Full => vec![left, right],
+            JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightSemi
+            | JoinType::RightAnti
+            | JoinType::RightMark => return Err(Error::internal()),
         }
         .into_iter()
         .filter(|node| matches!(node.rows, Rows::Person(_)))
@@ -269,8 +267,8 @@ impl Rewriter<'_> {
         Ok(node)
     }
 
-    /// The condition of an outer, semi or anti join beyond its equalities: attributes only, as it decides which rows pair up.
-    fn condition(&self, join: &Join, left: &Node, right: &Node, filter: &Expr) -> Result<Expr> {
+    /// The condition of a join beyond its equalities, over the columns of both sides.
+    pub(super) fn condition(&self, join: &Join, left: &Node, right: &Node, filter: &Expr) -> Result<Derived> {
         let cross = Join::try_new(
             Arc::new(left.plan.clone()),
             Arc::new(right.plan.clone()),
@@ -302,8 +300,7 @@ impl Rewriter<'_> {
         let columns: Vec<PersonColumn> = facts(left).into_iter().chain(facts(right)).collect();
         let visible = columns.len();
         let node = Node { plan, visible, rows: Rows::Person(Person { columns, profile: false, ..person.clone() }) };
-        let derived = Scope::new(self.context, &node)?.derive(filter)?;
-        if derived.facts.profiles() { Err(refuse_measure_condition()) } else { Ok(derived.expression) }
+        Scope::new(self.context, &node)?.derive(filter)
     }
 
     pub(super) fn hidden_name(&mut self, what: &str) -> String {
@@ -317,17 +314,39 @@ fn optional(columns: &[PersonColumn], outer: bool) -> impl Iterator<Item = Perso
 }
 
 /// Is `expression` the person key, at most widened? A cast that brings different keys together would mix persons.
-fn is_key(scope: &Scope, expression: &Expr) -> bool {
+/// Nor is a key that may be missing, where the join takes one NULL for another.
+pub(super) fn is_key(scope: &Scope, expression: &Expr, join: &Join) -> bool {
     match expression {
         Expr::Cast(cast) => {
-            is_key(scope, &cast.expr)
+            is_key(scope, &cast.expr, join)
                 && cast
                     .expr
                     .get_type(scope.node.plan.schema().as_ref())
                     .is_ok_and(|from| keeps_apart(&from, cast.field.data_type()))
         }
-        _ => scope.index_of(expression).and_then(|i| scope.person.columns.get(i)).is_some_and(|facts| facts.key),
+        _ => scope
+            .index_of(expression)
+            .and_then(|i| scope.person.columns.get(i))
+            .is_some_and(|facts| facts.key && !(facts.outer && join.null_equality == NullEquality::NullEqualsNull)),
     }
+}
+
+/// `a RIGHT SEMI JOIN b` as `b LEFT SEMI JOIN a`.
+fn turned(join: &Join) -> Option<Join> {
+    let join_type = match join.join_type {
+        JoinType::RightSemi => JoinType::LeftSemi,
+        JoinType::RightAnti => JoinType::LeftAnti,
+        JoinType::RightMark => JoinType::LeftMark,
+        JoinType::Inner
+        | JoinType::Left
+        | JoinType::Right
+        | JoinType::Full
+        | JoinType::LeftSemi
+        | JoinType::LeftAnti
+        | JoinType::LeftMark => return None,
+    };
+    let on = join.on.iter().map(|(a, b)| (b.clone(), a.clone())).collect();
+    Some(Join { left: join.right.clone(), right: join.left.clone(), on, join_type, ..join.clone() })
 }
 
 fn build(
@@ -354,9 +373,15 @@ fn build(
 fn refuse_lost_profile(join_type: JoinType, left: &Node, right: &Node) -> Result<()> {
     let lost = match join_type {
         JoinType::Inner => false,
-        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => right.profile().is_some(),
-        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => left.profile().is_some(),
-        JoinType::Full | JoinType::LeftMark | JoinType::RightMark => left.profile().or(right.profile()).is_some(),
+        JoinType::Left => right.profile().is_some(),
+        JoinType::Right => left.profile().is_some(),
+        JoinType::Full
+        | JoinType::LeftSemi
+        | JoinType::LeftAnti
+        | JoinType::LeftMark
+        | JoinType::RightSemi
+        | JoinType::RightAnti
+        | JoinType::RightMark => left.profile().or(right.profile()).is_some(),
     };
     if lost { Err(refuse_measure_condition()) } else { Ok(()) }
 }
@@ -368,12 +393,29 @@ fn refuse_measure_condition() -> Error {
 }
 
 fn refuse_two_persons(left: &Person, right: &Person) -> Error {
-    let names = |person: &Person| person.tables.iter().cloned().collect::<Vec<_>>().join(", ");
     Error::new(SqlState::FeatureNotSupported, "this join would give a row two persons")
         .detail(format!(
             "rows of {} and rows of {} are joined on something other than the person key",
-            names(left),
-            names(right)
+            tables_of(left),
+            tables_of(right)
         ))
         .hint(format!("join on {} = {}, or aggregate one side first", left.person_key, right.person_key))
+}
+
+pub(super) fn tables_of(person: &Person) -> String {
+    person.tables.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn refuse_listed_identifier() -> Error {
+    Error::new(SqlState::InsufficientPrivilege, "an identifier can only be joined to a column of a table")
+        .detail("a list of identifiers in the query would single out persons")
+}
+
+pub(super) fn refuse_ownerless(join_type: JoinType) -> Error {
+    Error::new(
+        SqlState::FeatureNotSupported,
+        format!("a {join_type} join that adds rows without a person is not supported"),
+    )
+    .detail("a row of nobody's beside rows of persons would show who is missing")
+    .hint("make the table of persons the side whose rows are kept")
 }
