@@ -21,6 +21,8 @@ mod position;
 mod private;
 mod resolve;
 mod rewrite;
+#[cfg(test)]
+mod shape_tests;
 pub mod statement;
 mod verify;
 

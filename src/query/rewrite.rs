@@ -5,17 +5,20 @@
 
 mod above;
 mod exists;
+mod grouping;
 mod join;
 mod release_point;
 mod scan;
 mod subquery;
+mod union;
+mod window;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SubqueryAlias, Union,
+    Aggregate, Distinct, Expr, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SubqueryAlias,
     Window,
 };
 
@@ -23,7 +26,6 @@ use super::check::Checked;
 use super::context::Context;
 use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
-use super::position;
 use super::private::{Draft, Private};
 use crate::error::{Error, Result, SqlState};
 use paravent_udfs::Rho;
@@ -219,12 +221,7 @@ impl Rewriter<'_> {
             Distinct::On(on) => {
                 let node = self.node(&on.input)?;
                 let Rows::Public(rows) = &node.rows else {
-                    return Err(Error::new(
-                        SqlState::FeatureNotSupported,
-                        "DISTINCT ON over rows of persons is not released",
-                    )
-                    .detail("it would show single rows")
-                    .hint("use GROUP BY with count, sum or avg"));
+                    return self.person_distinct_on(node, on);
                 };
                 let mut on = on.clone();
                 for list in [&mut on.on_expr, &mut on.select_expr] {
@@ -279,9 +276,17 @@ impl Rewriter<'_> {
 
     fn window(&mut self, window: &Window) -> Result<Node> {
         let node = self.node(&window.input)?;
-        let Rows::Public(rows) = &node.rows else {
-            let place = window.window_expr.first().and_then(|e| position::of_expression(self.context, e));
-            return Err(refuse_window().at(place));
+        let rows = match &node.rows {
+            Rows::Public(rows) => rows,
+            Rows::Person(_) => {
+                let visible = node.visible;
+                let (node, calls) = self.with_scalars(node, &window.window_expr)?;
+                if node.visible != visible {
+                    return Err(refuse_window());
+                }
+                let window = Window { window_expr: calls, ..window.clone() };
+                return self.person_window(&node, &window);
+            }
         };
         let functions =
             window.window_expr.iter().map(|e| self.public_expression(&node, rows, e)).collect::<Result<Vec<_>>>()?;
@@ -293,23 +298,6 @@ impl Rewriter<'_> {
         let plan = self.visible_only(node.clone())?;
         let plan = built(LogicalPlanBuilder::from(plan).window(functions).and_then(LogicalPlanBuilder::build))?;
         Ok(public(plan, kept))
-    }
-
-    fn union(&mut self, union: &Union) -> Result<Node> {
-        let mut plans = Vec::new();
-        let mut released = false;
-        for input in &union.inputs {
-            let node = self.node(input)?;
-            let Rows::Public(rows) = &node.rows else {
-                return Err(Error::new(SqlState::FeatureNotSupported, "UNION over rows of persons is not supported")
-                    .hint("aggregate each side first, then UNION ALL the results"));
-            };
-            released |= rows.released;
-            plans.push(Arc::new(self.visible_only(node)?));
-        }
-        let plan = LogicalPlan::Union(Union { inputs: plans, schema: union.schema.clone() });
-        let columns = union.schema.fields().iter().map(|_| PublicColumn::default()).collect();
-        Ok(public(plan, Public { columns, unique: Vec::new(), released }))
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
@@ -338,7 +326,10 @@ impl Rewriter<'_> {
                 let all: Vec<Expr> = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).cloned().collect();
                 let (node, all) = self.with_scalars(node, &all)?;
                 let (keys, calls) = all.split_at(aggregate.group_expr.len());
-                self.grouped(node, keys, calls)
+                match keys {
+                    [Expr::GroupingSet(sets)] => self.grouping_sets(&node, aggregate, sets, calls),
+                    keys => self.grouped(node, keys, calls),
+                }
             }
         }
     }

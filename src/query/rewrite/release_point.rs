@@ -24,14 +24,6 @@ impl Rewriter<'_> {
     /// `SELECT keys, calls … GROUP BY keys` over rows of persons.
     pub(super) fn grouped(&mut self, node: Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
-        if let Some(set) = keys.iter().find(|key| matches!(key, Expr::GroupingSet(_))) {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                "GROUPING SETS, ROLLUP and CUBE over rows of persons are not supported",
-            )
-            .hint("ask for each grouping by itself")
-            .at(position::of_expression(self.context, set)));
-        }
         let by_person =
             keys.iter().any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(|f| f.key));
         if by_person { self.per_person(&node, keys, calls) } else { self.release(&node, keys, calls) }
@@ -308,7 +300,7 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
     Ok(Derived { expression, facts })
 }
 
-fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) -> Option<Bounds> {
+pub(super) fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) -> Option<Bounds> {
     let rows = max_rows.map(|rows| rows as f64);
     match name {
         "count" => rows.and_then(|rows| Bounds::new(0.0, rows).ok()),
