@@ -1,6 +1,6 @@
 //! Subqueries inside expressions become joins and aggregates, so that later stages see whose rows meet whose.
 //!
-//! In: an analysed plan. Out: the same question with semi, anti, mark and left joins in the place of `EXISTS`, `IN`, `ANY`, `ALL`,
+//! In: a plan. Out: the same question with semi, anti, mark and left joins in the place of `EXISTS`, `IN`, `ANY`, `ALL`,
 //! `LATERAL` and scalar subqueries that refer to the query around them. What has no such form stays an expression; the
 //! allow-list refuses it. Nothing is decided about privacy here: the rewrite treats the joins like any others.
 //!
@@ -28,7 +28,6 @@ pub(super) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
         Optimizer::with_rules(rules).optimize(plan, &OptimizerContext::new(), |_, _| {})
     };
     let plan = run(plan, vec![Arc::new(RewriteSetComparison::new())])?;
-    let plan = plan.transform_up_with_subqueries(below_aggregates)?.data;
     let plan = plan.transform_up_with_subqueries(existence_as_count)?.data;
     run(
         plan,
@@ -42,12 +41,17 @@ pub(super) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
     )
 }
 
+/// What stands inside of aggregates, before the analysis, which refuses some of it there.
+pub(super) fn below_aggregates(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(below_aggregate).map(|moved| moved.data)
+}
+
 fn is_subquery(expression: &Expr) -> bool {
     matches!(expression, Expr::Exists(_)) || matches!(expression, Expr::ScalarSubquery(s) if !s.outer_ref_columns.is_empty())
 }
 
 /// `sum((SELECT …))` becomes `sum(s)` over a projection that gives `s`.
-fn below_aggregates(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn below_aggregate(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Aggregate(aggregate) = &plan else {
         return Ok(Transformed::no(plan));
     };

@@ -173,7 +173,8 @@ impl Person {
 /// The engine's complaint about a plan that this room built is a fault of this room.
 pub(super) fn built<T>(result: datafusion::common::Result<T>) -> Result<T> {
     // The engine's text may quote what the analyst wrote, so it goes nowhere.
-    result.map_err(|_| {
+    result.map_err(|e| {
+        eprintln!("DBG {e}");
         tracing::error!("the rewrite built a plan that the engine refuses");
         Error::internal()
     })

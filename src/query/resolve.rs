@@ -16,7 +16,7 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
 use super::context::{Context, Source, SourceKind};
-use super::decorrelate::decorrelate;
+use super::decorrelate::{below_aggregates, decorrelate};
 use super::{names, position};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability};
@@ -95,8 +95,8 @@ impl Unbound {
 
 /// Explicit casts, `count(*)` spelled out, subqueries as joins: what every later stage relies on.
 fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
-    Analyzer::new()
-        .execute_and_check(plan, &ConfigOptions::default(), |_, _| {})
+    below_aggregates(plan)
+        .and_then(|plan| Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {}))
         .and_then(decorrelate)
         .map_err(|error| refuse_plan(context, &error))
 }

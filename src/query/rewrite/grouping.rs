@@ -48,7 +48,7 @@ impl Rewriter<'_> {
             Rows::Person(_) => None,
         });
         let (visible, rows) = rows.ok_or_else(Error::internal)?;
-        let errors = rows.columns.iter().skip(visible - calls.len()).map(|column| column.error.clone());
+        let errors = rows.columns.iter().skip(visible - calls.len()).take(calls.len()).map(|column| column.error.clone());
         let mut columns = vec![PublicColumn::default(); keys.len() + 1];
         columns.extend(errors.enumerate().map(|(i, error)| PublicColumn {
             of_table: false,
@@ -58,7 +58,10 @@ impl Rewriter<'_> {
         let visible = columns.len();
         let plan = match inputs.len() {
             1 => inputs.pop().map(Arc::unwrap_or_clone).ok_or_else(Error::internal)?,
-            _ => LogicalPlan::Union(built(Union::try_new(inputs))?),
+            _ => {
+                let all = LogicalPlan::Union(built(Union::try_new(inputs))?);
+                super::union::requalified(all, &aggregate.schema, visible)?
+            }
         };
         let mut all = public(plan, Public { columns, unique, released: true });
         all.visible = visible;
@@ -126,7 +129,7 @@ fn laid_out(aggregate: &Aggregate, keys: usize, chosen: &[usize], before: usize,
     let Rows::Public(rows) = &answer.rows else {
         return Err(Error::internal());
     };
-    for (i, column) in rows.columns.iter().skip(chosen.len()).enumerate() {
+    for (i, column) in rows.columns.iter().take(answer.visible).skip(chosen.len()).enumerate() {
         named.extend(column.error.clone().map(|error| Expr::Column(error).alias(error_name(i))));
     }
     built(LogicalPlanBuilder::from(answer.plan.clone()).project(named).and_then(LogicalPlanBuilder::build))

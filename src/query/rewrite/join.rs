@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::{JoinType, NullEquality};
+use datafusion::common::{Column, JoinType, NullEquality};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
 use super::Rewriter;
@@ -14,7 +15,7 @@ use super::above::plain_index;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
 use crate::query::expression::{Derived, Scope, keeps_apart};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
 use crate::query::position;
 
 /// What a join's equalities say of one another.
@@ -39,7 +40,10 @@ impl Rewriter<'_> {
         let joined = match (&left.rows, &right.rows) {
             (Rows::Public(l), Rows::Public(r)) => self.join_public(join, &left, &right, l, r),
             _ if existence => self.exists(join, &left, &right),
-            (Rows::Person(l), Rows::Person(r)) => self.join_persons(join, &left, &right, l, r),
+            (Rows::Person(_), Rows::Person(_)) => {
+                let (join, left, right) = self.narrowed_sides(join, left, right)?;
+                self.join_persons(&join, &left, &right)
+            }
             (Rows::Person(l), Rows::Public(r)) => self.join_lookup(join, (&left, l), (&right, r), true),
             (Rows::Public(l), Rows::Person(r)) => self.join_lookup(join, (&right, r), (&left, l), false),
         };
@@ -66,8 +70,64 @@ impl Rewriter<'_> {
         Ok(super::public(plan, Public { columns, unique: Vec::new(), released: l.released || r.released }))
     }
 
-    fn join_persons(&mut self, join: &Join, left: &Node, right: &Node, l: &Person, r: &Person) -> Result<Node> {
+    /// What an outer join asks of the side that may be missing is a filter of that side.
+    fn narrowed_sides(&mut self, join: &Join, left: Node, right: Node) -> Result<(Join, Node, Node)> {
+        let (mut side, other, outer_left) = match join.join_type {
+            JoinType::Left => (right, left, true),
+            JoinType::Right => (left, right, false),
+            JoinType::Inner
+            | JoinType::Full
+            | JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightSemi
+            | JoinType::RightAnti
+            | JoinType::RightMark => return Ok((join.clone(), left, right)),
+        };
+        let mut rest = Vec::new();
+        for part in join.filter.iter().flat_map(split_conjunction) {
+            let columns = part.column_refs();
+            let own = |column: &&Column| {
+                side.plan.schema().has_column(column) && !other.plan.schema().has_column(column)
+            };
+            if !columns.is_empty() && columns.iter().all(own) {
+                side = self.person_filter(side, part)?;
+            } else {
+                rest.push(part.clone());
+            }
+        }
+        let join = Join { filter: rest.into_iter().reduce(Expr::and), ..join.clone() };
+        Ok(if outer_left { (join, other, side) } else { (join, side, other) })
+    }
+
+    /// The side that may be missing, with the rows that fit its profile only. That a row is there then tells of behaviour, and
+    /// so does each of its columns; with one row at most, how many rows there are tells nothing.
+    fn settled(&self, node: &Node, may_miss: bool, single: bool) -> Result<Node> {
+        let (Some(flag), Rows::Person(person), true) = (node.profile(), &node.rows, may_miss) else {
+            return Ok(node.clone());
+        };
+        if !single {
+            return Err(refuse_measure_condition());
+        }
+        let columns: Vec<Expr> = (0..=node.visible).map(|i| Expr::Column(node.column(i))).collect();
+        let plan = LogicalPlanBuilder::from(node.plan.clone())
+            .filter(Expr::Column(flag))
+            .and_then(|plan| plan.project(columns)?.build());
+        let mut person = Person { profile: false, ..person.clone() };
+        for column in &mut person.columns {
+            column.key = false;
+            if column.class == Class::Identifier {
+                column.refusal.get_or_insert_with(refuse_missing_identifier);
+            } else if weight(column.class) < weight(Class::Measure) {
+                column.class = Class::Measure;
+            }
+        }
+        Ok(Node { plan: built(plan)?, visible: node.visible, rows: Rows::Person(person) })
+    }
+
+    fn join_persons(&mut self, join: &Join, left: &Node, right: &Node) -> Result<Node> {
         let (scope_l, scope_r) = (Scope::new(self.context, left)?, Scope::new(self.context, right)?);
+        let (l, r) = (scope_l.person, scope_r.person);
         let mut late = Vec::new();
         let mut pairs = Pairs { on: Vec::new(), by_key: false, left: BTreeSet::new(), right: BTreeSet::new() };
         for (a, b) in &join.on {
@@ -87,6 +147,13 @@ impl Rewriter<'_> {
         }
         let left_single = l.unique.iter().any(|set| set.is_subset(&pairs.left));
         let right_single = r.unique.iter().any(|set| set.is_subset(&pairs.right));
+        let (left, right) = (
+            &self.settled(left, join.join_type == JoinType::Right, left_single)?,
+            &self.settled(right, join.join_type == JoinType::Left, right_single)?,
+        );
+        let (Rows::Person(l), Rows::Person(r)) = (&left.rows, &right.rows) else {
+            return Err(Error::internal());
+        };
         let shift = |parts: &BTreeSet<Part>| -> BTreeSet<Part> {
             parts
                 .iter()
@@ -390,6 +457,11 @@ fn refuse_measure_condition() -> Error {
     Error::new(SqlState::FeatureNotSupported, "a join condition on a measure is not supported")
         .detail("which persons meet it could not be compared with their group")
         .hint("join first, then filter in WHERE, or use CASE or FILTER (WHERE …)")
+}
+
+fn refuse_missing_identifier() -> Error {
+    Error::new(SqlState::InsufficientPrivilege, "an identifier cannot be read where a measure decides whether it is there")
+        .hint("use the person key of the side whose rows are kept")
 }
 
 fn refuse_two_persons(left: &Person, right: &Person) -> Error {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, cast, lit};
 
 use super::{Rewriter, public};
@@ -66,7 +67,7 @@ impl Rewriter<'_> {
         };
         let inputs = nodes.iter().map(branch).collect::<Result<Vec<_>>>()?;
         let plan = LogicalPlan::Union(built(Union::try_new(inputs))?);
-        let plan = self.requalified(plan, union, visible)?;
+        let plan = requalified(plan, &union.schema, visible)?;
         let sum = |of: fn(&Person) -> Option<u64>| -> Option<u64> {
             persons.iter().map(|person| of(person)).try_fold(0_u64, |sum, rows| rows.map(|rows| sum.saturating_add(rows)))
         };
@@ -83,25 +84,17 @@ impl Rewriter<'_> {
         };
         Ok(Node { plan, visible, rows: Rows::Person(person) })
     }
+}
 
-    /// A union forgets its branches' qualifiers; the plan above knows the columns by those that it was planned with.
-    fn requalified(&self, plan: LogicalPlan, union: &Union, visible: usize) -> Result<LogicalPlan> {
-        let same = union.schema.iter().zip(plan.schema().iter()).all(|((a, f), (b, g))| a == b && f.name() == g.name());
-        if same {
-            return Ok(plan);
-        }
-        let columns: Vec<Expr> = plan
-            .schema()
-            .columns()
-            .into_iter()
-            .enumerate()
-            .map(|(index, column)| match (index < visible).then(|| union.schema.qualified_field(index)) {
-                Some((relation, field)) => Expr::Column(column).alias_qualified(relation.cloned(), field.name()),
-                None => Expr::Column(column),
-            })
-            .collect();
-        built(LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build))
-    }
+/// A union forgets its branches' qualifiers; the plan above knows the first `visible` columns by those of `schema`.
+pub(super) fn requalified(plan: LogicalPlan, schema: &DFSchema, visible: usize) -> Result<LogicalPlan> {
+    let named = |index: usize, column: Column| match (index < visible).then(|| schema.qualified_field(index)) {
+        Some((relation, field)) => Expr::Column(column).alias_qualified(relation.cloned(), field.name()),
+        None => Expr::Column(column),
+    };
+    let columns: Vec<Expr> =
+        plan.schema().columns().into_iter().enumerate().map(|(index, column)| named(index, column)).collect();
+    built(LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build))
 }
 
 /// What holds for a column whichever branch a row is from.

@@ -318,19 +318,26 @@ impl Prover<'_> {
         }
     }
 
-    /// Nothing is known of a union's rows but where the person stands.
+    /// Nothing is known of a union's rows but where the person stands, and which columns are one another's copies.
     fn union(&mut self, union: &Union) -> Result<Known> {
         let branches = union.inputs.iter().map(|input| self.walk(input)).collect::<Result<Vec<_>>>()?;
-        let rows = self.unknown(&union.schema);
-        for (index, column) in rows.columns.iter().enumerate() {
-            let of_person = branches.iter().all(|branch| {
-                branch.columns.get(index).is_some_and(|id| !self.persons.is_disjoint(&self.closure(&Ids::from([*id]))))
-            });
+        let mut made: BTreeMap<Vec<Id>, Id> = BTreeMap::new();
+        let mut columns = Vec::new();
+        for index in 0..union.schema.fields().len() {
+            let from = branches.iter().map(|branch| branch.columns.get(index).copied());
+            let from: Vec<Id> = from.collect::<Option<_>>().ok_or_else(Error::internal)?;
+            let of_person = from.iter().all(|id| !self.persons.is_disjoint(&self.closure(&Ids::from([*id]))));
+            let column = match made.get(&from) {
+                Some(known) => *known,
+                None => self.fresh(),
+            };
+            made.insert(from, column);
             if of_person {
-                self.persons.insert(*column);
+                self.persons.insert(column);
             }
+            columns.push(column);
         }
-        Ok(rows)
+        Ok(Known { columns, unique: vec![] })
     }
 
     /// What is not a list is repeated for each of the list's elements.
