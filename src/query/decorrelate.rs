@@ -47,7 +47,8 @@ pub(super) fn below_aggregates(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 fn is_subquery(expression: &Expr) -> bool {
-    matches!(expression, Expr::Exists(_)) || matches!(expression, Expr::ScalarSubquery(s) if !s.outer_ref_columns.is_empty())
+    matches!(expression, Expr::Exists(_))
+        || matches!(expression, Expr::ScalarSubquery(s) if !s.outer_ref_columns.is_empty())
 }
 
 /// `sum((SELECT …))` becomes `sum(s)` over a projection that gives `s`.

@@ -14,16 +14,16 @@ pub fn plan_lines(verified: &Verified) -> Vec<String> {
     lines
 }
 
-/// What each release protects with, costs and promises. `known` says which are in the answer store.
-pub fn privacy_lines(verified: &Verified, known: &[bool]) -> Vec<String> {
+/// What each release protects with, costs and promises. `sources` says where each answer will come from.
+pub fn privacy_lines(verified: &Verified, sources: &[&str]) -> Vec<String> {
     if verified.releases().is_empty() {
         return vec!["no release: public data only, free of charge".to_owned()];
     }
-    let numbered = verified.releases().iter().zip(known).enumerate();
-    numbered.flat_map(|(number, (release, known))| release_lines(number, release.facts(), *known)).collect()
+    let numbered = verified.releases().iter().zip(sources).enumerate();
+    numbered.flat_map(|(number, (release, source))| release_lines(number, release.facts(), source)).collect()
 }
 
-fn release_lines(number: usize, facts: &ReleaseFacts, known: bool) -> Vec<String> {
+fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<String> {
     let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let keys = if facts.keys.is_empty() { "none: one row".to_owned() } else { list(&mut facts.keys.iter()) };
     let mut lines = vec![
@@ -45,11 +45,7 @@ fn release_lines(number: usize, facts: &ReleaseFacts, known: bool) -> Vec<String
     }
     let price = format!("  price: rho {:.6}, delta {:.1e}", facts.rho.get(), facts.delta.get());
     lines.push(price);
-    lines.push(if known {
-        "  source: stored answer, free of charge".to_owned()
-    } else {
-        "  source: new release".to_owned()
-    });
+    lines.push(format!("  source: {source}"));
     lines
 }
 
@@ -68,6 +64,7 @@ fn groups_proof(proof: Proof) -> &'static str {
     match proof {
         Proof::Key => "proven: one row per person",
         Proof::Dependency => "proven: the group keys depend on the person",
+        Proof::Domain => "declared values of the group keys, enforced by BoundGroups",
         Proof::Declared => "declared, enforced by BoundGroups",
     }
 }
@@ -75,6 +72,6 @@ fn groups_proof(proof: Proof) -> &'static str {
 fn rows_proof(proof: Proof) -> &'static str {
     match proof {
         Proof::Key | Proof::Dependency => "proven by a key",
-        Proof::Declared => "declared, enforced by scaling",
+        Proof::Domain | Proof::Declared => "declared, enforced by scaling",
     }
 }

@@ -43,6 +43,14 @@ impl<'a> Scope<'a> {
         self.derive_part(expression).map_err(|error| error.at(position::of_expression(self.context, expression)))
     }
 
+    /// A plain column as it is, also where it must not be read: its refusal goes with it.
+    pub fn hand_on(&self, expression: &Expr) -> Result<Derived> {
+        match self.index_of(expression).and_then(|index| self.person.columns.get(index)) {
+            Some(facts) => Ok(Derived { expression: expression.clone(), facts: facts.clone() }),
+            None => self.derive(expression),
+        }
+    }
+
     /// The index of a plain visible column.
     pub fn index_of(&self, expression: &Expr) -> Option<usize> {
         match expression {
@@ -101,7 +109,7 @@ impl<'a> Scope<'a> {
                 Ok(call(
                     paravent_udfs::total_neg(),
                     vec![value.expression],
-                    PersonColumn { bounds, zero_one: false, key: false, ..value.facts },
+                    PersonColumn { bounds, ..mixed(&[&value.facts]) },
                 ))
             }
             Expr::Between(between) => {
@@ -301,9 +309,8 @@ impl<'a> Scope<'a> {
         // A cast can bring two persons' keys together, so what comes out is no person key any more.
         let facts = PersonColumn {
             bounds,
-            key: false,
             zero_one: numeric && (value.facts.zero_one || boolean_number),
-            ..value.facts
+            ..mixed(&[&value.facts])
         };
         Ok(Derived { expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)), facts })
     }
@@ -366,12 +373,9 @@ fn mixed(parts: &[&PersonColumn]) -> PersonColumn {
     let class = parts.iter().map(|facts| facts.class).max_by_key(|class| weight(*class)).unwrap_or(Class::Public);
     PersonColumn {
         class,
-        key: false,
         determined: parts.iter().all(|facts| facts.determined),
         outer: parts.iter().any(|facts| facts.outer),
-        bounds: None,
-        zero_one: false,
-        refusal: None,
+        ..PersonColumn::constant(None)
     }
 }
 

@@ -3,8 +3,9 @@
 //! Law: a fact is only stated where it holds for every data set that the declared and proven keys allow.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use datafusion::common::Column;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::{Error, Result};
@@ -40,8 +41,26 @@ pub(super) struct Public {
 pub(super) struct PublicColumn {
     /// A column of a public table, unchanged: may be joined to identifiers.
     pub of_table: bool,
-    /// The hidden column with this column's standard error.
-    pub error: Option<Column>,
+    /// As declared of a public table's column: how far an aggregate of persons' rows that uses it can go. Enforced there.
+    pub bounds: Option<Bounds>,
+    /// The hidden columns that say how far the noise may have moved this one.
+    pub error: Option<ErrorColumns>,
+}
+
+/// Of a released value: its standard error, and the ends of its interval at each level that the statement names.
+#[derive(Debug, Clone)]
+pub(super) struct ErrorColumns {
+    pub stddev: Column,
+    pub ends: Vec<[Column; 2]>,
+}
+
+impl ErrorColumns {
+    /// The same under other names; nothing where one of them has none.
+    pub fn renamed(&self, mut name: impl FnMut(&Column) -> Option<Column>) -> Option<Self> {
+        let stddev = name(&self.stddev)?;
+        let ends = self.ends.iter().map(|[low, high]| Some([name(low)?, name(high)?])).collect::<Option<_>>()?;
+        Some(Self { stddev, ends })
+    }
 }
 
 /// Rows that belong to exactly one person each.
@@ -80,15 +99,36 @@ pub(super) struct PersonColumn {
     pub bounds: Option<Bounds>,
     /// Only 0, 1 (or NULL).
     pub zero_one: bool,
+    /// The values there can be, beside NULL: declared, and enforced by the scan.
+    pub domain: Option<Arc<Vec<ScalarValue>>>,
+    /// Rows of other tables that belong to this row's person, if there are any: where a table's unique key has this value.
+    pub reaches: BTreeSet<Reach>,
     /// Why it must not be read, if so.
     pub refusal: Option<Error>,
+}
+
+/// A row of a protected table, found by the value of its unique key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reach {
+    pub table: String,
+    pub key: String,
 }
 
 impl PersonColumn {
     /// A value that no person has a part in.
     pub fn constant(bounds: Option<Bounds>) -> Self {
         let zero_one = bounds.is_some_and(|b| b.lower() == b.upper() && (b.lower() == 0.0 || b.lower() == 1.0));
-        Self { class: Class::Public, key: false, determined: true, outer: false, bounds, zero_one, refusal: None }
+        Self {
+            class: Class::Public,
+            key: false,
+            determined: true,
+            outer: false,
+            bounds,
+            zero_one,
+            domain: None,
+            reaches: BTreeSet::new(),
+            refusal: None,
+        }
     }
 
     /// Says something about the person's behaviour or state: predicates on it are profiles.
@@ -173,8 +213,7 @@ impl Person {
 /// The engine's complaint about a plan that this room built is a fault of this room.
 pub(super) fn built<T>(result: datafusion::common::Result<T>) -> Result<T> {
     // The engine's text may quote what the analyst wrote, so it goes nowhere.
-    result.map_err(|e| {
-        eprintln!("DBG {e}");
+    result.map_err(|_| {
         tracing::error!("the rewrite built a plan that the engine refuses");
         Error::internal()
     })

@@ -49,7 +49,9 @@ fn existence_that_tells_of_behaviour_is_a_profile() {
         assert!(plan.contains("LeftMark Join") && plan.contains("dp_persons(__p)"), "{sql}\n{plan}");
         assert!(plan.contains("dp_persons(Boolean(true))"), "{sql}\n{plan}");
     }
-    let both = plan_of("SELECT count(*) FROM person p WHERE country = 'DE' OR EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND hours > 9)");
+    let both = plan_of(
+        "SELECT count(*) FROM person p WHERE country = 'DE' OR EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND hours > 9)",
+    );
     assert!(both.contains("dp_persons(__p)"), "{both}");
 }
 
@@ -113,7 +115,10 @@ fn an_outer_join_with_a_profile_on_the_missing_side() {
                (SELECT id, avg(hours) AS h FROM week GROUP BY id HAVING avg(hours) > 20) w ON p.id = w.id GROUP BY country";
     check(sql, &["Release", "Left Join"]);
     refused("SELECT count(w.week) FROM person p LEFT JOIN week w ON p.id = w.id AND w.hours > 5", "0A000");
-    refused("SELECT count(*) FROM person p FULL JOIN (SELECT id, hours FROM week WHERE hours > 5) w ON p.id = w.id", "0A000");
+    refused(
+        "SELECT count(*) FROM person p FULL JOIN (SELECT id, hours FROM week WHERE hours > 5) w ON p.id = w.id",
+        "0A000",
+    );
 }
 
 #[test]
@@ -133,7 +138,10 @@ fn unions_of_rows_of_persons() {
         "SELECT id IS NULL, count(*) FROM (SELECT id FROM week UNION ALL SELECT id FROM mail UNION ALL SELECT id FROM person) t GROUP BY 1",
     ]);
     refused("SELECT count(*) FROM (SELECT id FROM person UNION ALL SELECT week FROM calendar) t", "0A000");
-    refused("SELECT count(*) FROM (SELECT country FROM person INTERSECT SELECT season FROM calendar) t WHERE 1 = 2 OR country IN (SELECT country FROM person)", "0A000");
+    refused(
+        "SELECT count(*) FROM (SELECT country FROM person INTERSECT SELECT season FROM calendar) t WHERE 1 = 2 OR country IN (SELECT country FROM person)",
+        "0A000",
+    );
     refused("SELECT count(*) FROM (SELECT boss AS id FROM person INTERSECT SELECT id FROM mail) t", "42501");
     refused("SELECT country FROM person UNION ALL SELECT country FROM person", "42501");
 }
@@ -156,7 +164,10 @@ fn windows_over_one_persons_rows() {
     refused("SELECT avg(n) FROM (SELECT row_number() OVER (ORDER BY week) AS n FROM week) t", "42501");
     refused("SELECT avg(n) FROM (SELECT sum(hours) OVER (PARTITION BY week) AS n FROM week) t", "42501");
     refused("SELECT count(n) FROM (SELECT array_agg(hours) OVER (PARTITION BY id) AS n FROM week) t", "0A000");
-    refused("SELECT avg(n) FROM (SELECT sum(hours) OVER (PARTITION BY id ORDER BY week RANGE 3 PRECEDING) AS n FROM week) t", "0A000");
+    refused(
+        "SELECT avg(n) FROM (SELECT sum(hours) OVER (PARTITION BY id ORDER BY week RANGE 3 PRECEDING) AS n FROM week) t",
+        "0A000",
+    );
 }
 
 #[test]
@@ -164,7 +175,9 @@ fn the_first_row_of_each_person() {
     let one = "SELECT avg(hours) FROM (SELECT DISTINCT ON (id) id, hours FROM week ORDER BY id, week DESC) t";
     check(one, &["Release", "row_number"]);
     assert!(!plan_of(one).contains("sum(__x0)"), "one row a person needs no bringing together");
-    answered(&["SELECT week, avg(size) FROM (SELECT DISTINCT ON (m.id, week) week, size FROM mail m JOIN week USING (id)) t GROUP BY week"]);
+    answered(&[
+        "SELECT week, avg(size) FROM (SELECT DISTINCT ON (m.id, week) week, size FROM mail m JOIN week USING (id)) t GROUP BY week",
+    ]);
     refused("SELECT count(*) FROM (SELECT DISTINCT ON (week) week, hours FROM week) t", "42501");
 }
 

@@ -9,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
 
-use super::join::{is_key, refuse_ownerless, refuse_listed_identifier, tables_of};
+use super::join::{is_key, refuse_listed_identifier, refuse_ownerless, tables_of};
 use super::{Rewriter, above, flag_profile};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
@@ -140,14 +140,7 @@ impl Rewriter<'_> {
     }
 
     /// The mark as a visible column, under the name that the plan above knows.
-    fn marked(
-        &mut self,
-        join: &Join,
-        node: Node,
-        left: &Node,
-        condition: &Condition,
-        profile: bool,
-    ) -> Result<Node> {
+    fn marked(&mut self, join: &Join, node: Node, left: &Node, condition: &Condition, profile: bool) -> Result<Node> {
         let Rows::Person(person) = &node.rows else {
             return Err(Error::internal());
         };
@@ -156,9 +149,8 @@ impl Rewriter<'_> {
         let mut wanted: Vec<Expr> = (0..left.visible).map(|i| Expr::Column(node.column(i))).collect();
         wanted.push(mark);
         wanted.extend((left.visible..left.plan.schema().fields().len()).map(|i| Expr::Column(node.column(i))));
-        let plan = built(
-            LogicalPlanBuilder::from(node.plan.clone()).project(wanted).and_then(LogicalPlanBuilder::build),
-        )?;
+        let plan =
+            built(LogicalPlanBuilder::from(node.plan.clone()).project(wanted).and_then(LogicalPlanBuilder::build))?;
         let class = if profile && weight(condition.class()) < weight(Class::Measure) {
             Class::Measure
         } else {
@@ -200,7 +192,11 @@ fn renamed(expression: &Expr, layouts: &[(&Node, &Node)]) -> Result<Expr> {
 
 fn refuse_uncorrelated(left: &Person, right: &Person) -> Error {
     Error::new(SqlState::FeatureNotSupported, "a subquery over rows of persons that is not about the same person")
-        .detail(format!("whether a row of {} is there for a row of {} would depend on other persons", tables_of(right), tables_of(left)))
+        .detail(format!(
+            "whether a row of {} is there for a row of {} would depend on other persons",
+            tables_of(right),
+            tables_of(left)
+        ))
         .hint(format!(
             "correlate it on the person key, {} = {}, or aggregate inside the subquery",
             left.person_key, right.person_key

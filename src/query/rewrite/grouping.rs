@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder,
 
 use super::{Rewriter, public};
 use crate::error::{Error, Result, SqlState};
-use crate::query::facts::{Node, Public, PublicColumn, Rows, built};
+use crate::query::facts::{ErrorColumns, Node, Public, PublicColumn, Rows, built};
 use crate::query::position;
 
 impl Rewriter<'_> {
@@ -40,7 +40,13 @@ impl Rewriter<'_> {
             let chosen: Vec<usize> = (0..keys.len()).filter(|i| set.contains(&keys[*i])).collect();
             let before = asked.iter().filter(|known| **known == chosen).count();
             let answer = answers.iter().find(|(known, _)| *known == chosen).map(|(_, answer)| answer);
-            inputs.push(Arc::new(laid_out(aggregate, keys.len(), &chosen, before, answer.ok_or_else(Error::internal)?)?));
+            inputs.push(Arc::new(laid_out(
+                aggregate,
+                keys.len(),
+                &chosen,
+                before,
+                answer.ok_or_else(Error::internal)?,
+            )?));
             asked.push(chosen);
         }
         let rows = answers.first().and_then(|(_, answer)| match &answer.rows {
@@ -48,11 +54,12 @@ impl Rewriter<'_> {
             Rows::Person(_) => None,
         });
         let (visible, rows) = rows.ok_or_else(Error::internal)?;
-        let errors = rows.columns.iter().skip(visible - calls.len()).take(calls.len()).map(|column| column.error.clone());
+        let errors =
+            rows.columns.iter().skip(visible - calls.len()).take(calls.len()).map(|column| column.error.clone());
         let mut columns = vec![PublicColumn::default(); keys.len() + 1];
-        columns.extend(errors.enumerate().map(|(i, error)| PublicColumn {
-            of_table: false,
-            error: error.map(|_| Column::new_unqualified(error_name(i))),
+        columns.extend(errors.enumerate().map(|(call, error)| PublicColumn {
+            error: error.map(|error| errors_of_call(&error, call).0),
+            ..PublicColumn::default()
         }));
         let unique = vec![(0..=keys.len()).collect()];
         let visible = columns.len();
@@ -70,8 +77,11 @@ impl Rewriter<'_> {
 
     fn grouped_once(&mut self, node: &Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         if keys.is_empty() && calls.is_empty() {
-            return Err(Error::new(SqlState::FeatureNotSupported, "an empty grouping without an aggregate is not supported")
-                .hint("add count(*)"));
+            return Err(Error::new(
+                SqlState::FeatureNotSupported,
+                "an empty grouping without an aggregate is not supported",
+            )
+            .hint("add count(*)"));
         }
         let answer = self.grouped(node.clone(), keys, calls)?;
         match answer.rows {
@@ -86,8 +96,15 @@ impl Rewriter<'_> {
     }
 }
 
-fn error_name(index: usize) -> String {
-    format!("__stddev_of_{index}")
+/// The hidden columns of one aggregate under names that every grouping gives them, and the expressions that do.
+fn errors_of_call(error: &ErrorColumns, call: usize) -> (ErrorColumns, Vec<Expr>) {
+    let mut named = Vec::new();
+    let renamed = error.renamed(|was| {
+        let name = format!("__error_{call}_{}", named.len());
+        named.push(Expr::Column(was.clone()).alias(name.clone()));
+        Some(Column::new_unqualified(name))
+    });
+    (renamed.unwrap_or_else(|| error.clone()), named)
 }
 
 /// Every grouping by itself.
@@ -96,7 +113,8 @@ fn spelled_out(sets: &GroupingSet) -> Vec<Vec<Expr>> {
         GroupingSet::GroupingSets(sets) => sets.clone(),
         GroupingSet::Rollup(keys) => (0..=keys.len()).rev().map(|count| keys[..count].to_vec()).collect(),
         GroupingSet::Cube(keys) => {
-            let chosen = |mask: u64| keys.iter().enumerate().filter(move |(i, _)| mask >> i & 1 == 0).map(|(_, k)| k.clone());
+            let chosen =
+                |mask: u64| keys.iter().enumerate().filter(move |(i, _)| mask >> i & 1 == 0).map(|(_, k)| k.clone());
             (0..1_u64 << keys.len().min(16)).map(|mask| chosen(mask).collect()).collect()
         }
     }
@@ -129,8 +147,8 @@ fn laid_out(aggregate: &Aggregate, keys: usize, chosen: &[usize], before: usize,
     let Rows::Public(rows) = &answer.rows else {
         return Err(Error::internal());
     };
-    for (i, column) in rows.columns.iter().take(answer.visible).skip(chosen.len()).enumerate() {
-        named.extend(column.error.clone().map(|error| Expr::Column(error).alias(error_name(i))));
+    for (call, column) in rows.columns.iter().take(answer.visible).skip(chosen.len()).enumerate() {
+        named.extend(column.error.iter().flat_map(|error| errors_of_call(error, call).1));
     }
     built(LogicalPlanBuilder::from(answer.plan.clone()).project(named).and_then(LogicalPlanBuilder::build))
 }

@@ -35,8 +35,7 @@ impl Rewriter<'_> {
         let left = self.node(&join.left)?;
         let right = self.node(&join.right)?;
         let place = join.on.first().and_then(|(l, _)| position::of_expression(self.context, l));
-        let existence =
-            matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
+        let existence = matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
         let joined = match (&left.rows, &right.rows) {
             (Rows::Public(l), Rows::Public(r)) => self.join_public(join, &left, &right, l, r),
             _ if existence => self.exists(join, &left, &right),
@@ -57,7 +56,7 @@ impl Rewriter<'_> {
         }
         let (one, other) = (self.visible_only(left.clone())?, self.visible_only(right.clone())?);
         let plan = build(join, one, other, on, join.filter.clone())?;
-        let drop_error = |c: &PublicColumn| PublicColumn { error: None, of_table: c.of_table };
+        let drop_error = |c: &PublicColumn| PublicColumn { error: None, ..c.clone() };
         let columns = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => l.columns.iter().map(drop_error).collect(),
             JoinType::RightSemi | JoinType::RightAnti => r.columns.iter().map(drop_error).collect(),
@@ -87,9 +86,8 @@ impl Rewriter<'_> {
         let mut rest = Vec::new();
         for part in join.filter.iter().flat_map(split_conjunction) {
             let columns = part.column_refs();
-            let own = |column: &&Column| {
-                side.plan.schema().has_column(column) && !other.plan.schema().has_column(column)
-            };
+            let own =
+                |column: &&Column| side.plan.schema().has_column(column) && !other.plan.schema().has_column(column);
             if !columns.is_empty() && columns.iter().all(own) {
                 side = self.person_filter(side, part)?;
             } else {
@@ -252,9 +250,13 @@ impl Rewriter<'_> {
             on.push(if person_left { (derived.expression, total) } else { (total, derived.expression) });
         }
         let single = rows.unique.iter().any(|set| set.is_subset(&equated));
-        let looked_up =
-            PersonColumn { class: Class::Attribute, determined: determined && single, ..PersonColumn::constant(None) };
-        let others = rows.columns.iter().map(|_| looked_up.clone());
+        let determined = determined && single;
+        let others = rows.columns.iter().map(|column| PersonColumn {
+            class: Class::Attribute,
+            determined,
+            bounds: column.bounds,
+            ..PersonColumn::constant(None)
+        });
         let offset = if person_left { 0 } else { table.visible };
         let columns: Vec<PersonColumn> = if person_left {
             person.columns.iter().cloned().chain(others).collect()
@@ -460,8 +462,11 @@ fn refuse_measure_condition() -> Error {
 }
 
 fn refuse_missing_identifier() -> Error {
-    Error::new(SqlState::InsufficientPrivilege, "an identifier cannot be read where a measure decides whether it is there")
-        .hint("use the person key of the side whose rows are kept")
+    Error::new(
+        SqlState::InsufficientPrivilege,
+        "an identifier cannot be read where a measure decides whether it is there",
+    )
+    .hint("use the person key of the side whose rows are kept")
 }
 
 fn refuse_two_persons(left: &Person, right: &Person) -> Error {

@@ -16,7 +16,8 @@ use crate::error::{Error, Result, SqlState};
 use crate::policy::{Bounds, Class};
 use crate::query::contributions::{Call, Contributions, UnderProfile};
 use crate::query::expression::{Derived, Scope, refuse_identifier};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
+use crate::query::facts::{ErrorColumns, Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
+use crate::query::identity::identity;
 use crate::query::private::{Draft, Proof};
 use crate::query::{allow, position};
 
@@ -70,8 +71,7 @@ impl Rewriter<'_> {
         let derived = keys.iter().map(|key| key_of(&scope, key)).collect::<Result<Vec<_>>>()?;
         let calls = calls.iter().map(|call| call_of(&scope, call, node)).collect::<Result<Vec<_>>>()?;
         let plain: BTreeSet<usize> = keys.iter().filter_map(|key| scope.index_of(key)).collect();
-        let determined = derived.iter().all(|key| key.facts.determined);
-        let (max_groups, groups_proof) = groups_per_person(scope.person, determined)?;
+        let (max_groups, groups_proof) = groups_per_person(scope.person, &derived)?;
         let one_row = scope.person.one_row_per(&plain);
         let (cap, rows_proof) = if one_row { (Some(1), Proof::Key) } else { (scope.person.max_rows, Proof::Declared) };
         let profile_keys: Vec<usize> =
@@ -85,10 +85,13 @@ impl Rewriter<'_> {
         for call in &calls {
             contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
         }
+        let cells = contributions.cells();
+        let single = groups_proof != Proof::Declared;
+        let identity = identity(node, &derived, &contributions, &cells, single, self.context.now)?;
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {
             Proof::Key | Proof::Dependency => rows,
-            Proof::Declared => {
+            Proof::Domain | Proof::Declared => {
                 built(BoundGroups::try_new(rows, Expr::Column(Column::new_unqualified("__u")), max_groups))?.into_plan()
             }
         };
@@ -109,6 +112,8 @@ impl Rewriter<'_> {
             rows_proof,
             measurements: contributions.measurements,
             outputs: contributions.outputs,
+            cells,
+            identity,
             labels: calls
                 .iter()
                 .map(|call| call.written.schema_name().to_string().replace("count(Int64(1))", "count(*)"))
@@ -123,7 +128,8 @@ impl Rewriter<'_> {
     /// The released rows under the names and types that the query expects.
     fn above(&mut self, draft: Draft, keys: &[Expr], calls: &[Call]) -> Result<Node> {
         let number = self.drafts.iter().position(|known| known.same_as(&draft)).unwrap_or(self.drafts.len());
-        let scan = draft.released_scan(number)?;
+        let levels = self.levels.len();
+        let scan = draft.released_scan(number, levels)?;
         if number == self.drafts.len() {
             self.drafts.push(draft);
         }
@@ -132,13 +138,19 @@ impl Rewriter<'_> {
         let mut columns = vec![PublicColumn::default(); keys.len()];
         let mut errors = Vec::new();
         for (i, call) in calls.iter().enumerate() {
-            let value = at(keys.len() + 2 * i);
+            let first = keys.len() + (2 + 2 * levels) * i;
+            let value = at(first);
             let type_now = built(value.get_type(scan.schema().as_ref()))?;
             let value = if type_now == call.data_type { value } else { try_cast(value, call.data_type.clone()) };
             expressions.push(named_as(value, &call.written));
-            let name = self.hidden_name("stddev");
-            columns.push(PublicColumn { of_table: false, error: Some(Column::new_unqualified(name.clone())) });
-            errors.push(at(keys.len() + 2 * i + 1).alias(name));
+            let mut hidden = |index: usize| {
+                let name = self.hidden_name("stddev");
+                errors.push(at(first + index).alias(name.clone()));
+                Column::new_unqualified(name)
+            };
+            let stddev = hidden(1);
+            let ends = (0..levels).map(|level| [hidden(2 + 2 * level), hidden(3 + 2 * level)]).collect();
+            columns.push(PublicColumn { error: Some(ErrorColumns { stddev, ends }), ..PublicColumn::default() });
         }
         let visible = expressions.len();
         expressions.extend(errors);
@@ -152,19 +164,29 @@ impl Rewriter<'_> {
 }
 
 /// How many groups one person can reach, and why.
-fn groups_per_person(person: &Person, determined: bool) -> Result<(u64, Proof)> {
-    if determined {
+fn groups_per_person(person: &Person, keys: &[Derived]) -> Result<(u64, Proof)> {
+    if keys.iter().all(|key| key.facts.determined) {
         return Ok((1, Proof::Dependency));
     }
     if person.one_row() {
         return Ok((1, Proof::Key));
     }
-    person.max_groups.map(|groups| (groups, Proof::Declared)).ok_or_else(|| {
+    let there_are = combinations(keys).filter(|groups| person.max_groups.is_none_or(|declared| *groups < declared));
+    let proven = there_are.map(|groups| (groups, Proof::Domain));
+    proven.or_else(|| person.max_groups.map(|groups| (groups, Proof::Declared))).ok_or_else(|| {
         let table = person.tables.iter().next().cloned().unwrap_or_default();
         Error::new(SqlState::InvalidParameterValue, "nothing says how many groups one person may reach")
             .detail("the noise depends on how many rows of the answer one person can change")
             .hint(format!("an administrator declares it: ALTER TABLE {table} SET (max_groups_per_person = …) or (max_rows_per_person = …)"))
     })
+}
+
+/// How many groups there are for one person, NULL among the values, where every key that varies has declared values.
+fn combinations(keys: &[Derived]) -> Option<u64> {
+    let varying = keys.iter().filter(|key| !key.facts.determined);
+    varying
+        .map(|key| key.facts.domain.as_ref().map(|domain| domain.len() as u64 + 1))
+        .try_fold(1_u64, |all, values| all.checked_mul(values?))
 }
 
 /// One row a person and group: the keys `__k…`, the person `__u`, the profile `__p`, sums `__s…` and counts `__c…`.
@@ -296,7 +318,7 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
         vec![],
         None,
     ));
-    let facts = PersonColumn { class, key: false, determined, outer: false, bounds, zero_one: false, refusal: None };
+    let facts = PersonColumn { class, determined, bounds, ..PersonColumn::constant(None) };
     Ok(Derived { expression, facts })
 }
 

@@ -110,7 +110,10 @@ impl Rewriter<'_> {
 }
 
 fn refuse_rows_of_scalar() -> Error {
-    Error::new(SqlState::CardinalityViolation, "a subquery used as an expression over rows of persons may give several rows")
-        .detail("whether it gives more than one would only be known while persons are read")
-        .hint("aggregate it without GROUP BY, or add LIMIT 1")
+    Error::new(
+        SqlState::CardinalityViolation,
+        "a subquery used as an expression over rows of persons may give several rows",
+    )
+    .detail("whether it gives more than one would only be known while persons are read")
+    .hint("aggregate it without GROUP BY, or add LIMIT 1")
 }

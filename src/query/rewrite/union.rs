@@ -20,9 +20,12 @@ impl Rewriter<'_> {
         match persons {
             0 => self.union_public(union, nodes),
             all if all == nodes.len() => self.union_persons(union, &nodes),
-            _ => Err(Error::new(SqlState::FeatureNotSupported, "a UNION of rows of persons with rows of nobody is not supported")
-                .detail("a row without a person beside rows of persons would count for nobody")
-                .hint("aggregate each side first, then UNION ALL the results")),
+            _ => Err(Error::new(
+                SqlState::FeatureNotSupported,
+                "a UNION of rows of persons with rows of nobody is not supported",
+            )
+            .detail("a row without a person beside rows of persons would count for nobody")
+            .hint("aggregate each side first, then UNION ALL the results")),
         }
     }
 
@@ -69,7 +72,10 @@ impl Rewriter<'_> {
         let plan = LogicalPlan::Union(built(Union::try_new(inputs))?);
         let plan = requalified(plan, &union.schema, visible)?;
         let sum = |of: fn(&Person) -> Option<u64>| -> Option<u64> {
-            persons.iter().map(|person| of(person)).try_fold(0_u64, |sum, rows| rows.map(|rows| sum.saturating_add(rows)))
+            persons
+                .iter()
+                .map(|person| of(person))
+                .try_fold(0_u64, |sum, rows| rows.map(|rows| sum.saturating_add(rows)))
         };
         let first = persons.first().ok_or_else(Error::internal)?;
         let person = Person {
@@ -109,6 +115,10 @@ fn merged(persons: &[&Person], index: usize) -> PersonColumn {
         bounds: bounds::hull(all.iter().map(|column| column.bounds)),
         zero_one: all.iter().all(|column| column.zero_one),
         refusal: all.iter().find_map(|column| column.refusal.clone()),
+        domain: all.first().and_then(|first| {
+            first.domain.clone().filter(|domain| all.iter().all(|column| column.domain.as_ref() == Some(domain)))
+        }),
+        reaches: Default::default(),
     }
 }
 
@@ -121,7 +131,9 @@ fn common_key(nodes: &[Node]) -> Result<DataType> {
         Some(first) if types.iter().all(|t| t == first) => Ok(first.clone()),
         Some(_) if types.iter().all(DataType::is_signed_integer) => Ok(DataType::Int64),
         Some(_) if types.iter().all(text) => Ok(DataType::Utf8View),
-        Some(_) | None => Err(Error::new(SqlState::DatatypeMismatch, "the person keys of a UNION's sides have different types")
-            .hint("union tables whose person keys have one type")),
+        Some(_) | None => {
+            Err(Error::new(SqlState::DatatypeMismatch, "the person keys of a UNION's sides have different types")
+                .hint("union tables whose person keys have one type"))
+        }
     }
 }

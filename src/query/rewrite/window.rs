@@ -46,10 +46,15 @@ impl Rewriter<'_> {
         let scope = Scope::new(self.context, &node)?;
         let groups = on.on_expr.iter().map(|e| scope.derive(e)).collect::<Result<Vec<_>>>()?;
         if !groups.iter().any(|group| group.facts.key) {
-            return Err(Error::new(SqlState::InsufficientPrivilege, "DISTINCT ON over rows of persons is not released")
-                .detail("it would show single rows, one person's instead of another's")
-                .hint("put the person key among its expressions and aggregate above, or use GROUP BY with count, sum or avg")
-                .at(on.on_expr.first().and_then(|e| position::of_expression(self.context, e))));
+            return Err(Error::new(
+                SqlState::InsufficientPrivilege,
+                "DISTINCT ON over rows of persons is not released",
+            )
+            .detail("it would show single rows, one person's instead of another's")
+            .hint(
+                "put the person key among its expressions and aggregate above, or use GROUP BY with count, sum or avg",
+            )
+            .at(on.on_expr.first().and_then(|e| position::of_expression(self.context, e))));
         }
         let number = self.context.functions.window.get("row_number").cloned().ok_or_else(Error::internal)?;
         let order_by = on.sort_expr.clone().unwrap_or_default();
@@ -144,7 +149,8 @@ fn window_function(scope: &Scope, function: &WindowFunction) -> Result<Derived> 
     let keys = order(scope, &params.order_by)?;
     let whole = params.order_by.is_empty() && parts.iter().all(|part| part.facts.determined);
     let least = if aggregate { Class::Measure } else { Class::Attribute };
-    let told = arguments.iter().map(|d| &d.facts).chain(filter.iter().map(|d| &d.facts)).chain(keys.iter().map(|(_, f)| f));
+    let told =
+        arguments.iter().map(|d| &d.facts).chain(filter.iter().map(|d| &d.facts)).chain(keys.iter().map(|(_, f)| f));
     let told = told.chain(parts.iter().map(|d| &d.facts));
     let class = told.map(|facts| facts.class).filter(|class| *class != Class::Identifier).chain([least]);
     let class = class.max_by_key(|class| weight(*class)).unwrap_or(Class::Measure);
@@ -160,15 +166,7 @@ fn window_function(scope: &Scope, function: &WindowFunction) -> Result<Derived> 
             ..params.clone()
         },
     });
-    let facts = PersonColumn {
-        class,
-        key: false,
-        determined: aggregate && whole,
-        outer: false,
-        bounds,
-        zero_one: false,
-        refusal: None,
-    };
+    let facts = PersonColumn { class, determined: aggregate && whole, bounds, ..PersonColumn::constant(None) };
     Ok(Derived { expression, facts })
 }
 
@@ -189,7 +187,8 @@ fn refuse_unknown(name: &str, aggregate: bool, params: &WindowFunctionParams) ->
     let moving = !frame.start_bound.is_unbounded();
     // What is added to a value of a row may leave its type's range, and would then be an error.
     if frame.units == WindowFrameUnits::Range && (offset(&frame.start_bound) || offset(&frame.end_bound)) {
-        return refuse("RANGE with an offset over rows of persons is not supported".to_owned()).map_err(|e| e.hint("use ROWS"));
+        return refuse("RANGE with an offset over rows of persons is not supported".to_owned())
+            .map_err(|e| e.hint("use ROWS"));
     }
     if aggregate && moving && !matches!(name, "count" | "sum" | "avg" | "mean" | "min" | "max") {
         return refuse(format!("{name} over a moving frame is not supported over rows of persons"));

@@ -144,7 +144,8 @@ fn union_owner(context: &Context, plan: &LogicalPlan, union: &Union) -> Result<O
             Owner::Person(keys) => {
                 let here: BTreeSet<usize> =
                     keys.always.iter().filter_map(|key| input.schema().maybe_index_of_column(key)).collect();
-                places = Some(places.map_or_else(|| here.clone(), |known| known.intersection(&here).copied().collect()));
+                places =
+                    Some(places.map_or_else(|| here.clone(), |known| known.intersection(&here).copied().collect()));
             }
         }
     }

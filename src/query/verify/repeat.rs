@@ -350,7 +350,8 @@ impl Prover<'_> {
             .chain(unnest.struct_type_columns.iter().copied())
             .collect();
         let place = |from: &usize| Some(*below.columns.get(*from)?).filter(|_| !listed.contains(from));
-        let columns = unnest.dependency_indices.iter().map(|from| place(from).unwrap_or_else(|| self.fresh())).collect();
+        let columns =
+            unnest.dependency_indices.iter().map(|from| place(from).unwrap_or_else(|| self.fresh())).collect();
         Ok(Known { columns, unique: vec![] })
     }
 
