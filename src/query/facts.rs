@@ -79,6 +79,9 @@ pub(super) struct Person {
     pub person_key: String,
     /// A hidden boolean column behind the key: does the row fit the predicates on measures?
     pub profile: bool,
+    /// The hidden key is not the person's key yet, but a value that leads to a row of the person's: rows of a linked table
+    /// until the join is made, by the query or else by the rewrite.
+    pub open: Option<Reach>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,6 +12,7 @@
 
 mod owner;
 mod price;
+mod reach;
 mod repeat;
 
 use std::collections::BTreeMap;

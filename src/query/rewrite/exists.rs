@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, JoinType};
+use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
 
-use super::join::{is_key, refuse_listed_identifier, refuse_ownerless, tables_of};
+use super::join::{is_key, refuse_listed_identifier, refuse_ownerless, same_person, tables_of};
 use super::{Rewriter, above, flag_profile};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
@@ -99,13 +99,15 @@ impl Rewriter<'_> {
         let scope = Scope::new(self.context, left)?;
         let mut condition =
             Condition { on: Vec::new(), filter: None, by_key: false, facts: Vec::new(), determined: true };
+        let nulls_differ = join.null_equality == NullEquality::NullEqualsNothing;
         for (mine, theirs) in &join.on {
             let derived = scope.derive(mine)?;
             let theirs = renamed(theirs, &[(written, right)])?;
             let other = match &right.rows {
                 Rows::Person(_) => {
                     let other = Scope::new(self.context, right)?;
-                    condition.by_key |= is_key(&scope, mine, join) && is_key(&other, &theirs, join);
+                    condition.by_key |= (is_key(&scope, mine) && is_key(&other, &theirs))
+                        || (nulls_differ && same_person(&scope, mine, &other, &theirs));
                     let derived = other.derive(&theirs)?;
                     condition.facts.push(derived.facts);
                     derived.expression

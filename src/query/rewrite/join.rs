@@ -15,7 +15,7 @@ use super::above::plain_index;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
 use crate::query::expression::{Derived, Scope, keeps_apart};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built, weight};
 use crate::query::position;
 
 /// What a join's equalities say of one another.
@@ -32,8 +32,8 @@ impl Rewriter<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
         let turned = turned(join);
         let join = turned.as_ref().unwrap_or(join);
-        let left = self.node(&join.left)?;
-        let right = self.node(&join.right)?;
+        let (left, right) = (self.open_node(&join.left)?, self.open_node(&join.right)?);
+        let (left, right) = self.both_closed(join, left, right)?;
         let place = join.on.first().and_then(|(l, _)| position::of_expression(self.context, l));
         let existence = matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
         let joined = match (&left.rows, &right.rows) {
@@ -123,21 +123,51 @@ impl Rewriter<'_> {
         Ok(Node { plan: built(plan)?, visible: node.visible, rows: Rows::Person(person) })
     }
 
+    /// Rows of linked tables stay open where this join gives them their person, or where they meet public rows only.
+    fn both_closed(&mut self, join: &Join, left: Node, right: Node) -> Result<(Node, Node)> {
+        if let (Rows::Person(_), Rows::Person(_)) = (&left.rows, &right.rows) {
+            let (scope_l, scope_r) = (Scope::new(self.context, &left)?, Scope::new(self.context, &right)?);
+            let gives_person = join.join_type == JoinType::Inner
+                && join.null_equality == NullEquality::NullEqualsNothing
+                && join.on.iter().any(|(a, b)| same_person(&scope_l, a, &scope_r, b));
+            if !gives_person {
+                return Ok((self.closed(left)?, self.closed(right)?));
+            }
+        }
+        Ok((left, right))
+    }
+
+    /// Which of two sides of the same person has what leads there sooner; `None`: one of them has the person key.
+    fn sooner(&self, l: &Person, r: &Person) -> Result<Option<Reach>> {
+        match (&l.open, &r.open) {
+            (None, _) | (_, None) => Ok(None),
+            (Some(a), Some(b)) => Ok(Some(if self.hops(a)? <= self.hops(b)? { a.clone() } else { b.clone() })),
+        }
+    }
+
     fn join_persons(&mut self, join: &Join, left: &Node, right: &Node) -> Result<Node> {
         let (scope_l, scope_r) = (Scope::new(self.context, left)?, Scope::new(self.context, right)?);
         let (l, r) = (scope_l.person, scope_r.person);
         let mut late = Vec::new();
         let mut pairs = Pairs { on: Vec::new(), by_key: false, left: BTreeSet::new(), right: BTreeSet::new() };
+        // Does whether there is a partner depend on the person alone?
+        let (mut fixed_l, mut fixed_r) = (join.filter.is_none(), join.filter.is_none());
         for (a, b) in &join.on {
             let (da, db) = (scope_l.derive(a)?, scope_r.derive(b)?);
             if da.facts.profiles() || db.facts.profiles() {
                 late.push(a.clone().eq(b.clone()));
                 continue;
             }
-            let keys = is_key(&scope_l, a, join) && is_key(&scope_r, b, join);
-            pairs.by_key |= keys;
-            pairs.left.extend(if keys { Some(Part::Key) } else { scope_l.index_of(a).map(Part::Visible) });
-            pairs.right.extend(if keys { Some(Part::Key) } else { scope_r.index_of(b).map(Part::Visible) });
+            (fixed_l, fixed_r) = (fixed_l && da.facts.determined, fixed_r && db.facts.determined);
+            let keys = is_key(&scope_l, a) && is_key(&scope_r, b);
+            let found = join.null_equality == NullEquality::NullEqualsNothing && same_person(&scope_l, a, &scope_r, b);
+            if keys || found {
+                pairs.by_key = true;
+                pairs.left.insert(Part::Key);
+                pairs.right.insert(Part::Key);
+            }
+            pairs.left.extend(plain_index(left, a).filter(|_| !keys).map(Part::Visible));
+            pairs.right.extend(plain_index(right, b).filter(|_| !keys).map(Part::Visible));
             pairs.on.push((da.expression, db.expression));
         }
         if !pairs.by_key {
@@ -193,7 +223,9 @@ impl Rewriter<'_> {
             | JoinType::RightMark => (false, false),
         };
         let person = Person {
-            columns: optional(&l.columns, may_miss.0).chain(optional(&r.columns, may_miss.1)).collect(),
+            columns: optional(&l.columns, may_miss.0, fixed_r)
+                .chain(optional(&r.columns, may_miss.1, fixed_l))
+                .collect(),
             unique,
             max_rows,
             max_groups,
@@ -201,6 +233,7 @@ impl Rewriter<'_> {
             tables: l.tables.union(&r.tables).cloned().collect(),
             person_key: l.person_key.clone(),
             profile: l.profile || r.profile,
+            open: self.sooner(l, r)?,
         };
         self.finish_person_join(join, (left, right), pairs.on, late, person)
     }
@@ -315,7 +348,7 @@ impl Rewriter<'_> {
             | JoinType::RightMark => return Err(Error::internal()),
         }
         .into_iter()
-        .filter(|node| matches!(node.rows, Rows::Person(_)))
+        .filter(|node| matches!(&node.rows, Rows::Person(of) if of.open == person.open))
         .map(|node| Expr::Column(node.key()))
         .collect();
         let key = match (join.join_type, keys.as_slice()) {
@@ -378,16 +411,25 @@ impl Rewriter<'_> {
     }
 }
 
-fn optional(columns: &[PersonColumn], outer: bool) -> impl Iterator<Item = PersonColumn> {
-    columns.iter().map(move |column| PersonColumn { outer: column.outer || outer, ..column.clone() })
+/// A side's columns; `outer`: they are NULL where there is no partner, and `fixed` says that the person alone decides that.
+fn optional(columns: &[PersonColumn], outer: bool, fixed: bool) -> impl Iterator<Item = PersonColumn> {
+    columns.iter().map(move |column| match outer {
+        false => column.clone(),
+        true => PersonColumn {
+            outer: true,
+            determined: column.determined && fixed,
+            reaches: BTreeSet::new(),
+            ..column.clone()
+        },
+    })
 }
 
-/// Is `expression` the person key, at most widened? A cast that brings different keys together would mix persons.
-/// Nor is a key that may be missing, where the join takes one NULL for another.
-pub(super) fn is_key(scope: &Scope, expression: &Expr, join: &Join) -> bool {
+/// Is `expression` the person key, at most widened? Not where it is NULL for want of a partner. A cast that brings different keys together
+/// would mix persons.
+pub(super) fn is_key(scope: &Scope, expression: &Expr) -> bool {
     match expression {
         Expr::Cast(cast) => {
-            is_key(scope, &cast.expr, join)
+            is_key(scope, &cast.expr)
                 && cast
                     .expr
                     .get_type(scope.node.plan.schema().as_ref())
@@ -396,7 +438,26 @@ pub(super) fn is_key(scope: &Scope, expression: &Expr, join: &Join) -> bool {
         _ => scope
             .index_of(expression)
             .and_then(|i| scope.person.columns.get(i))
-            .is_some_and(|facts| facts.key && !(facts.outer && join.null_equality == NullEquality::NullEqualsNull)),
+            .is_some_and(|facts| facts.key && !facts.outer),
+    }
+}
+
+/// Do both values find one row, by its table's unique key? Then both rows belong to that row's person.
+pub(super) fn same_person(left: &Scope, a: &Expr, right: &Scope, b: &Expr) -> bool {
+    match (reaches(left, a), reaches(right, b)) {
+        (Some(a), Some(b)) => !a.is_disjoint(b),
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// What a column's value finds, at most widened.
+fn reaches<'a>(scope: &'a Scope, expression: &Expr) -> Option<&'a BTreeSet<Reach>> {
+    match expression {
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(scope.node.plan.schema().as_ref()).ok()?;
+            reaches(scope, &cast.expr).filter(|_| keeps_apart(&from, cast.field.data_type()))
+        }
+        _ => scope.index_of(expression).and_then(|i| scope.person.columns.get(i)).map(|facts| &facts.reaches),
     }
 }
 

@@ -25,8 +25,9 @@ impl Rewriter<'_> {
     /// `SELECT keys, calls … GROUP BY keys` over rows of persons.
     pub(super) fn grouped(&mut self, node: Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
-        let by_person =
-            keys.iter().any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(|f| f.key));
+        let by_person = keys
+            .iter()
+            .any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(names_person));
         if by_person { self.per_person(&node, keys, calls) } else { self.release(&node, keys, calls) }
     }
 
@@ -161,6 +162,11 @@ impl Rewriter<'_> {
         node.visible = visible;
         Ok(node)
     }
+}
+
+/// Is there one person to a value: the person key, or the key of a row of the person's?
+fn names_person(facts: &PersonColumn) -> bool {
+    facts.key || (!facts.reaches.is_empty() && !facts.outer)
 }
 
 /// How many groups one person can reach, and why.

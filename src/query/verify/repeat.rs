@@ -8,11 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, FetchType, Join, LogicalPlan, Operator, TableScan, Union, Unnest, Window,
+    Aggregate, Distinct, Expr, ExprSchemable, FetchType, Join, LogicalPlan, Operator, TableScan, Union, Unnest, Window,
     WindowFunctionDefinition,
 };
 use paravent_udfs::{BoundGroups, Release};
@@ -34,6 +35,13 @@ struct Known {
     unique: Vec<Ids>,
 }
 
+/// One scan of a table.
+struct Scanned {
+    table: SourceKind,
+    columns: BTreeMap<String, Id>,
+    keys: Vec<BTreeSet<String>>,
+}
+
 struct Prover<'a> {
     context: &'a Context,
     /// Keys of earlier releases: how many of their first columns tell rows apart.
@@ -43,6 +51,10 @@ struct Prover<'a> {
     dependencies: Vec<(Ids, Id)>,
     /// Person keys of protected tables.
     persons: Ids,
+    /// Pairs that are equal in every row: what inner joins equate.
+    equal: Vec<(Id, Id)>,
+    /// Every scan of a table with keys: its name, its columns by name, its keys.
+    scans: Vec<Scanned>,
     /// Pairs that a full join equates: whichever is there stands for both.
     either: Vec<BTreeSet<Id>>,
     /// Row numbers, and what they count within.
@@ -55,9 +67,19 @@ pub(super) fn verify(context: &Context, release: &Release, released: &[usize]) -
         LogicalPlan::Aggregate(states) => states,
         _ => return Err(unproven("a release over something other than an aggregate")),
     };
-    let (persons, either, numbered) = (Ids::new(), vec![], vec![]);
-    let mut prover = Prover { context, released, next: 0, dependencies: vec![], persons, either, numbered };
+    let mut prover = Prover {
+        context,
+        released,
+        next: 0,
+        dependencies: vec![],
+        persons: Ids::new(),
+        equal: vec![],
+        scans: vec![],
+        either: vec![],
+        numbered: vec![],
+    };
     let rows = prover.walk(&states.input)?;
+    prover.same_rows();
     let schema = states.input.schema();
     let person = schema.maybe_index_of_column(&Column::new_unqualified("__u")).and_then(|i| rows.columns.get(i));
     let person = *person.ok_or_else(|| unproven("rows without a person"))?;
@@ -104,6 +126,54 @@ impl Prover<'_> {
                 return closure;
             }
             closure.extend(more);
+        }
+    }
+
+    /// Two scans of one table that agree in a key are the same row, and agree in every column.
+    fn same_rows(&mut self) {
+        loop {
+            let class = self.classes();
+            let mut new = Vec::new();
+            for (i, one) in self.scans.iter().enumerate() {
+                for other in self.scans.iter().skip(i + 1).filter(|other| other.table == one.table) {
+                    let equal = |name: &String| match (one.columns.get(name), other.columns.get(name)) {
+                        (Some(a), Some(b)) => class.get(a).unwrap_or(a) == class.get(b).unwrap_or(b),
+                        (None, _) | (_, None) => false,
+                    };
+                    if one.keys.iter().any(|key| !key.is_empty() && key.iter().all(equal)) {
+                        let apart = one.columns.iter().filter(|(name, _)| !equal(name));
+                        new.extend(apart.filter_map(|(name, a)| Some((*a, *other.columns.get(name)?))));
+                    }
+                }
+            }
+            if new.is_empty() {
+                return;
+            }
+            for (a, b) in new {
+                self.depends(&Ids::from([a]), b);
+                self.depends(&Ids::from([b]), a);
+                self.equal.push((a, b));
+            }
+        }
+    }
+
+    /// The least of the ids that each one is equal to.
+    fn classes(&self) -> BTreeMap<Id, Id> {
+        let mut class: BTreeMap<Id, Id> = self.equal.iter().flat_map(|(a, b)| [(*a, *a), (*b, *b)]).collect();
+        loop {
+            let lower: Vec<(Id, Id)> = self
+                .equal
+                .iter()
+                .map(|(a, b)| (*a, *b, class[a].min(class[b])))
+                .flat_map(|(a, b, least)| [(a, least), (b, least)])
+                .filter(|(id, least)| class[id] > *least)
+                .collect();
+            if lower.is_empty() {
+                return class;
+            }
+            for (id, least) in lower {
+                class.entry(id).and_modify(|held| *held = least.min(*held));
+            }
         }
     }
 
@@ -193,6 +263,11 @@ impl Prover<'_> {
                 }
             }
         }
+        let names = scan.projected_schema.fields().iter().map(|field| field.name().clone());
+        let columns: BTreeMap<String, Id> = names.zip(known.columns.iter().copied()).collect();
+        let named =
+            |key: &Ids| columns.iter().filter(|(_, id)| key.contains(id)).map(|(name, _)| name.clone()).collect();
+        self.scans.push(Scanned { table: source.kind.clone(), keys: keys.iter().map(named).collect(), columns });
         for key in &keys {
             for column in &known.columns {
                 self.depends(key, *column);
@@ -235,9 +310,12 @@ impl Prover<'_> {
             JoinType::LeftSemi | JoinType::LeftAnti => return Ok(left),
             JoinType::RightSemi | JoinType::RightAnti => return Ok(right),
             JoinType::Inner => {
-                for (a, b) in &pairs {
-                    self.depends(&Ids::from([*a]), *b);
-                    self.depends(&Ids::from([*b]), *a);
+                for (a, b) in &join.on {
+                    let a = self.id_of(a, join.left.schema(), &left.columns)?;
+                    let b = self.id_of(b, join.right.schema(), &right.columns)?;
+                    self.depends(&Ids::from([a]), b);
+                    self.depends(&Ids::from([b]), a);
+                    self.equal.push((a, b));
                 }
             }
             // A row without a partner has NULL there, and with this condition alone that, too, is the other side's doing.
@@ -422,9 +500,19 @@ fn unaliased(expression: &Expr) -> &Expr {
     }
 }
 
+/// A column, also in a wider type: equal there is equal here.
 fn plain(expression: &Expr, schema: &DFSchema) -> Option<usize> {
+    let widened = |inner: &Expr, to: &DataType| {
+        let from = inner.get_type(schema).ok()?;
+        let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        let integers = from.is_signed_integer() && to.is_signed_integer();
+        let wide = integers && from.primitive_width() <= to.primitive_width();
+        if wide || (text(&from) && text(to)) { plain(inner, schema) } else { None }
+    };
     match unaliased(expression) {
         Expr::Column(column) => schema.maybe_index_of_column(column),
+        Expr::Cast(cast) => widened(&cast.expr, cast.field.data_type()),
+        Expr::TryCast(cast) => widened(&cast.expr, cast.field.data_type()),
         _ => None,
     }
 }
