@@ -9,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
 
-use super::join::{is_key, refuse_listed_identifier, refuse_ownerless, same_person, tables_of};
+use super::join::{is_key, refuse_listed_identifier, same_person, tables_of};
 use super::{Rewriter, above, flag_profile};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
@@ -36,7 +36,7 @@ impl Condition {
 impl Rewriter<'_> {
     pub(super) fn exists(&mut self, join: &Join, left: &Node, right: &Node) -> Result<Node> {
         let Rows::Person(person) = &left.rows else {
-            return Err(refuse_ownerless(join.join_type));
+            return Err(refuse_deciding_persons());
         };
         let written = right;
         let right = self.set_apart(written)?;
@@ -190,6 +190,12 @@ fn renamed(expression: &Expr, layouts: &[(&Node, &Node)]) -> Result<Expr> {
         })
     });
     built(moved).map(|moved| moved.data)
+}
+
+fn refuse_deciding_persons() -> Error {
+    Error::new(SqlState::FeatureNotSupported, "rows of persons cannot decide which public or released rows are shown")
+        .detail("a row would be there because some person's row is")
+        .hint("aggregate the rows of persons with GROUP BY first, then compare with the groups")
 }
 
 fn refuse_uncorrelated(left: &Person, right: &Person) -> Error {
