@@ -315,7 +315,7 @@ fn shapes_without_a_private_form_are_refused() {
     refused("SELECT count(*) FROM (SELECT * FROM week LIMIT 5) t", "0A000");
     refused("SELECT count(*) FROM calendar c LEFT JOIN week w ON c.week = w.week", "0A000");
     refused("SELECT count(*) FROM person WHERE country IN (SELECT country FROM person)", "0A000");
-    refused("SELECT median(hours) FROM week", "0A000");
+    refused("SELECT array_agg(hours) FROM week", "0A000");
     refused("SELECT sum(week) FROM week", "22023");
     refused("SELECT sum(clamp(week, 9, 1)) FROM week", "22023");
     refused("SELECT count(*) FROM person WHERE random() < 0.5", "42883");
@@ -540,10 +540,7 @@ fn rows_that_a_join_may_repeat_are_aggregated_by_person_first() {
         "SELECT week.week, sum(hours) FROM week JOIN calendar c ON CAST(c.week AS SMALLINT) = week.week GROUP BY week.week",
         &["sum(__x0)"],
     );
-    check(
-        "SELECT country, sum(a.hours) FROM week a JOIN mail b USING (id) JOIN person USING (id) GROUP BY country",
-        &["sum(__x0)"],
-    );
+    check("SELECT a.week, sum(a.hours) FROM week a JOIN mail b USING (id) GROUP BY a.week", &["sum(__x0)"]);
     check("SELECT a.week, sum(a.hours) FROM week a LEFT JOIN week b ON a.id = b.id GROUP BY a.week", &["sum(__x0)"]);
 }
 

@@ -3,6 +3,8 @@
 //! In: SQL text and a [`Context`]. Out: [`Private`], a plan whose every output column comes from a release or from public data.
 //! This room never sees a row: its sources have schemas and nothing to read.
 
+#[cfg(test)]
+mod aggregates_tests;
 mod allow;
 mod bounds;
 mod canonical;

@@ -8,10 +8,12 @@
 mod arithmetic;
 mod clamp;
 mod rows;
+mod width_bucket;
 mod wrap;
 
 pub use arithmetic::{total_add, total_div, total_mod, total_mul, total_neg, total_sub};
 pub use clamp::clamp;
+pub use width_bucket::width_bucket;
 pub use wrap::total;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 
 use super::Rewriter;
-use super::release_point::metric_bounds;
+use super::calls::metric_bounds;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Bounds, Class};
 use crate::query::expression::{Derived, Scope, literal, refuse_identifier, refuse_window};
