@@ -29,7 +29,9 @@ mod resolve;
 mod rewrite;
 #[cfg(test)]
 mod shape_tests;
+mod split;
 pub mod statement;
+pub mod statistics;
 mod verify;
 
 pub use check::{Checked, check};
