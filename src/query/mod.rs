@@ -10,9 +10,12 @@ mod bounds;
 mod canonical;
 mod check;
 #[cfg(test)]
+mod company;
+#[cfg(test)]
 pub(crate) mod compile_tests;
 mod context;
 mod contributions;
+mod decorrelate;
 mod errors_of;
 mod explain;
 mod expression;
@@ -26,6 +29,8 @@ mod position;
 mod private;
 mod resolve;
 mod rewrite;
+#[cfg(test)]
+mod shape_tests;
 mod split;
 pub mod statement;
 pub mod statistics;

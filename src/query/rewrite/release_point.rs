@@ -26,14 +26,6 @@ impl Rewriter<'_> {
     /// `SELECT keys, calls … GROUP BY keys` over rows of persons.
     pub(super) fn grouped(&mut self, node: Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
-        if let Some(set) = keys.iter().find(|key| matches!(key, Expr::GroupingSet(_))) {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                "GROUPING SETS, ROLLUP and CUBE over rows of persons are not supported",
-            )
-            .hint("ask for each grouping by itself")
-            .at(position::of_expression(self.context, set)));
-        }
         let by_person = keys
             .iter()
             .any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(names_person));
