@@ -107,7 +107,7 @@ impl Session {
             if *origin == Origin::New
                 && let Some(key) = release::rows_key(release, &shown, &around.snapshots, epoch)?
             {
-                self.server.ledger.store(&paid, &key, rows.to_bytes()?, epoch).await?;
+                self.server.ledger.store(&paid, &key, rows.answers()?, rows.to_bytes()?, epoch).await?;
             }
         }
         release::shape(&self.server.engine, verified, &released, &sources).await
@@ -138,8 +138,14 @@ impl Session {
             let found = match release::rows_key(release, &shown, &around.snapshots, epoch)? {
                 Some(key) => {
                     let kept = self.server.ledger.stored(&key).await?;
-                    let kept = kept.iter().map(|bytes| Measured::from_store(bytes)).collect::<Result<_>>()?;
-                    release::answer(release, kept, around.context.epsilon.get(), prefer_stored)?
+                    match release::find(release, &kept, around.context.epsilon.get(), prefer_stored)? {
+                        Some(found) => {
+                            let answer = kept.get(found.number).ok_or_else(Error::internal)?;
+                            let rows = found.measured(&self.server.ledger.measured(answer).await?)?;
+                            Some((rows, found.origin))
+                        }
+                        None => None,
+                    }
                 }
                 None => None,
             };

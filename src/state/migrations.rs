@@ -100,6 +100,7 @@ CREATE TABLE stored_answer (
     rows          BLOB NOT NULL,
     log_id        INTEGER NOT NULL REFERENCES query_log (id),
     release_epoch INTEGER NOT NULL,
+    answers       TEXT NOT NULL,
     measured      BLOB NOT NULL
 ) STRICT;
 CREATE INDEX stored_answer_about ON stored_answer (rows, log_id, id);
