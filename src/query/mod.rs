@@ -26,7 +26,9 @@ mod position;
 mod private;
 mod resolve;
 mod rewrite;
+mod split;
 pub mod statement;
+pub mod statistics;
 mod verify;
 
 pub use check::{Checked, check};

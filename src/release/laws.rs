@@ -132,14 +132,14 @@ async fn moves(planned: &VerifiedRelease, people: &[Person], without: usize) -> 
         (exact(&state, release, &sources(&numbered)).await, exact(&state, release, &sources(&fewer)).await);
     let groups: BTreeSet<&Vec<String>> = all.keys().chain(fewer.keys()).collect();
     let measurements = &release.spec().measurements;
-    let each = planned.facts().rho.get() / measurements.len() as f64;
+    let parts = &planned.facts().parts;
     let value = |of: &BTreeMap<Vec<String>, Vec<i128>>, group: &Vec<String>, m: usize| {
         of.get(group).map_or(0, |values| values[m])
     };
     let moved = |m: usize| -> f64 {
         groups.iter().map(|group| ((value(&all, group, m) - value(&fewer, group, m)) as f64).powi(2)).sum()
     };
-    let allowed = |m: usize| 2.0 * each * measurements[m].noise.std_dev().powi(2);
+    let allowed = |m: usize| 2.0 * parts[m].get() * measurements[m].noise.std_dev().powi(2);
     (0..measurements.len()).map(|m| moved(m) / allowed(m)).collect()
 }
 
