@@ -5,6 +5,7 @@
 
 mod above;
 mod calls;
+mod errors;
 mod estimated;
 mod join;
 mod link;
