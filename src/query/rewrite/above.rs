@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Subquery};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Subquery};
 
 use super::errors::Follow;
+pub(super) use super::errors::plain_index;
 use super::{Rewriter, named_as, refuse_rows};
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors_of::{self, ErrorOf, Side};
-use crate::query::expression::keeps_apart;
 use crate::query::facts::{Node, Public, PublicColumn, Rows, built};
 use crate::query::position;
 
@@ -111,18 +111,5 @@ impl Rewriter<'_> {
             Side::Low => errors.low,
             Side::High => errors.high,
         })
-    }
-}
-
-/// The index of a visible column that is handed on unchanged, at most widened: what is unique stays so.
-pub(super) fn plain_index(node: &Node, expression: &Expr) -> Option<usize> {
-    match expression {
-        Expr::Column(column) => node.plan.schema().maybe_index_of_column(column).filter(|index| *index < node.visible),
-        Expr::Alias(alias) => plain_index(node, &alias.expr),
-        Expr::Cast(cast) => {
-            let from = cast.expr.get_type(node.plan.schema().as_ref()).ok()?;
-            plain_index(node, &cast.expr).filter(|_| keeps_apart(&from, cast.field.data_type()))
-        }
-        _ => None,
     }
 }

@@ -16,8 +16,8 @@ use datafusion::functions::math::expr_fn::{abs, ceil, exp, floor, ln, round, sqr
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast, lit, when};
 
-use super::above::plain_index;
 use crate::query::bounds;
+use crate::query::expression::keeps_apart;
 use crate::query::facts::{ErrorColumns, Node, Public};
 
 /// Products and quotients of two noised values in one another: more would make expressions too long.
@@ -138,6 +138,19 @@ impl Follow<'_> {
             }
             _ => None,
         }
+    }
+}
+
+/// The index of a visible column that is handed on unchanged, at most widened: what is unique stays so.
+pub(super) fn plain_index(node: &Node, expression: &Expr) -> Option<usize> {
+    match expression {
+        Expr::Column(column) => node.plan.schema().maybe_index_of_column(column).filter(|index| *index < node.visible),
+        Expr::Alias(alias) => plain_index(node, &alias.expr),
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(node.plan.schema().as_ref()).ok()?;
+            plain_index(node, &cast.expr).filter(|_| keeps_apart(&from, cast.field.data_type()))
+        }
+        _ => None,
     }
 }
 

@@ -36,7 +36,7 @@ impl Rewriter<'_> {
         Some(bounds)
     }
 
-    fn notice(&mut self, notice: String) {
+    pub(super) fn notice(&mut self, notice: String) {
         if !self.notices.contains(&notice) {
             self.notices.push(notice);
         }

@@ -80,6 +80,10 @@ impl Rewriter<'_> {
         let scope = Scope::new(self.context, node)?;
         let derived = keys.iter().map(|key| key_of(&scope, key)).collect::<Result<Vec<_>>>()?;
         let calls = calls.iter().map(|call| call_of(&scope, call, node)).collect::<Result<Vec<_>>>()?;
+        for call in calls.iter().filter(|call| matches!(call.name.as_str(), "min" | "max")) {
+            let (name, which) = if call.name == "min" { ("min", "1st") } else { ("max", "99th") };
+            self.notice(format!("{name} is released as the {which} percentile: an extreme value is one person's"));
+        }
         let plain: BTreeSet<usize> = keys.iter().filter_map(|key| scope.index_of(key)).collect();
         let (max_groups, groups_proof) = groups_per_person(scope.person, &derived)?;
         let one_row = scope.person.one_row_per(&plain);
