@@ -100,7 +100,7 @@ impl Rewriter<'_> {
             contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
         }
         let cells = contributions.cells();
-        let single = groups_proof != Proof::Declared;
+        let single = matches!(groups_proof, Proof::Key | Proof::Dependency);
         let identity = identity(node, &derived, &contributions, &cells, single, self.context.now)?;
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {
