@@ -225,6 +225,7 @@ fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::Values(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Distinct(_) => Ok(()),
         LogicalPlan::Repartition(_)
         | LogicalPlan::Statement(_)
@@ -235,7 +236,6 @@ fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
         | LogicalPlan::Ddl(_)
         | LogicalPlan::Copy(_)
         | LogicalPlan::DescribeTable(_)
-        | LogicalPlan::Unnest(_)
         | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed above a release")),
     }
 }

@@ -26,14 +26,6 @@ impl Rewriter<'_> {
     /// `SELECT keys, calls … GROUP BY keys` over rows of persons.
     pub(super) fn grouped(&mut self, node: Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
-        if let Some(set) = keys.iter().find(|key| matches!(key, Expr::GroupingSet(_))) {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                "GROUPING SETS, ROLLUP and CUBE over rows of persons are not supported",
-            )
-            .hint("ask for each grouping by itself")
-            .at(position::of_expression(self.context, set)));
-        }
         let by_person = keys
             .iter()
             .any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(names_person));
@@ -80,10 +72,6 @@ impl Rewriter<'_> {
         let scope = Scope::new(self.context, node)?;
         let derived = keys.iter().map(|key| key_of(&scope, key)).collect::<Result<Vec<_>>>()?;
         let calls = calls.iter().map(|call| call_of(&scope, call, node)).collect::<Result<Vec<_>>>()?;
-        for call in calls.iter().filter(|call| matches!(call.name.as_str(), "min" | "max")) {
-            let (name, which) = if call.name == "min" { ("min", "1st") } else { ("max", "99th") };
-            self.notice(format!("{name} is released as the {which} percentile: an extreme value is one person's"));
-        }
         let plain: BTreeSet<usize> = keys.iter().filter_map(|key| scope.index_of(key)).collect();
         let (max_groups, groups_proof) = groups_per_person(scope.person, &derived)?;
         let one_row = scope.person.one_row_per(&plain);
@@ -97,6 +85,7 @@ impl Rewriter<'_> {
         };
         let mut contributions = Contributions::new(self.context, cap, max_groups, self.budget_share, under);
         for call in &calls {
+            self.notice_of(call);
             contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
         }
         let cells = contributions.cells();
