@@ -51,9 +51,10 @@ pub const OF_MANY_ROWS: [Case; 3] = [
 ];
 
 /// Pairs that differ by a person in many groups.
-pub const OF_MANY_GROUPS: [Case; 2] = [
+pub const OF_MANY_GROUPS: [Case; 3] = [
     case("groups", WIDE, "SELECT grp, count(*) FROM visit GROUP BY grp"),
-    case("sums", WIDE, "SELECT grp, sum(size), count(DISTINCT person) FROM visit GROUP BY grp"),
+    case("members", WIDE, "SELECT grp, count(DISTINCT person) FROM visit GROUP BY grp"),
+    case("sums", WIDE, "SELECT grp, sum(size) FROM visit GROUP BY grp"),
 ];
 
 /// Each world's samples. A block of several groups becomes the sum, the ends and the spread of each column over its groups.

@@ -124,7 +124,7 @@ fn each_person(groups: i32, mut add: impl FnMut(i64, i32, bool)) {
 }
 
 /// Groups that one person of `visit` is in, of which two may count.
-pub const WIDE: i32 = 8;
+pub const WIDE: i32 = 16;
 
 /// `visit`: 60 persons with a row in one group of the block; the person more has 25 rows in every group of it.
 pub async fn visit(server: &TestServer, blocks: i32) {

@@ -20,6 +20,8 @@ mod aggregate;
 mod bound_groups;
 mod lattice;
 mod mask;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod noise;
 mod planner;
 mod pseudonym;
