@@ -204,5 +204,6 @@ fn registered_column(field: &Field) -> Column {
         nullable: field.is_nullable(),
         class: None,
         bounds: None,
+        domain: None,
     }
 }

@@ -29,6 +29,7 @@ fn table(name: &str) -> Change {
         nullable: true,
         class: None,
         bounds: None,
+        domain: None,
     };
     Change::CreateTable {
         name: name.to_owned(),
@@ -39,6 +40,7 @@ fn table(name: &str) -> Change {
         },
         columns: vec![column("a"), column("b")],
         unique_keys: vec![UniqueKey { columns: vec!["a".to_owned()], primary: true }],
+        references: vec![],
         if_not_exists: false,
     }
 }

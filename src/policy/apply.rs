@@ -15,6 +15,7 @@ impl Policies {
             return Ok(next);
         }
         next.refuse_mixed_duties()?;
+        next.refuse_broken_links()?;
         next.epoch = self.epoch + 1;
         if next.tables != self.tables || next.settings != self.settings {
             next.release_epoch = next.epoch;
@@ -40,7 +41,8 @@ impl Policies {
             | Change::DropTable { .. }
             | Change::AlterTable { .. }
             | Change::AlterColumn { .. }
-            | Change::AddUniqueKey { .. } => Capability::Administer,
+            | Change::AddUniqueKey { .. }
+            | Change::AddReference { .. } => Capability::Administer,
         };
         if actor.can(needed) {
             return Ok(());
@@ -66,13 +68,14 @@ impl Policies {
             Change::RevokeSelect { table, columns, from } => self.revoke_select(&table, columns, &from),
             Change::SetSystem { name, value } => self.set_system(&name, value.as_deref()),
             Change::SetRole { role, name, value } => self.set_role(&role, &name, value),
-            Change::CreateTable { name, location, columns, unique_keys, if_not_exists } => {
-                self.create_table(name, location, columns, unique_keys, if_not_exists)
+            Change::CreateTable { name, location, columns, unique_keys, references, if_not_exists } => {
+                self.create_table(name, location, columns, unique_keys, references, if_not_exists)
             }
             Change::DropTable { name, if_exists } => self.drop_table(&name, if_exists),
             Change::AlterTable { name, options } => self.alter_table(&name, &options),
             Change::AlterColumn { table, column, options } => self.alter_column(&table, &column, &options),
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
+            Change::AddReference { table, reference } => self.add_reference(&table, reference),
         }
     }
 

@@ -3,9 +3,12 @@
 //! In: a change whose actor is already known to be allowed to make it. Out: the changed policies, or a refusal.
 //! The options of one statement are taken together: their order does not matter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Access, Bounds, Class, Column, DEFAULT_POLICY, Location, Policies, Table, UniqueKey};
+use super::change::Reference;
+use super::domain::{parse_domain, refuse_domain_of};
+use super::link::{PersonKey, refuse_policy_alone};
+use super::{Access, Bounds, Class, Column, DEFAULT_POLICY, ForeignKey, Location, Policies, Table, UniqueKey};
 use crate::error::{Error, Result, SqlState};
 
 /// `None` resets.
@@ -28,6 +31,7 @@ impl Policies {
         location: Location,
         columns: Vec<Column>,
         unique_keys: Vec<UniqueKey>,
+        references: Vec<Reference>,
         if_not_exists: bool,
     ) -> Result<()> {
         if self.tables.contains_key(&name) {
@@ -41,6 +45,7 @@ impl Policies {
             location,
             columns,
             unique_keys: vec![],
+            foreign_keys: vec![],
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
@@ -49,20 +54,24 @@ impl Policies {
         for key in unique_keys {
             table.add_unique_key(key)?;
         }
-        self.tables.insert(name, table);
-        Ok(())
+        self.tables.insert(name.clone(), table);
+        references.into_iter().try_for_each(|reference| self.add_reference(&name, reference))
     }
 
     pub(super) fn drop_table(&mut self, name: &str, if_exists: bool) -> Result<()> {
         if self.tables.remove(name).is_none() && !if_exists {
             return Err(unknown_table(name));
         }
+        self.refuse_left_behind(name)?;
         self.grants.retain(|grant| grant.table != name);
         Ok(())
     }
 
     pub(super) fn alter_table(&mut self, name: &str, options: &Options) -> Result<()> {
-        self.table_mut(name)?.set_options(options)
+        let mut table = self.known_table(name)?.clone();
+        table.set_options(options, &self.tables)?;
+        *self.table_mut(name)? = table;
+        Ok(())
     }
 
     pub(super) fn alter_column(&mut self, table: &str, column: &str, options: &Options) -> Result<()> {
@@ -72,6 +81,15 @@ impl Policies {
     pub(super) fn add_unique_key(&mut self, table: &str, key: UniqueKey) -> Result<()> {
         self.table_mut(table)?.add_unique_key(key)
     }
+
+    pub(super) fn add_reference(&mut self, table: &str, reference: Reference) -> Result<()> {
+        let key = self.known_table(table)?.foreign_key(reference, &self.tables)?;
+        let held = &mut self.table_mut(table)?.foreign_keys;
+        if !held.contains(&key) {
+            held.push(key);
+        }
+        Ok(())
+    }
 }
 
 impl Table {
@@ -79,7 +97,7 @@ impl Table {
         self.column(name).ok_or_else(|| self.unknown_column(name))
     }
 
-    fn unknown_column(&self, name: &str) -> Error {
+    pub(super) fn unknown_column(&self, name: &str) -> Error {
         Error::new(SqlState::UndefinedColumn, format!("column \"{name}\" of relation \"{}\" does not exist", self.name))
     }
 
@@ -121,14 +139,22 @@ impl Table {
         Ok(())
     }
 
-    fn set_options(&mut self, options: &Options) -> Result<()> {
-        let mut person_key = self.protection().map(|(_, key)| key.to_owned());
-        let mut policy = self.protection().map(|(policy, _)| policy.to_owned());
+    fn set_options(&mut self, options: &Options, tables: &BTreeMap<String, Table>) -> Result<()> {
+        let mut person_key = match &self.access {
+            Access::Protected { person_key, .. } => Some(PersonKey::Column(person_key.clone())),
+            Access::Linked { by, .. } => Some(PersonKey::Link(by.clone())),
+            Access::Unclassified | Access::Public => None,
+        };
+        let mut policy = self.policy().map(str::to_owned);
+        let mut named_policy = None;
         let mut public = self.access == Access::Public;
         for (name, value) in options {
             match name.to_ascii_lowercase().as_str() {
-                "person_key" => person_key = value.clone(),
-                "privacy_policy" => policy = value.clone(),
+                "person_key" => person_key = value.as_deref().map(PersonKey::parse).transpose()?,
+                "privacy_policy" => {
+                    policy = value.clone();
+                    named_policy = value.clone();
+                }
                 "public" => public = parse_switch(name, value.as_deref())?,
                 "max_rows_per_person" => {
                     self.max_rows_per_person = parse_count(name, value.as_deref())?;
@@ -139,34 +165,28 @@ impl Table {
                 _ => return Err(unknown_option(name)),
             }
         }
-        self.set_access(person_key, policy, public, options)
-    }
-
-    fn set_access(
-        &mut self,
-        person_key: Option<String>,
-        policy: Option<String>,
-        public: bool,
-        options: &Options,
-    ) -> Result<()> {
-        let named_policy =
-            options.iter().any(|(name, value)| name.eq_ignore_ascii_case("privacy_policy") && value.is_some());
         match (person_key, public) {
             (Some(_), true) => Err(Error::new(
                 SqlState::InvalidParameterValue,
                 format!("table \"{}\" cannot be public and have a person key", self.name),
             )
             .hint("ALTER TABLE … RESET (person_key) or SET (public = false) first")),
-            (None, _) if named_policy => {
-                Err(Error::new(SqlState::InvalidParameterValue, "a privacy policy holds tables with a person key only")
-                    .hint("set person_key in the same statement"))
+            (Some(PersonKey::Column(person_key)), false) => self.protect(person_key, policy),
+            (Some(PersonKey::Link(by)), false) => self.link_by(by, policy, tables),
+            (Some(PersonKey::Path(path)), false) => {
+                let by = self.link_along(&path, tables)?;
+                self.link_by(by, policy, tables)
             }
+            (None, false) if let Some(policy) = named_policy => {
+                let by = self.link_declared(&policy, tables)?;
+                self.link_by(by, Some(policy), tables)
+            }
+            (None, true) if named_policy.is_some() => Err(refuse_policy_alone()),
             (None, true) => self.make_public(),
             (None, false) => {
                 self.access = Access::Unclassified;
                 Ok(())
             }
-            (Some(person_key), false) => self.protect(person_key, policy),
         }
     }
 
@@ -184,17 +204,25 @@ impl Table {
         if policy.trim().is_empty() {
             return Err(invalid_option("privacy_policy"));
         }
-        let unknown = self.unknown_column(&person_key);
-        let column = self.columns.iter_mut().find(|column| column.name == person_key).ok_or(unknown)?;
-        match column.class {
-            None => column.class = Some(Class::Identifier),
-            Some(Class::Identifier) => {}
-            Some(
-                Class::Attribute | Class::Measure | Class::Sensitive | Class::Hidden | Class::Content | Class::Public,
-            ) => return Err(refuse_person_key_class(&person_key)),
-        }
+        self.make_identifier(&person_key)?;
         self.access = Access::Protected { policy, person_key };
         Ok(())
+    }
+
+    /// The column that says whose row it is.
+    pub(super) fn make_identifier(&mut self, name: &str) -> Result<()> {
+        let unknown = self.unknown_column(name);
+        let column = self.columns.iter_mut().find(|column| column.name == name).ok_or(unknown)?;
+        match column.class {
+            None => {
+                column.class = Some(Class::Identifier);
+                refuse_domain_of(column)
+            }
+            Some(Class::Identifier) => Ok(()),
+            Some(
+                Class::Attribute | Class::Measure | Class::Sensitive | Class::Hidden | Class::Content | Class::Public,
+            ) => Err(refuse_person_key_class(name)),
+        }
     }
 
     fn set_column_options(&mut self, name: &str, options: &Options) -> Result<()> {
@@ -206,6 +234,7 @@ impl Table {
                 "class" => column.class = value.as_deref().map(Class::parse).transpose()?,
                 "lower" => lower = parse_bound(option, value.as_deref())?,
                 "upper" => upper = parse_bound(option, value.as_deref())?,
+                "domain" => column.domain = parse_domain(value.as_deref())?,
                 _ => return Err(unknown_option(option)),
             }
         }
@@ -222,6 +251,7 @@ impl Table {
         };
         refuse_content(column.class)?;
         refuse_bounds_of_text(&column)?;
+        refuse_domain_of(&column)?;
         self.refuse_class_against_access(&column)?;
         if let Some(held) = self.columns.iter_mut().find(|held| held.name == name) {
             *held = column;
@@ -243,7 +273,7 @@ impl Table {
                     | Class::Content,
                 ) => Err(refuse_class_in_public_table(&self.name, &column.name)),
             },
-            Access::Protected { person_key, .. } => {
+            Access::Protected { person_key, .. } | Access::Linked { by: ForeignKey { column: person_key, .. }, .. } => {
                 if *person_key == column.name && column.class != Some(Class::Identifier) {
                     return Err(refuse_person_key_class(person_key));
                 }
@@ -309,7 +339,7 @@ fn refuse_person_key_class(column: &str) -> Error {
         .hint("set the column's class to 'identifier'")
 }
 
-fn unknown_table(name: &str) -> Error {
+pub(super) fn unknown_table(name: &str) -> Error {
     Error::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))
 }
 
@@ -317,6 +347,6 @@ fn unknown_option(name: &str) -> Error {
     Error::new(SqlState::InvalidParameterValue, format!("unrecognized parameter \"{name}\""))
 }
 
-fn invalid_option(name: &str) -> Error {
+pub(super) fn invalid_option(name: &str) -> Error {
     Error::new(SqlState::InvalidParameterValue, format!("invalid value for parameter \"{name}\""))
 }

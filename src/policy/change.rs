@@ -58,6 +58,7 @@ pub enum Change {
         location: Location,
         columns: Vec<Column>,
         unique_keys: Vec<UniqueKey>,
+        references: Vec<Reference>,
         if_not_exists: bool,
     },
     DropTable {
@@ -69,7 +70,7 @@ pub enum Change {
         name: String,
         options: Vec<(String, Option<String>)>,
     },
-    /// `class`, `lower`, `upper`; `None` resets.
+    /// `class`, `lower`, `upper`, `domain`; `None` resets.
     AlterColumn {
         table: String,
         column: String,
@@ -79,4 +80,16 @@ pub enum Change {
         table: String,
         key: UniqueKey,
     },
+    AddReference {
+        table: String,
+        reference: Reference,
+    },
+}
+
+/// `FOREIGN KEY (column) REFERENCES table [(key)]`, as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    pub column: String,
+    pub table: String,
+    pub key: Option<String>,
 }

@@ -8,8 +8,10 @@ mod apply_role;
 mod apply_table;
 mod change;
 mod class;
+mod domain;
 mod dp;
 mod duration;
+mod link;
 mod role;
 mod scram;
 mod separation;
@@ -18,13 +20,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use change::Change;
+pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
-pub use table::{Access, Column, Format, Location, Table, UniqueKey};
+pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,7 +113,7 @@ impl Policies {
 
     /// The policies that hold a table: one budget each.
     pub fn policy_names(&self) -> BTreeSet<String> {
-        self.tables.values().filter_map(|table| Some(table.protection()?.0.to_owned())).collect()
+        self.tables.values().filter_map(|table| Some(table.policy()?.to_owned())).collect()
     }
 
     /// `role` and every role it is a member of, directly or not.

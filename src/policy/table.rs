@@ -31,6 +31,17 @@ pub enum Access {
     Public,
     /// Every row belongs to the person named by `person_key`, under the budget of `policy`.
     Protected { policy: String, person_key: String },
+    /// Every row belongs to the person of the row that it refers to: of a table under the same policy, protected or linked
+    /// itself. A row that refers to none belongs to nobody.
+    Linked { policy: String, by: ForeignKey },
+}
+
+/// `FOREIGN KEY (column) REFERENCES table (key)`. `key` is declared unique there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    pub column: String,
+    pub table: String,
+    pub key: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +52,9 @@ pub struct Column {
     pub nullable: bool,
     pub class: Option<Class>,
     pub bounds: Option<Bounds>,
+    /// The values there can be, as texts; any other is read as NULL.
+    #[serde(default)]
+    pub domain: Option<Vec<String>>,
 }
 
 /// `PRIMARY KEY` or `UNIQUE`. Declared keys are proofs (one row per person), so they are checked against the data
@@ -82,6 +96,9 @@ pub struct Table {
     pub location: Location,
     pub columns: Vec<Column>,
     pub unique_keys: Vec<UniqueKey>,
+    /// What the administrator declared. It is not held against the data: a value that refers to nothing is allowed.
+    #[serde(default)]
+    pub foreign_keys: Vec<ForeignKey>,
     pub access: Access,
     /// At most this many rows of one person count. `None`: 1 where the person key is unique, else undecided.
     pub max_rows_per_person: Option<u64>,
@@ -94,12 +111,37 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The policy and person key of a protected table.
+    /// The policy and person key of a table that names its person directly.
     pub fn protection(&self) -> Option<(&str, &str)> {
         match &self.access {
             Access::Protected { policy, person_key } => Some((policy, person_key)),
+            Access::Unclassified | Access::Public | Access::Linked { .. } => None,
+        }
+    }
+
+    /// The policy whose budget answers about its rows are charged to.
+    pub fn policy(&self) -> Option<&str> {
+        match &self.access {
+            Access::Protected { policy, .. } | Access::Linked { policy, .. } => Some(policy),
             Access::Unclassified | Access::Public => None,
         }
+    }
+
+    /// How it reaches its person, where it does so through another table.
+    pub fn link(&self) -> Option<&ForeignKey> {
+        match &self.access {
+            Access::Linked { by, .. } => Some(by),
+            Access::Unclassified | Access::Public | Access::Protected { .. } => None,
+        }
+    }
+
+    /// The column that a foreign key to this table means when it names none: the primary key, else the only unique column.
+    pub fn single_key(&self) -> Option<&str> {
+        let single = |key: &&UniqueKey| key.columns.len() == 1;
+        let primary = self.unique_keys.iter().filter(single).find(|key| key.primary);
+        let mut others = self.unique_keys.iter().filter(single);
+        let only = others.next().filter(|_| others.next().is_none());
+        primary.or(only).and_then(|key| key.columns.first()).map(String::as_str)
     }
 
     /// How many rows of one person count: as declared, else 1 where the person key is declared unique. `None`: undecided.

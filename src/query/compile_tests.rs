@@ -16,7 +16,14 @@ use crate::policy::{Access, Bounds, Class, Column, Format, Grant, Location, Poli
 
 fn column(name: &str, data_type: &str, class: Class, bounds: Option<(f64, f64)>) -> Column {
     let bounds = bounds.map(|(lower, upper)| Bounds::new(lower, upper).unwrap());
-    Column { name: name.to_owned(), data_type: data_type.to_owned(), nullable: false, class: Some(class), bounds }
+    Column {
+        name: name.to_owned(),
+        data_type: data_type.to_owned(),
+        nullable: false,
+        class: Some(class),
+        bounds,
+        domain: None,
+    }
 }
 
 fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u64>, access: Access) -> KnownTable {
@@ -30,6 +37,7 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
         location: Location { format: Format::Parquet, url: String::new(), options: BTreeMap::new() },
         columns,
         unique_keys: unique_keys.clone(),
+        foreign_keys: vec![],
         access,
         max_rows_per_person: max_rows,
         max_groups_per_person: None,
@@ -69,6 +77,20 @@ pub(crate) fn context(text: &str) -> Context {
             vec![id(), column("size", "Int64", Class::Measure, Some((0.0, 1000.0)))],
             &[],
             Some(100),
+            people(),
+        ),
+        table(
+            "chat",
+            vec![
+                id(),
+                Column {
+                    domain: Some(vec!["call".to_owned(), "text".to_owned()]),
+                    ..column("kind", "Utf8", Class::Attribute, None)
+                },
+                column("n", "Int64", Class::Measure, Some((0.0, 9.0))),
+            ],
+            &[&["id", "kind"]],
+            Some(7),
             people(),
         ),
         table(
@@ -147,6 +169,15 @@ fn a_key_proves_one_row_a_group_and_the_rest_is_bounded() {
     let sql = "SELECT week, sum(hours) FROM week GROUP BY week";
     check(sql, &["Release", "dp_sum(__s0, __c0, Int64(1)", "BoundGroups: person=__u, max_groups=53"]);
     assert!(!plan_lines(&compile(sql).unwrap()).join("\n").contains("sum(__x0)"), "no inner aggregate");
+}
+
+#[test]
+fn declared_values_bound_the_groups_and_are_enforced() {
+    let sql = "SELECT kind, count(*) FROM chat GROUP BY kind";
+    check(sql, &["Release: keys=[__k0]", "BoundGroups: person=__u, max_groups=3", "CASE WHEN chat.kind", "TableScan"]);
+    // Two values outside the domain are one group: the key of the files is none any more.
+    check("SELECT kind, sum(n) FROM chat GROUP BY kind", &["dp_sum(__s0, __c0, Int64(7)", "groupBy=[[__k0, __u]]"]);
+    check("SELECT upper(kind), count(*) FROM chat GROUP BY 1", &["max_groups=7"]);
 }
 
 #[test]

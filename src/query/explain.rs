@@ -68,6 +68,7 @@ fn groups_proof(proof: Proof) -> &'static str {
     match proof {
         Proof::Key => "proven: one row per person",
         Proof::Dependency => "proven: the group keys depend on the person",
+        Proof::Domain => "declared values of the group keys, enforced by BoundGroups",
         Proof::Declared => "declared, enforced by BoundGroups",
     }
 }
@@ -75,6 +76,6 @@ fn groups_proof(proof: Proof) -> &'static str {
 fn rows_proof(proof: Proof) -> &'static str {
     match proof {
         Proof::Key | Proof::Dependency => "proven by a key",
-        Proof::Declared => "declared, enforced by scaling",
+        Proof::Domain | Proof::Declared => "declared, enforced by scaling",
     }
 }

@@ -101,7 +101,7 @@ impl<'a> Scope<'a> {
                 Ok(call(
                     paravent_udfs::total_neg(),
                     vec![value.expression],
-                    PersonColumn { bounds, zero_one: false, key: false, ..value.facts },
+                    PersonColumn { bounds, ..mixed(&[&value.facts]) },
                 ))
             }
             Expr::Between(between) => {
@@ -301,9 +301,8 @@ impl<'a> Scope<'a> {
         // A cast can bring two persons' keys together, so what comes out is no person key any more.
         let facts = PersonColumn {
             bounds,
-            key: false,
             zero_one: numeric && (value.facts.zero_one || boolean_number),
-            ..value.facts
+            ..mixed(&[&value.facts])
         };
         Ok(Derived { expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)), facts })
     }
@@ -366,12 +365,9 @@ fn mixed(parts: &[&PersonColumn]) -> PersonColumn {
     let class = parts.iter().map(|facts| facts.class).max_by_key(|class| weight(*class)).unwrap_or(Class::Public);
     PersonColumn {
         class,
-        key: false,
         determined: parts.iter().all(|facts| facts.determined),
         outer: parts.iter().any(|facts| facts.outer),
-        bounds: None,
-        zero_one: false,
-        refusal: None,
+        ..PersonColumn::constant(None)
     }
 }
 

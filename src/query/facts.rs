@@ -3,8 +3,9 @@
 //! Law: a fact is only stated where it holds for every data set that the declared and proven keys allow.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use datafusion::common::Column;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::{Error, Result};
@@ -80,15 +81,36 @@ pub(super) struct PersonColumn {
     pub bounds: Option<Bounds>,
     /// Only 0, 1 (or NULL).
     pub zero_one: bool,
+    /// The values there can be, beside NULL: declared, and enforced by the scan.
+    pub domain: Option<Arc<Vec<ScalarValue>>>,
+    /// Rows of other tables that belong to this row's person, if there are any: where a table's unique key has this value.
+    pub reaches: BTreeSet<Reach>,
     /// Why it must not be read, if so.
     pub refusal: Option<Error>,
+}
+
+/// A row of a protected table, found by the value of its unique key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reach {
+    pub table: String,
+    pub key: String,
 }
 
 impl PersonColumn {
     /// A value that no person has a part in.
     pub fn constant(bounds: Option<Bounds>) -> Self {
         let zero_one = bounds.is_some_and(|b| b.lower() == b.upper() && (b.lower() == 0.0 || b.lower() == 1.0));
-        Self { class: Class::Public, key: false, determined: true, outer: false, bounds, zero_one, refusal: None }
+        Self {
+            class: Class::Public,
+            key: false,
+            determined: true,
+            outer: false,
+            bounds,
+            zero_one,
+            domain: None,
+            reaches: BTreeSet::new(),
+            refusal: None,
+        }
     }
 
     /// Says something about the person's behaviour or state: predicates on it are profiles.

@@ -23,6 +23,8 @@ pub enum Proof {
     Key,
     /// The group keys depend on the person alone.
     Dependency,
+    /// The group keys have declared values, and no more than these.
+    Domain,
     /// Declared, and enforced while the query runs.
     Declared,
 }

@@ -127,7 +127,9 @@ impl Names<'_> {
         }
         let kind = match known.table.access {
             Access::Public => SourceKind::Public(name.to_owned()),
-            Access::Protected { .. } | Access::Unclassified => SourceKind::Protected(name.to_owned()),
+            Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified => {
+                SourceKind::Protected(name.to_owned())
+            }
         };
         Ok(Arc::new(Source::new(kind, known.schema.clone())))
     }
@@ -141,10 +143,10 @@ impl Names<'_> {
                 .hint(format!(
                     "ALTER TABLE {name} SET (person_key = '…'), or ALTER TABLE {name} SET (public = true), then a class for each column"
                 ))),
-            Access::Public | Access::Protected { .. } if !principal.can(Capability::Analyse) => Err(denied()
+            Access::Public | Access::Protected { .. } | Access::Linked { .. } if !principal.can(Capability::Analyse) => Err(denied()
                 .detail("only members of insights_analyst query data; administrators and auditors read nobody")
                 .hint("GRANT insights_analyst TO another login")),
-            Access::Public | Access::Protected { .. } => Ok(()),
+            Access::Public | Access::Protected { .. } | Access::Linked { .. } => Ok(()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast;
 
-use crate::policy::{Location, UniqueKey};
+use crate::policy::{Location, Reference, UniqueKey};
 
 /// One statement of a query string.
 #[derive(Debug, Clone)]
@@ -121,6 +121,7 @@ pub enum Admin {
         /// As written: name, SQL type, NOT NULL. Empty: take them from the files.
         columns: Vec<DeclaredColumn>,
         unique_keys: Vec<UniqueKey>,
+        references: Vec<Reference>,
         if_not_exists: bool,
     },
     DropTable {
@@ -139,6 +140,10 @@ pub enum Admin {
     AddUniqueKey {
         table: String,
         key: UniqueKey,
+    },
+    AddReference {
+        table: String,
+        reference: Reference,
     },
 }
 
@@ -207,7 +212,10 @@ impl Admin {
             Self::AlterSystem { .. } => "ALTER SYSTEM",
             Self::CreateExternalTable { .. } => "CREATE EXTERNAL TABLE",
             Self::DropTable { .. } => "DROP TABLE",
-            Self::AlterTable { .. } | Self::AlterColumn { .. } | Self::AddUniqueKey { .. } => "ALTER TABLE",
+            Self::AlterTable { .. }
+            | Self::AlterColumn { .. }
+            | Self::AddUniqueKey { .. }
+            | Self::AddReference { .. } => "ALTER TABLE",
         }
     }
 }

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 
+use datafusion::common::ScalarValue;
+
 use super::Session;
 use super::answer::Answer;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Capability, Change, Column, Location, Principal, Table, UniqueKey, Verifier};
+use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier};
 use crate::query::column_type;
 use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
 
@@ -60,9 +62,8 @@ impl Session {
             Admin::AlterRoleSet { role, name, value } => {
                 ("ALTER ROLE", vec![Change::SetRole { role: role.clone(), name: name.clone(), value: value.clone() }])
             }
-            Admin::CreateExternalTable { name, location, columns, unique_keys, if_not_exists } => {
-                let change = self.create_table(actor, name, location, columns, unique_keys, *if_not_exists).await?;
-                ("CREATE EXTERNAL TABLE", vec![change])
+            Admin::CreateExternalTable { .. } => {
+                ("CREATE EXTERNAL TABLE", vec![self.create_table(actor, admin).await?])
             }
             Admin::DropTable { names, if_exists } => (
                 "DROP TABLE",
@@ -71,36 +72,39 @@ impl Session {
             Admin::AlterTable { name, options } => {
                 ("ALTER TABLE", vec![Change::AlterTable { name: name.clone(), options: options.clone() }])
             }
-            Admin::AlterColumn { table, column, options } => (
-                "ALTER TABLE",
-                vec![Change::AlterColumn { table: table.clone(), column: column.clone(), options: options.clone() }],
-            ),
+            Admin::AlterColumn { table, column, options } => {
+                let change =
+                    Change::AlterColumn { table: table.clone(), column: column.clone(), options: options.clone() };
+                self.refuse_untyped_domain(actor, &change)?;
+                ("ALTER TABLE", vec![change])
+            }
             Admin::AddUniqueKey { table, key } => {
                 self.refuse_broken_key(actor, table, key).await?;
                 ("ALTER TABLE", vec![Change::AddUniqueKey { table: table.clone(), key: key.clone() }])
             }
+            Admin::AddReference { table, reference } => {
+                ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
+            }
         })
     }
 
-    async fn create_table(
-        &self,
-        actor: &Principal,
-        name: &str,
-        location: &Location,
-        declared: &[DeclaredColumn],
-        unique_keys: &[UniqueKey],
-        if_not_exists: bool,
-    ) -> Result<Change> {
+    async fn create_table(&self, actor: &Principal, admin: &Admin) -> Result<Change> {
+        let Admin::CreateExternalTable { name, location, columns: declared, unique_keys, references, if_not_exists } =
+            admin
+        else {
+            return Err(Error::internal());
+        };
         refuse_others(actor)?;
         let exists = self.server.catalog.policies().tables.contains_key(name);
         let declared = declared.iter().map(declared_column).collect::<Result<Vec<_>>>()?;
         // An existing table is refused, or left alone, by the change itself; its files are not looked at.
         let columns = if exists { declared } else { self.server.files.inspect(location, &declared).await? };
         let table = Table {
-            name: name.to_owned(),
+            name: name.clone(),
             location: location.clone(),
             columns: columns.clone(),
-            unique_keys: unique_keys.to_vec(),
+            unique_keys: unique_keys.clone(),
+            foreign_keys: vec![],
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
@@ -111,12 +115,36 @@ impl Session {
             }
         }
         Ok(Change::CreateTable {
-            name: name.to_owned(),
+            name: name.clone(),
             location: location.clone(),
             columns,
-            unique_keys: unique_keys.to_vec(),
-            if_not_exists,
+            unique_keys: unique_keys.clone(),
+            references: references.clone(),
+            if_not_exists: *if_not_exists,
         })
+    }
+
+    /// Declared values must be values of the column's type. The change is tried first, as it knows what a domain is.
+    fn refuse_untyped_domain(&self, actor: &Principal, change: &Change) -> Result<()> {
+        let Change::AlterColumn { table, column, .. } = change else {
+            return Err(Error::internal());
+        };
+        let changed = self.server.catalog.policies().apply(actor, change.clone())?;
+        let table = changed.tables.get(table).ok_or_else(Error::internal)?;
+        let schema = arrow_schema(table)?;
+        let data_type = schema.field_with_name(column).map_err(|_| Error::internal())?.data_type();
+        let domain = table.column(column).and_then(|column| column.domain.as_ref());
+        let fits = |text: &&String| {
+            let value = ScalarValue::Utf8(Some((*text).clone())).cast_to(data_type);
+            value.is_ok_and(|value| !value.is_null())
+        };
+        match domain.into_iter().flatten().find(|text| !fits(text)) {
+            None => Ok(()),
+            Some(odd) => Err(Error::new(
+                SqlState::InvalidTextRepresentation,
+                format!("\"{odd}\" is not a value of column \"{column}\""),
+            )),
+        }
     }
 
     async fn refuse_broken_key(&self, actor: &Principal, table: &str, key: &UniqueKey) -> Result<()> {
@@ -165,6 +193,7 @@ fn declared_column(column: &DeclaredColumn) -> Result<Column> {
         nullable: !column.not_null,
         class: None,
         bounds: None,
+        domain: None,
     })
 }
 

@@ -41,7 +41,14 @@ fn parquet(url: &str) -> Location {
 }
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column { name: name.to_owned(), data_type: data_type.to_string(), nullable, class: None, bounds: None }
+    Column {
+        name: name.to_owned(),
+        data_type: data_type.to_string(),
+        nullable,
+        class: None,
+        bounds: None,
+        domain: None,
+    }
 }
 
 fn table(location: Location, columns: Vec<Column>, primary: &[&str]) -> Table {
@@ -51,6 +58,7 @@ fn table(location: Location, columns: Vec<Column>, primary: &[&str]) -> Table {
         location,
         columns,
         unique_keys,
+        foreign_keys: vec![],
         access: Access::Unclassified,
         max_rows_per_person: None,
         max_groups_per_person: None,

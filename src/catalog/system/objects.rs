@@ -301,7 +301,12 @@ fn table_comment(table: &Table, visible: &Table) -> String {
         Access::Protected { policy, person_key } if visible.column(person_key).is_some() => {
             format!("protected: person key {person_key}, privacy policy {policy}")
         }
-        Access::Protected { policy, .. } => format!("protected: privacy policy {policy}"),
+        Access::Linked { policy, by } if visible.column(&by.column).is_some() => {
+            format!("protected: person key of table {} through {}, privacy policy {policy}", by.table, by.column)
+        }
+        Access::Protected { policy, .. } | Access::Linked { policy, .. } => {
+            format!("protected: privacy policy {policy}")
+        }
     }
 }
 

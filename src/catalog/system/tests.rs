@@ -24,6 +24,7 @@ fn column(name: &str, data_type: &str, class: Class) -> Column {
         nullable: true,
         class: Some(class),
         bounds: (class == Class::Measure).then(|| Bounds::new(0.0, 80.0).unwrap()),
+        domain: None,
     }
 }
 
@@ -33,6 +34,7 @@ fn table(name: &str, columns: Vec<Column>, primary: &[&str]) -> Table {
         location: Location { format: Format::Csv, url: "/nowhere/secret.csv".to_owned(), options: BTreeMap::new() },
         columns,
         unique_keys: vec![UniqueKey { columns: primary.iter().map(|name| name.to_string()).collect(), primary: true }],
+        foreign_keys: vec![],
         access: Access::Protected { policy: "people".to_owned(), person_key: "person_id".to_owned() },
         max_rows_per_person: None,
         max_groups_per_person: None,

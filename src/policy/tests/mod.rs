@@ -74,7 +74,14 @@ fn system(name: &str, value: &str) -> Change {
 }
 
 fn column(name: &str, data_type: &str) -> Column {
-    Column { name: name.to_owned(), data_type: data_type.to_owned(), nullable: true, class: None, bounds: None }
+    Column {
+        name: name.to_owned(),
+        data_type: data_type.to_owned(),
+        nullable: true,
+        class: None,
+        bounds: None,
+        domain: None,
+    }
 }
 
 fn person_table() -> Change {
@@ -83,6 +90,7 @@ fn person_table() -> Change {
         location: Location { format: Format::Parquet, url: "person.parquet".to_owned(), options: BTreeMap::new() },
         columns: vec![column("id", "Int64"), column("name", "Utf8"), column("salary", "Decimal128(10, 2)")],
         unique_keys: vec![],
+        references: vec![],
         if_not_exists: false,
     }
 }

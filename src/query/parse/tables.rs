@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::kinds::refuse_missing;
 use super::reader::Reader;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Format, Location, UniqueKey};
+use crate::policy::{Format, Location, Reference, UniqueKey};
 use crate::query::statement::{Admin, DeclaredColumn, Statement};
 
 /// After `CREATE EXTERNAL`.
@@ -29,6 +29,7 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Result<Statement> {
         location,
         columns: declared.columns,
         unique_keys: declared.keys,
+        references: declared.references,
         if_not_exists,
     }))
 }
@@ -37,16 +38,21 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Result<Statement> {
 struct Declared {
     columns: Vec<DeclaredColumn>,
     keys: Vec<UniqueKey>,
+    references: Vec<Reference>,
 }
 
 impl Declared {
-    /// A column, or `PRIMARY KEY (…)`, `UNIQUE (…)`.
+    /// A column, or `PRIMARY KEY (…)`, `UNIQUE (…)`, `FOREIGN KEY (…) REFERENCES …`.
     fn element(&mut self, reader: &mut Reader<'_>) -> Result<()> {
         if matches!(reader.peek(0).as_deref(), Some("CONSTRAINT"))
             || reader.is(1, &Token::LParen) && reader.peek(0).as_deref() == Some("UNIQUE")
-            || reader.peek(0).as_deref() == Some("PRIMARY") && reader.peek(1).as_deref() == Some("KEY")
+            || matches!(reader.peek(0).as_deref(), Some("PRIMARY" | "FOREIGN"))
+                && reader.peek(1).as_deref() == Some("KEY")
         {
-            self.keys.push(unique_key(reader)?);
+            match constraint(reader)? {
+                Constraint::Key(key) => self.keys.push(key),
+                Constraint::Reference(reference) => self.references.push(reference),
+            }
             return Ok(());
         }
         let name = reader.name()?;
@@ -63,6 +69,8 @@ impl Declared {
                 self.keys.push(key(true));
             } else if reader.take(&["UNIQUE"]) {
                 self.keys.push(key(false));
+            } else if reader.peek(0).as_deref() == Some("REFERENCES") {
+                self.references.push(reference(reader, name.clone())?);
             } else if !reader.take(&["NULL"]) {
                 return Err(refuse_constraint(reader));
             }
@@ -81,23 +89,57 @@ impl Declared {
     }
 }
 
-/// `[CONSTRAINT name] {PRIMARY KEY | UNIQUE} (columns)`
-fn unique_key(reader: &mut Reader<'_>) -> Result<UniqueKey> {
+enum Constraint {
+    Key(UniqueKey),
+    Reference(Reference),
+}
+
+/// `[CONSTRAINT name] {PRIMARY KEY | UNIQUE} (columns)`, `[CONSTRAINT name] FOREIGN KEY (column) REFERENCES …`
+fn constraint(reader: &mut Reader<'_>) -> Result<Constraint> {
     if reader.take(&["CONSTRAINT"]) {
         reader.name()?;
+    }
+    if reader.take(&["FOREIGN", "KEY"]) {
+        let place = reader.position();
+        let mut columns = reader.parenthesized(Reader::name)?;
+        return match (columns.pop(), columns.is_empty()) {
+            (Some(column), true) => reference(reader, column).map(Constraint::Reference),
+            _ => Err(refuse_several_columns().at(place)),
+        };
     }
     let primary = reader.take(&["PRIMARY", "KEY"]);
     if !primary && !reader.take(&["UNIQUE"]) {
         return Err(refuse_constraint(reader));
     }
     let columns = reader.parenthesized(Reader::name)?;
-    Ok(UniqueKey { columns, primary })
+    Ok(Constraint::Key(UniqueKey { columns, primary }))
+}
+
+/// `REFERENCES table [(key)]`
+fn reference(reader: &mut Reader<'_>, column: String) -> Result<Reference> {
+    reader.expect(&["REFERENCES"])?;
+    let table = reader.table()?;
+    let place = reader.position();
+    let mut keys = if reader.peek_is(&Token::LParen) { reader.parenthesized(Reader::name)? } else { vec![] };
+    let key = keys.pop();
+    if !keys.is_empty() {
+        return Err(refuse_several_columns().at(place));
+    }
+    if matches!(reader.peek(0).as_deref(), Some("MATCH" | "ON" | "DEFERRABLE" | "INITIALLY")) {
+        return Err(refuse_missing("a rule of a foreign key", "data does not change here: leave MATCH and ON out")
+            .at(reader.position()));
+    }
+    Ok(Reference { column, table, key })
+}
+
+fn refuse_several_columns() -> Error {
+    refuse_missing("a foreign key of several columns", "refer by one column to a unique one")
 }
 
 fn refuse_constraint(reader: &Reader<'_>) -> Error {
     let error = match reader.peek(0).as_deref() {
-        Some(word @ ("CHECK" | "DEFAULT" | "REFERENCES" | "FOREIGN" | "GENERATED" | "COLLATE" | "EXCLUDE")) => {
-            refuse_missing(word, "a column has a type, NOT NULL, PRIMARY KEY and UNIQUE")
+        Some(word @ ("CHECK" | "DEFAULT" | "GENERATED" | "COLLATE" | "EXCLUDE")) => {
+            refuse_missing(word, "a column has a type, NOT NULL, PRIMARY KEY, UNIQUE and REFERENCES")
         }
         _ => return reader.unexpected(),
     };
@@ -220,8 +262,10 @@ fn action(reader: &mut Reader<'_>, name: String) -> Result<Admin> {
             reader.peek(0).as_deref(),
             Some("CONSTRAINT" | "PRIMARY" | "UNIQUE" | "CHECK" | "FOREIGN" | "EXCLUDE")
         ) {
-            let key = unique_key(reader)?;
-            return Ok(Admin::AddUniqueKey { table: name, key });
+            return Ok(match constraint(reader)? {
+                Constraint::Key(key) => Admin::AddUniqueKey { table: name, key },
+                Constraint::Reference(reference) => Admin::AddReference { table: name, reference },
+            });
         }
     } else if reader.take(&["ALTER"]) {
         reader.take(&["COLUMN"]);
@@ -252,7 +296,7 @@ fn action(reader: &mut Reader<'_>, name: String) -> Result<Admin> {
     }
     Err(refuse_missing(
         "this form of ALTER TABLE",
-        "write SET (…), RESET (…), ALTER COLUMN … SET (…) or ADD PRIMARY KEY (…)",
+        "write SET (…), RESET (…), ALTER COLUMN … SET (…), ADD PRIMARY KEY (…) or ADD FOREIGN KEY (…) REFERENCES …",
     )
     .at(place))
 }

@@ -81,7 +81,8 @@ fn tables() {
         "CREATE EXTERNAL TABLE IF NOT EXISTS public.Mail (sender int NOT NULL, \"At\" timestamp, n bigint UNIQUE, PRIMARY KEY (sender, \"At\")) \
          STORED AS CSV LOCATION '/data/mail/' OPTIONS (delimiter ';', 'format.has_header' true, timestamp_format = '%Y')",
     ) {
-        Admin::CreateExternalTable { name, location, columns, unique_keys, if_not_exists } => {
+        Admin::CreateExternalTable { name, location, columns, unique_keys, references, if_not_exists } => {
+            assert!(references.is_empty());
             assert!(if_not_exists);
             assert_eq!((name.as_str(), location.url.as_str()), ("mail", "/data/mail/"));
             assert_eq!(location.format, Format::Csv);

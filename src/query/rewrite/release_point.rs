@@ -78,8 +78,7 @@ impl Rewriter<'_> {
         let derived = keys.iter().map(|key| key_of(&scope, key)).collect::<Result<Vec<_>>>()?;
         let calls = calls.iter().map(|call| call_of(&scope, call, node)).collect::<Result<Vec<_>>>()?;
         let plain: BTreeSet<usize> = keys.iter().filter_map(|key| scope.index_of(key)).collect();
-        let determined = derived.iter().all(|key| key.facts.determined);
-        let (max_groups, groups_proof) = groups_per_person(scope.person, determined)?;
+        let (max_groups, groups_proof) = groups_per_person(scope.person, &derived)?;
         let one_row = scope.person.one_row_per(&plain);
         let (cap, rows_proof) = if one_row { (Some(1), Proof::Key) } else { (scope.person.max_rows, Proof::Declared) };
         let profile_keys: Vec<usize> =
@@ -96,7 +95,7 @@ impl Rewriter<'_> {
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {
             Proof::Key | Proof::Dependency => rows,
-            Proof::Declared => {
+            Proof::Domain | Proof::Declared => {
                 built(BoundGroups::try_new(rows, Expr::Column(Column::new_unqualified("__u")), max_groups))?.into_plan()
             }
         };
@@ -160,19 +159,29 @@ impl Rewriter<'_> {
 }
 
 /// How many groups one person can reach, and why.
-fn groups_per_person(person: &Person, determined: bool) -> Result<(u64, Proof)> {
-    if determined {
+fn groups_per_person(person: &Person, keys: &[Derived]) -> Result<(u64, Proof)> {
+    if keys.iter().all(|key| key.facts.determined) {
         return Ok((1, Proof::Dependency));
     }
     if person.one_row() {
         return Ok((1, Proof::Key));
     }
-    person.max_groups.map(|groups| (groups, Proof::Declared)).ok_or_else(|| {
+    let there_are = combinations(keys).filter(|groups| person.max_groups.is_none_or(|declared| *groups < declared));
+    let proven = there_are.map(|groups| (groups, Proof::Domain));
+    proven.or_else(|| person.max_groups.map(|groups| (groups, Proof::Declared))).ok_or_else(|| {
         let table = person.tables.iter().next().cloned().unwrap_or_default();
         Error::new(SqlState::InvalidParameterValue, "nothing says how many groups one person may reach")
             .detail("the noise depends on how many rows of the answer one person can change")
             .hint(format!("an administrator declares it: ALTER TABLE {table} SET (max_groups_per_person = …) or (max_rows_per_person = …)"))
     })
+}
+
+/// How many groups there are for one person, NULL among the values, where every key that varies has declared values.
+fn combinations(keys: &[Derived]) -> Option<u64> {
+    let varying = keys.iter().filter(|key| !key.facts.determined);
+    varying
+        .map(|key| key.facts.domain.as_ref().map(|domain| domain.len() as u64 + 1))
+        .try_fold(1_u64, |all, values| all.checked_mul(values?))
 }
 
 /// One row a person and group: the keys `__k…`, the person `__u`, the profile `__p`, sums `__s…` and counts `__c…`.
@@ -304,7 +313,7 @@ fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Resul
         vec![],
         None,
     ));
-    let facts = PersonColumn { class, key: false, determined, outer: false, bounds, zero_one: false, refusal: None };
+    let facts = PersonColumn { class, determined, bounds, ..PersonColumn::constant(None) };
     Ok(Derived { expression, facts })
 }
 

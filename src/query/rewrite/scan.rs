@@ -1,11 +1,12 @@
 //! Scans: whose rows a table holds, and what may be read of them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use datafusion::common::Column;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, lit, when};
 
-use super::{Rewriter, public};
+use super::{Rewriter, named_as, public};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Class};
 use crate::query::context::{KnownTable, Source, SourceKind};
@@ -60,8 +61,11 @@ impl Rewriter<'_> {
         let visible = known.schema.fields().len();
         let key = known.schema.index_of(person_key).map_err(|_| Error::internal())?;
         let key = Expr::Column(Column::from(scan.schema().qualified_field(key)));
-        let mut expressions: Vec<Expr> =
-            (0..visible).map(|i| Expr::Column(Column::from(scan.schema().qualified_field(i)))).collect();
+        let domains = (0..visible).map(|i| domain(known, known.schema.field(i).name())).collect::<Result<Vec<_>>>()?;
+        let mut expressions = (0..visible)
+            .zip(&domains)
+            .map(|(i, domain)| within(Expr::Column(Column::from(scan.schema().qualified_field(i))), domain.as_deref()))
+            .collect::<Result<Vec<_>>>()?;
         expressions.push(key.clone().alias(self.hidden_name("person")));
         let plan = built(
             LogicalPlanBuilder::from(scan).filter(key.is_not_null()).and_then(|b| b.project(expressions)?.build()),
@@ -73,7 +77,10 @@ impl Rewriter<'_> {
                 let part = |i: usize| {
                     if known.schema.field(i).name() == person_key { Part::Key } else { Part::Visible(i) }
                 };
-                positions(known, &declared.columns).map(|set| set.into_iter().map(part).collect())
+                // Two values outside a domain are both NULL.
+                let told_apart = |set: &BTreeSet<usize>| set.iter().all(|i| domains[*i].is_none());
+                let set = positions(known, &declared.columns).filter(told_apart);
+                set.map(|set| set.into_iter().map(part).collect())
             })
             .collect();
         let one_row = unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key));
@@ -81,7 +88,11 @@ impl Rewriter<'_> {
             .schema
             .fields()
             .iter()
-            .map(|field| self.column_facts(known, field.name(), person_key, one_row))
+            .zip(domains)
+            .map(|(field, domain)| PersonColumn {
+                domain,
+                ..self.column_facts(known, field.name(), person_key, one_row)
+            })
             .collect();
         let max_rows = if one_row { Some(1) } else { table.max_rows_per_person };
         let person = Person {
@@ -131,11 +142,28 @@ impl Rewriter<'_> {
             key,
             determined: one_row || key,
             outer: false,
-            bounds: column.and_then(|column| column.bounds),
-            zero_one: false,
             refusal,
+            ..PersonColumn::constant(column.and_then(|column| column.bounds))
         }
     }
+}
+
+/// The column's declared values, in its type.
+fn domain(known: &KnownTable, name: &str) -> Result<Option<Arc<Vec<ScalarValue>>>> {
+    let Some(texts) = known.table.column(name).and_then(|column| column.domain.as_ref()) else {
+        return Ok(None);
+    };
+    let data_type = known.schema.field_with_name(name).map_err(|_| Error::internal())?.data_type();
+    let value = |text: &String| ScalarValue::Utf8(Some(text.clone())).cast_to(data_type);
+    built(texts.iter().map(value).collect::<datafusion::common::Result<Vec<_>>>()).map(|values| Some(Arc::new(values)))
+}
+
+/// A value outside the domain is read as NULL: then the declaration is true of whatever the files hold.
+fn within(column: Expr, domain: Option<&Vec<ScalarValue>>) -> Result<Expr> {
+    let Some(domain) = domain else { return Ok(column) };
+    let values = domain.iter().map(|value| lit(value.clone())).collect();
+    let kept = built(when(column.clone().in_list(values, false), column.clone()).end())?;
+    Ok(named_as(kept, &column))
 }
 
 fn positions(known: &KnownTable, columns: &[String]) -> Option<BTreeSet<usize>> {
