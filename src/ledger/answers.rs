@@ -1,32 +1,39 @@
-//! The answer store: released rows under a key of plan, data snapshot and scope. What was released once may be shown again
+//! The answer store: measured rows under a key of rows, data, rules and scope. What was released once may be shown again
 //! for nothing; showing it again tells nothing new.
 //!
-//! In: bytes that a paid release made. Out: the same bytes. The first answer under a key stays.
-
-use rusqlite::OptionalExtension;
+//! In: bytes that a paid release made. Out: the same bytes, the oldest first, so that what was shown first is shown again.
 
 use super::{Ledger, Reservation};
 use crate::error::Result;
 
 impl Ledger {
-    pub async fn stored(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>> {
-        let key = *key;
+    /// Everything that is kept about these rows.
+    pub async fn stored(&self, rows: &[u8; 32]) -> Result<Vec<Vec<u8>>> {
+        let rows = *rows;
         self.state
             .read(move |connection| {
-                Ok(connection
-                    .prepare_cached("SELECT released FROM stored_answer WHERE key = ?1")?
-                    .query_row([key], |row| row.get(0))
-                    .optional()?)
+                let mut kept = connection
+                    .prepare_cached("SELECT measured FROM stored_answer WHERE rows = ?1 ORDER BY log_id, id")?;
+                Ok(kept.query_map([rows], |row| row.get(0))?.collect::<std::result::Result<_, _>>()?)
             })
             .await
     }
 
-    /// Only what was paid for can be stored. When the key is there already, what it holds stays.
-    pub async fn store(&self, paid: &Reservation, key: &[u8; 32], released: Vec<u8>, release_epoch: u64) -> Result<()> {
-        let row = (*key, paid.log_id().get(), release_epoch as i64, released);
+    /// Only what was paid for can be stored.
+    pub async fn store(
+        &self,
+        paid: &Reservation,
+        rows: &[u8; 32],
+        measured: Vec<u8>,
+        release_epoch: u64,
+    ) -> Result<()> {
+        let row = (*rows, paid.log_id().get(), release_epoch as i64, measured);
         self.state
             .write(move |tx| {
-                tx.prepare_cached("INSERT OR IGNORE INTO stored_answer VALUES (?1, ?2, ?3, ?4)")?.execute(row)?;
+                tx.prepare_cached(
+                    "INSERT INTO stored_answer (rows, log_id, release_epoch, measured) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(row)?;
                 Ok(())
             })
             .await

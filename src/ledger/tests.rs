@@ -282,18 +282,18 @@ async fn lines_that_hold_less_than_was_paid_show() {
 }
 
 #[tokio::test]
-async fn a_repeated_key_returns_the_stored_bytes() {
+async fn what_is_kept_about_rows_comes_back_the_oldest_first() {
     let room = room().await;
     let ledger = &room.ledger;
     let paid = pay(ledger, "ana", &limits_for(2)).await.unwrap();
     let key = [3; 32];
-    assert_eq!(ledger.stored(&key).await.unwrap(), None);
+    assert!(ledger.stored(&key).await.unwrap().is_empty());
     ledger.store(&paid, &key, vec![1, 2, 3], 4).await.unwrap();
     ledger.store(&paid, &key, vec![9], 4).await.unwrap();
-    assert_eq!(ledger.stored(&key).await.unwrap(), Some(vec![1, 2, 3]));
-    assert_eq!(ledger.stored(&[4; 32]).await.unwrap(), None);
+    assert_eq!(ledger.stored(&key).await.unwrap(), vec![vec![1, 2, 3], vec![9]], "the oldest first");
+    assert!(ledger.stored(&[4; 32]).await.unwrap().is_empty());
     ledger.forget_before_epoch(4).await.unwrap();
-    assert!(ledger.stored(&key).await.unwrap().is_some());
+    assert_eq!(ledger.stored(&key).await.unwrap().len(), 2);
     ledger.forget_before_epoch(5).await.unwrap();
-    assert_eq!(ledger.stored(&key).await.unwrap(), None);
+    assert!(ledger.stored(&key).await.unwrap().is_empty());
 }

@@ -103,7 +103,8 @@ impl Policies {
 }
 
 /// What a session may set beside the few privacy settings; the session gives these their meaning.
-const SESSION_SETTINGS: [&str; 8] = [
+const SESSION_SETTINGS: [&str; 9] = [
+    "privacy.prefer",
     "privacy.purpose",
     "application_name",
     "client_encoding",

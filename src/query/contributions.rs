@@ -10,7 +10,9 @@
 use arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, cast, lit, when};
-use paravent_udfs::{Base, Estimate, Mask, Rho, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum};
+use paravent_udfs::{
+    Base, Estimate, Mask, Output, Rho, What, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum,
+};
 
 use super::context::Context;
 use super::expression::Derived;
@@ -46,7 +48,7 @@ pub(super) struct Value {
 pub(super) struct DraftMeasurement {
     /// Index of the state among the aggregate's outputs.
     pub state: usize,
-    pub word: usize,
+    pub what: What,
     /// Squared L2 sensitivity over all groups, in lattice steps.
     pub sensitivity_squared: u128,
     /// One row's reach in the units of the answer, for EXPLAIN.
@@ -62,8 +64,15 @@ pub(super) struct DraftOutput {
     pub bounds: Option<Bounds>,
 }
 
+impl DraftOutput {
+    /// `cell`: the number of its cell among those of the release.
+    pub fn output(&self, number: usize, cell: Option<usize>) -> Output {
+        Output { name: format!("__o{number}"), estimate: self.estimate.clone(), mask: self.mask.clone(), cell }
+    }
+}
+
 /// Where the exact number of persons with a value stands, the measurement that counts their rows, and how many rows each may add.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct DraftCell {
     pub state: usize,
     pub word: usize,
@@ -96,7 +105,8 @@ pub(super) struct Contributions<'a> {
 impl<'a> Contributions<'a> {
     pub fn new(context: &'a Context, cap: Option<u64>, max_groups: u64, least_rho: Rho, under: UnderProfile) -> Self {
         let persons = persons_state(under.rows.is_some());
-        let first = DraftMeasurement { state: 0, word: 0, sensitivity_squared: u128::from(max_groups), step: 1.0 };
+        let first =
+            DraftMeasurement { state: 0, what: What::Word(0), sensitivity_squared: u128::from(max_groups), step: 1.0 };
         Self {
             context,
             cap,
@@ -112,6 +122,17 @@ impl<'a> Contributions<'a> {
 
     pub fn values(&self) -> &[Value] {
         &self.values
+    }
+
+    /// The cells of the outputs, each once.
+    pub fn cells(&self) -> Vec<DraftCell> {
+        let mut cells: Vec<DraftCell> = Vec::new();
+        for cell in self.outputs.iter().filter_map(|output| output.cell) {
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
+        }
+        cells
     }
 
     /// The unreleased aggregates, named `__a0, __a1, …`.
@@ -372,7 +393,8 @@ impl<'a> Contributions<'a> {
             self.states.push(state);
             self.states.len() - 1
         });
-        if let Some(known) = self.measurements.iter().position(|m| m.state == state && m.word == word) {
+        let what = What::Word(word);
+        if let Some(known) = self.measurements.iter().position(|m| m.state == state && m.what == what) {
             return Ok(known);
         }
         let reach = u128::from(reach);
@@ -380,7 +402,7 @@ impl<'a> Contributions<'a> {
             .checked_mul(reach)
             .and_then(|r| r.checked_mul(u128::from(self.max_groups)))
             .ok_or_else(Error::internal)?;
-        self.measurements.push(DraftMeasurement { state, word, sensitivity_squared, step });
+        self.measurements.push(DraftMeasurement { state, what, sensitivity_squared, step });
         Ok(self.measurements.len() - 1)
     }
 }

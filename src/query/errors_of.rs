@@ -3,10 +3,49 @@
 //! They are names only. The rewrite puts a column of the release in their place; evaluating one fails.
 
 use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
 };
+
+use super::bounds;
+use super::expression::literal;
+use crate::error::{Error, SqlState};
+
+/// The confidence levels that a statement names, each once. Errors: 22023 for what is no level.
+pub(super) fn levels(plan: &LogicalPlan) -> Result<Vec<f64>, Error> {
+    let mut found = Ok(Vec::new());
+    let walked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let (Expr::ScalarFunction(call), Ok(levels)) = (part, &mut found)
+                    && matches!(ErrorOf::of(&call.func), Some(Side::Low | Side::High))
+                {
+                    match level(&call.args) {
+                        Ok(level) if levels.contains(&level) => {}
+                        Ok(level) => levels.push(level),
+                        Err(error) => found = Err(error),
+                    }
+                }
+                Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+            })
+        })
+    });
+    walked.map_err(|_| Error::internal())?;
+    found
+}
+
+/// The level of one call: its second argument, or 0.95.
+pub(super) fn level(arguments: &[Expr]) -> Result<f64, Error> {
+    let Some(level) = arguments.get(1) else {
+        return Ok(0.95);
+    };
+    literal(level).as_ref().and_then(bounds::number).filter(|l| *l > 0.0 && *l < 1.0).ok_or_else(|| {
+        Error::new(SqlState::InvalidParameterValue, "the level of an interval is a number between 0 and 1")
+    })
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Side {

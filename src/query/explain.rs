@@ -14,16 +14,16 @@ pub fn plan_lines(verified: &Verified) -> Vec<String> {
     lines
 }
 
-/// What each release protects with, costs and promises. `known` says which are in the answer store.
-pub fn privacy_lines(verified: &Verified, known: &[bool]) -> Vec<String> {
+/// What each release protects with, costs and promises. `sources` says where each answer will come from.
+pub fn privacy_lines(verified: &Verified, sources: &[&str]) -> Vec<String> {
     if verified.releases().is_empty() {
         return vec!["no release: public data only, free of charge".to_owned()];
     }
-    let numbered = verified.releases().iter().zip(known).enumerate();
-    numbered.flat_map(|(number, (release, known))| release_lines(number, release.facts(), *known)).collect()
+    let numbered = verified.releases().iter().zip(sources).enumerate();
+    numbered.flat_map(|(number, (release, source))| release_lines(number, release.facts(), source)).collect()
 }
 
-fn release_lines(number: usize, facts: &ReleaseFacts, known: bool) -> Vec<String> {
+fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<String> {
     let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let keys = if facts.keys.is_empty() { "none: one row".to_owned() } else { list(&mut facts.keys.iter()) };
     let mut lines = vec![
@@ -45,11 +45,7 @@ fn release_lines(number: usize, facts: &ReleaseFacts, known: bool) -> Vec<String
     }
     let price = format!("  price: rho {:.6}, delta {:.1e}", facts.rho.get(), facts.delta.get());
     lines.push(price);
-    lines.push(if known {
-        "  source: stored answer, free of charge".to_owned()
-    } else {
-        "  source: new release".to_owned()
-    });
+    lines.push(format!("  source: {source}"));
     lines
 }
 

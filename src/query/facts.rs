@@ -41,8 +41,24 @@ pub(super) struct Public {
 pub(super) struct PublicColumn {
     /// A column of a public table, unchanged: may be joined to identifiers.
     pub of_table: bool,
-    /// The hidden column with this column's standard error.
-    pub error: Option<Column>,
+    /// The hidden columns that say how far the noise may have moved this one.
+    pub error: Option<ErrorColumns>,
+}
+
+/// Of a released value: its standard error, and the ends of its interval at each level that the statement names.
+#[derive(Debug, Clone)]
+pub(super) struct ErrorColumns {
+    pub stddev: Column,
+    pub ends: Vec<[Column; 2]>,
+}
+
+impl ErrorColumns {
+    /// The same under other names; nothing where one of them has none.
+    pub fn renamed(&self, mut name: impl FnMut(&Column) -> Option<Column>) -> Option<Self> {
+        let stddev = name(&self.stddev)?;
+        let ends = self.ends.iter().map(|[low, high]| Some([name(low)?, name(high)?])).collect::<Option<_>>()?;
+        Some(Self { stddev, ends })
+    }
 }
 
 /// Rows that belong to exactly one person each.

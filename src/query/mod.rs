@@ -5,6 +5,7 @@
 
 mod allow;
 mod bounds;
+mod canonical;
 mod check;
 #[cfg(test)]
 pub(crate) mod compile_tests;
@@ -14,6 +15,7 @@ mod errors_of;
 mod explain;
 mod expression;
 mod facts;
+mod identity;
 mod names;
 pub mod parse;
 mod position;
@@ -26,6 +28,7 @@ mod verify;
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};
 pub use explain::{plan_lines, privacy_lines};
+pub use identity::{Identity, MeasurementIdentity};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
 use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho};
 
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
 use super::facts::built;
+use super::identity::Identity;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
@@ -42,6 +43,9 @@ pub(super) struct Draft {
     pub rows_proof: Proof,
     pub measurements: Vec<DraftMeasurement>,
     pub outputs: Vec<DraftOutput>,
+    /// The cells of the outputs, each once.
+    pub cells: Vec<DraftCell>,
+    pub identity: Identity,
     /// What the query calls the outputs.
     pub labels: Vec<String>,
     pub policies: BTreeSet<String>,
@@ -54,6 +58,9 @@ pub(super) struct Draft {
 pub struct ReleasePlan {
     pub(super) plan: LogicalPlan,
     pub(super) spec: ReleaseSpec,
+    /// What is made of the measured rows.
+    pub(super) outputs: Vec<Output>,
+    pub(super) identity: Identity,
     pub(super) facts: ReleaseFacts,
 }
 
@@ -90,6 +97,8 @@ pub struct ColumnFacts {
 #[derive(Debug)]
 pub struct Private {
     pub(super) releases: Vec<ReleasePlan>,
+    /// Confidence levels of the intervals that every output gets.
+    pub(super) levels: Vec<f64>,
     /// The plan above the releases; reads released and public rows only.
     pub(super) shape: LogicalPlan,
     /// The names that the client will see.
@@ -100,6 +109,7 @@ impl Private {
     pub(super) fn assemble(
         context: &Context,
         drafts: Vec<Draft>,
+        levels: Vec<f64>,
         shape: LogicalPlan,
         columns: SchemaRef,
     ) -> Result<Self> {
@@ -107,7 +117,7 @@ impl Private {
         let rho = share(Rho::of_epsilon(context.epsilon).get() / parts, Rho::new)?;
         let delta = share(context.delta.get() / parts, Delta::new)?;
         let releases = drafts.into_iter().map(|draft| draft.priced(context, rho, delta)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { releases, shape, columns })
+        Ok(Self { releases, levels, shape, columns })
     }
 }
 
@@ -123,15 +133,11 @@ impl Draft {
             && canonical(&self.plan) == canonical(&other.plan)
     }
 
-    /// Where the plan above reads the released rows: keys, then each value with its standard error.
-    pub(super) fn released_scan(&self, number: usize) -> Result<LogicalPlan> {
+    /// Where the plan above reads the released rows: keys, then each value with its standard error and intervals.
+    pub(super) fn released_scan(&self, number: usize, levels: usize) -> Result<LogicalPlan> {
         let keys = (0..self.keys).map(|i| self.plan.schema().field(i).as_ref().clone().with_nullable(true));
-        let values = self.outputs.iter().enumerate().flat_map(|(i, output)| {
-            [
-                Field::new(format!("__o{i}"), output.estimate.data_type(), true),
-                Field::new(format!("__o{i}__stddev"), DataType::Float64, true),
-            ]
-        });
+        let named = |(i, draft): (usize, &DraftOutput)| draft.output(i, None).fields(levels);
+        let values = self.outputs.iter().enumerate().flat_map(named);
         let schema = Arc::new(Schema::new(keys.chain(values).collect::<Vec<_>>()));
         let source = Arc::new(Source::new(SourceKind::Released(number), schema));
         built(LogicalPlanBuilder::scan(format!("released_{number}"), source, None).and_then(LogicalPlanBuilder::build))
@@ -139,33 +145,30 @@ impl Draft {
 
     fn priced(self, context: &Context, rho: Rho, delta: Delta) -> Result<ReleasePlan> {
         let each = share(rho.get() / self.measurements.len() as f64, Rho::new)?;
-        let cells = self.outputs.iter().filter(|output| output.cell.is_some()).count();
-        let selections = self.max_groups as f64 * (1 + cells) as f64;
+        let selections = self.max_groups as f64 * (1 + self.cells.len()) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
         let floor = context.policies.settings.min_group_size;
         let mut measurements = Vec::new();
         for m in &self.measurements {
             let noise = Gaussian::for_sensitivity(m.sensitivity_squared, each).map_err(|_| refuse_scale())?;
-            measurements.push(Measurement { column: self.keys + m.state, word: m.word, noise });
+            measurements.push(Measurement { column: self.keys + m.state, what: m.what, noise });
         }
         let threshold = |count: usize, cap: u64| -> Result<i64> {
             let noise = measurements.get(count).map(|m| &m.noise).ok_or_else(Error::internal)?;
             let full = i64::try_from(floor.saturating_mul(cap)).map_err(|_| Error::internal())?;
             Ok(full.saturating_add(noise.tail_quantile(per_selection)))
         };
-        let mut outputs = Vec::new();
-        for (i, draft) in self.outputs.iter().enumerate() {
-            let cell = |cell: DraftCell| -> Result<CellFloor> {
-                let (column, threshold) = (self.keys + cell.state, threshold(cell.count, cell.cap)?);
-                Ok(CellFloor { column, word: cell.word, count: cell.count, threshold })
-            };
-            let cell = draft.cell.map(cell).transpose()?;
-            let (estimate, mask) = (draft.estimate.clone(), draft.mask.clone());
-            outputs.push(Output { name: format!("__o{i}"), estimate, mask, cell });
-        }
+        let number = |cell: DraftCell| self.cells.iter().position(|known| *known == cell);
+        let drafts = self.outputs.iter().enumerate();
+        let outputs = drafts.map(|(i, draft)| draft.output(i, draft.cell.and_then(number))).collect();
+        let cell = |cell: &DraftCell| -> Result<CellFloor> {
+            let (column, threshold) = (self.keys + cell.state, threshold(cell.count, cell.cap)?);
+            Ok(CellFloor { column, word: cell.word, count: cell.count, threshold })
+        };
+        let cells = self.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
         let threshold = threshold(0, 1)?;
         let columns = self.columns(&measurements);
-        let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, outputs };
+        let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, cells };
         let node = built(Release::try_new(self.plan, spec.clone()))?;
         let facts = ReleaseFacts {
             keys: self.key_names,
@@ -182,7 +185,13 @@ impl Draft {
             delta,
             columns,
         };
-        Ok(ReleasePlan { plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }), spec, facts })
+        Ok(ReleasePlan {
+            plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }),
+            spec,
+            outputs,
+            identity: self.identity,
+            facts,
+        })
     }
 
     fn columns(&self, measurements: &[Measurement]) -> Vec<ColumnFacts> {
@@ -226,37 +235,4 @@ fn refuse_scale() -> Error {
         "the noise that this statement needs is beyond what can be drawn exactly",
     )
     .hint("raise privacy.epsilon, or lower max_rows_per_person or max_groups_per_person")
-}
-
-/// The standard normal quantile at `p`, by Acklam's rational approximation (relative error below 1.2e-9).
-pub(super) fn normal_quantile(p: f64) -> f64 {
-    const A: [f64; 6] = [
-        -39.69683028665376,
-        220.9460984245205,
-        -275.9285104469687,
-        138.357751867269,
-        -30.66479806614716,
-        2.506628277459239,
-    ];
-    const B: [f64; 5] =
-        [-54.47609879822406, 161.5858368580409, -155.6989798598866, 66.80131188771972, -13.28068155288572];
-    const C: [f64; 6] = [
-        -0.007784894002430293,
-        -0.3223964580411365,
-        -2.400758277161838,
-        -2.549732539343734,
-        4.374664141464968,
-        2.938163982698783,
-    ];
-    const D: [f64; 4] = [0.007784695709041462, 0.3224671290700398, 2.445134137142996, 3.754408661907416];
-    let poly = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
-    let tail = |q: f64| poly(&C, q) / (poly(&D, q) * q + 1.0);
-    if p < 0.02425 {
-        tail((-2.0 * p.ln()).sqrt())
-    } else if p > 1.0 - 0.02425 {
-        -tail((-2.0 * (1.0 - p).ln()).sqrt())
-    } else {
-        let q = p - 0.5;
-        poly(&A, q * q) * q / (poly(&B, q * q) * q * q + 1.0)
-    }
 }

@@ -20,35 +20,40 @@ use super::check::Checked;
 use super::context::Context;
 use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
-use super::position;
 use super::private::{Draft, Private};
+use super::{errors_of, position};
 use crate::error::{Error, Result, SqlState};
-use paravent_udfs::Rho;
+use paravent_udfs::{Epsilon, Rho};
 
 /// Errors: 42501 for rows of persons at the top and unreadable columns, 0A000 for shapes without a private form, 22023 for
 /// missing bounds.
 pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
     let budget_share = least_share(context, &checked.plan)?;
-    let mut rewriter = Rewriter { context, budget_share, drafts: Vec::new(), hidden: 0 };
+    let levels = errors_of::levels(&checked.plan)?;
+    let mut rewriter = Rewriter { context, budget_share, levels, drafts: Vec::new(), hidden: 0 };
     let node = rewriter.node(&checked.plan)?;
     let Rows::Public(_) = &node.rows else {
         return Err(refuse_rows(&node));
     };
     let shape = rewriter.visible_only(node)?;
-    Private::assemble(context, rewriter.drafts, shape, checked.columns)
+    Private::assemble(context, rewriter.drafts, rewriter.levels, shape, checked.columns)
 }
 
 pub(super) struct Rewriter<'a> {
     pub context: &'a Context,
     /// The least rho that a measurement of this statement gets, however many there turn out to be.
     pub budget_share: Rho,
+    /// Confidence levels that the statement names.
+    pub levels: Vec<f64>,
     /// Releases found so far; later ones may read earlier ones.
     pub drafts: Vec<Draft>,
     /// Makes names of hidden columns unique.
     pub hidden: usize,
 }
 
-/// The statement's rho over more measurements than it can come to: three an aggregate and two a release.
+/// Less than any measurement of the statement is given: its rho over more measurements than it can come to, three an aggregate and
+/// two a release. In wide steps, so that equal aggregates of different statements have equal lattices and answer one another:
+/// epsilon from 0.1 up counts as 0.1, from 0.001 as 0.001, and the parts go by powers of 64.
 fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     use datafusion::common::tree_node::TreeNodeRecursion;
     let (mut releases, mut calls) = (0_u32, 0_u32);
@@ -65,7 +70,11 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     });
     built(counted)?;
     let parts = f64::from(releases.max(1)) * f64::from(2 + 3 * calls);
-    Rho::new(Rho::of_epsilon(context.epsilon).get() / parts).map_err(|_| Error::internal())
+    let parts = 64_f64.powf((parts.ln() / 64_f64.ln()).ceil());
+    let steps = ((context.epsilon.get().min(1.0).log10() - 1.0) / 2.0).floor();
+    let epsilon =
+        Epsilon::new(context.epsilon.get().min(10_f64.powf(2.0 * steps + 1.0))).map_err(|_| Error::internal())?;
+    Rho::new(Rho::of_epsilon(epsilon).get() / parts).map_err(|_| Error::internal())
 }
 
 impl Rewriter<'_> {
@@ -107,8 +116,10 @@ impl Rewriter<'_> {
         if let Rows::Public(rows) = &mut renamed.rows {
             for column in &mut rows.columns {
                 column.error = column.error.take().and_then(|error| {
-                    let index = node.plan.schema().maybe_index_of_column(&error)?;
-                    Some(Column::from(renamed.plan.schema().qualified_field(index)))
+                    error.renamed(|name| {
+                        let index = node.plan.schema().maybe_index_of_column(name)?;
+                        Some(Column::from(renamed.plan.schema().qualified_field(index)))
+                    })
                 });
             }
         }

@@ -22,16 +22,18 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
-use paravent_udfs::{Delta, Release, Rho, is_unreleased};
+use paravent_udfs::{Delta, Output, Release, ReleaseSpec, Rho, is_unreleased};
 
 use super::context::{Context, Source, SourceKind};
-use super::private::{Private, ReleaseFacts, ReleasePlan, canonical};
+use super::identity::Identity;
+use super::private::{Private, ReleaseFacts, ReleasePlan};
 use crate::error::{Error, Result};
 
 /// Optimised plans of which the guarantee was proven. Only this stage makes them.
 #[derive(Debug)]
 pub struct Verified {
     releases: Vec<VerifiedRelease>,
+    levels: Vec<f64>,
     shape: LogicalPlan,
     columns: SchemaRef,
 }
@@ -39,6 +41,8 @@ pub struct Verified {
 #[derive(Debug)]
 pub struct VerifiedRelease {
     plan: LogicalPlan,
+    outputs: Vec<Output>,
+    identity: Identity,
     facts: ReleaseFacts,
 }
 
@@ -49,6 +53,11 @@ impl Verified {
 
     pub fn shape(&self) -> &LogicalPlan {
         &self.shape
+    }
+
+    /// Confidence levels of the intervals that every released value gets.
+    pub fn levels(&self) -> &[f64] {
+        &self.levels
     }
 
     /// The answer's columns by the names that the client sees.
@@ -98,6 +107,16 @@ impl VerifiedRelease {
         &self.facts
     }
 
+    /// What is made of the measured rows.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// What is measured.
+    pub fn spec(&self) -> Result<&ReleaseSpec> {
+        root(&self.plan).map(|node| node.spec().as_ref()).ok_or_else(Error::internal)
+    }
+
     /// Everything that its plan reads.
     pub fn sources(&self) -> Vec<SourceKind> {
         let mut found = Vec::new();
@@ -110,10 +129,9 @@ impl VerifiedRelease {
         found
     }
 
-    /// The question it answers, as text: the plan, and the release's numbers and words.
-    pub fn fingerprint(&self) -> String {
-        let spec = root(&self.plan).map(|node| format!("{:?}", node.spec()));
-        canonical(&self.plan) + &spec.unwrap_or_default()
+    /// The question it answers.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 }
 
@@ -126,7 +144,7 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
         .map(|(number, release)| verify_release(context, release, &keys[..number]))
         .collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
-    Ok(Verified { releases, shape, columns: private.columns })
+    Ok(Verified { releases, levels: private.levels, shape, columns: private.columns })
 }
 
 /// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.
@@ -149,7 +167,10 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
     }
     let states = price::verify(context, node, &release.facts)?;
     owner::verify(context, states)?;
-    Ok(VerifiedRelease { plan, facts: release.facts })
+    if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
+        return Err(unproven("an output of what is not measured"));
+    }
+    Ok(VerifiedRelease { plan, outputs: release.outputs, identity: release.identity, facts: release.facts })
 }
 
 pub(super) fn root(plan: &LogicalPlan) -> Option<&Release> {

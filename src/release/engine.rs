@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, TableProvider};
@@ -53,14 +54,15 @@ impl Engine {
         Self { state }
     }
 
+    /// The measured rows of one release.
     pub(super) async fn release(
         &self,
         plan: &LogicalPlan,
         sources: &Sources,
         released: &[Released],
-    ) -> Result<Released> {
+    ) -> Result<RecordBatch> {
         let (schema, batches) = self.run(plan, sources, released).await?;
-        concat_batches(&schema, &batches).map(Released::new).map_err(|_| Error::internal())
+        concat_batches(&schema, &batches).map_err(|_| Error::internal())
     }
 
     pub(super) async fn shape(
@@ -80,7 +82,7 @@ impl Engine {
         plan: &LogicalPlan,
         sources: &Sources,
         released: &[Released],
-    ) -> Result<(SchemaRef, Vec<arrow::array::RecordBatch>)> {
+    ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let bound = bind(plan, sources, released)?;
         let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
         let physical = planned.map_err(|_| Error::internal())?;

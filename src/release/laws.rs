@@ -13,7 +13,7 @@ use datafusion::catalog::MemTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
-use paravent_udfs::{Noise, Release};
+use paravent_udfs::{Noise, Release, What};
 use proptest::prelude::*;
 
 use super::Sources;
@@ -107,7 +107,14 @@ async fn exact(state: &SessionState, release: &Release, sources: &Sources) -> BT
                 let bytes = batch.column(column).as_fixed_size_binary().value(row);
                 i128::from_le_bytes(bytes[16 * word..16 * (word + 1)].try_into().unwrap())
             };
-            let values = spec.measurements.iter().map(|m| word(m.column, m.word)).collect();
+            let values = spec
+                .measurements
+                .iter()
+                .map(|m| match m.what {
+                    What::Word(number) => word(m.column, number),
+                    What::Tree { .. } => panic!("no tree here"),
+                })
+                .collect();
             groups.insert((0..spec.keys).map(key).collect(), values);
         }
     }

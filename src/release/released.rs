@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
 use crate::error::{Error, Result};
 
-/// The rows of one release, as they were drawn.
+/// What one release shows: values, errors, nothing that was not noised, nothing outside the band.
 #[derive(Debug, Clone)]
 pub struct Released {
     batch: RecordBatch,
@@ -24,20 +23,13 @@ impl Released {
         &self.batch
     }
 
-    /// For the answer store: an Arrow stream.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// What the rows hold, for telling them apart.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let written = StreamWriter::try_new(&mut bytes, self.batch.schema_ref())
             .and_then(|mut writer| writer.write(&self.batch).and_then(|()| writer.finish()));
         written.map_err(|_| Error::internal())?;
         Ok(bytes)
-    }
-
-    /// Only for bytes out of the answer store, which holds nothing but what [`Released::to_bytes`] gave it.
-    pub fn from_store(bytes: &[u8]) -> Result<Self> {
-        let mut reader = StreamReader::try_new(bytes, None).map_err(|_| Error::internal())?;
-        let batch = reader.next().transpose().map_err(|_| Error::internal())?;
-        batch.map(Self::new).ok_or_else(Error::internal)
     }
 }
 

@@ -12,7 +12,6 @@ use super::{Description, Prepared, Protocol, Session};
 use crate::error::Result;
 use crate::query;
 use crate::query::statement::Statement;
-use crate::release;
 
 impl Session {
     /// `declared` are the types a client gave for its parameters. Runs nothing, costs nothing; a refusal is logged.
@@ -111,11 +110,9 @@ impl Session {
         let around = self.surroundings(query, asked.text).await?;
         let verified = compile(&around, query, asked.parameters)?;
         let lines = if privacy {
-            let mut known = Vec::new();
-            for key in release::answer_keys(&verified, &around.snapshots, around.context.policies.release_epoch) {
-                known.push(self.server.ledger.stored(&key).await?.is_some());
-            }
-            let mut lines = query::privacy_lines(&verified, &known);
+            let known = self.known(&around, &verified).await?;
+            let sources: Vec<&str> = known.origins.iter().map(|origin| origin.in_words()).collect();
+            let mut lines = query::privacy_lines(&verified, &sources);
             lines.extend(self.budget_lines(&verified).await?);
             lines
         } else {

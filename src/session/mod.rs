@@ -90,6 +90,8 @@ pub struct Session {
     cursors: Cursors,
     /// A statement that is paid for and whose end is not in the log yet.
     unfinished: Option<LogId>,
+    /// What the running statement has to say beside its rows.
+    notices: Vec<Notice>,
 }
 
 impl Session {
@@ -108,6 +110,7 @@ impl Session {
             transaction: Transaction::default(),
             cursors: Cursors::default(),
             unfinished: None,
+            notices: Vec::new(),
         })
     }
 
@@ -141,8 +144,9 @@ impl Session {
             Err(error) => Err(error.into()),
         };
         match answered {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(answer.with_notices(std::mem::take(&mut self.notices))),
             Err(failure) => {
+                self.notices.clear();
                 self.transaction.fail();
                 if !failure.logged {
                     self.log_refusal(&asked, &failure.error).await?;
@@ -422,6 +426,11 @@ impl Session {
 
     fn purpose(&self) -> Option<String> {
         self.variables.show("privacy.purpose").ok().filter(|purpose| !purpose.is_empty())
+    }
+
+    /// `privacy.prefer`: stored answers rather than new spending?
+    fn prefers_stored(&self) -> bool {
+        self.variables.show("privacy.prefer").is_ok_and(|value| value == "stored")
     }
 
     fn all_settings(&self) -> BTreeMap<String, String> {

@@ -7,12 +7,13 @@ use std::time::Instant;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 
+use super::answer::Notice;
 use super::surroundings::Surroundings;
 use super::{Protocol, Session};
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{Charge, Entry, Limits, Outcome, Price, Reservation};
 use crate::query::{self, Verified};
-use crate::release::{self, AnswerKey, Released, Shaped};
+use crate::release::{self, Measured, Origin, Released, Shaped};
 
 /// One statement as it was asked.
 pub(super) struct Asked<'a> {
@@ -35,10 +36,23 @@ impl From<Error> for Failure {
     }
 }
 
-/// Released rows that are already there.
-struct Known {
-    keys: Vec<AnswerKey>,
-    rows: Vec<Option<Released>>,
+/// Measured rows that are already there, and where they came from.
+#[derive(Default)]
+pub(super) struct Known {
+    rows: Vec<Option<Measured>>,
+    pub origins: Vec<Origin>,
+}
+
+impl Known {
+    /// A sum of stored groups is not what a new release would give, so it is said.
+    fn notices(&self) -> Option<Notice> {
+        self.origins.contains(&Origin::RollUp).then(|| Notice {
+            severity: "NOTICE",
+            message: "the answer was added up from stored groups; groups that were too small to be shown are missing"
+                .to_owned(),
+            hint: Some("SET privacy.prefer = 'accuracy' spends budget on a new answer".to_owned()),
+        })
+    }
 }
 
 impl Session {
@@ -46,10 +60,11 @@ impl Session {
         let around = self.surroundings(query, asked.text).await?;
         let verified = compile(&around, query, asked.parameters)?;
         let known = self.known(&around, &verified).await?;
+        self.notices.extend(known.notices());
         let reservation = self.reserve(asked, &around, &verified, &known).await?;
         self.unfinished = Some(reservation.log_id());
         let log = reservation.log_id();
-        let from_store = !known.rows.is_empty() && known.rows.iter().all(Option::is_some);
+        let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
         let answered = self.fulfil(&around, reservation, &verified, known).await;
         let outcome = match &answered {
             Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store },
@@ -69,14 +84,20 @@ impl Session {
         known: Known,
     ) -> Result<Shaped> {
         let sources = self.sources(&around.tables).await?;
-        let fresh: Vec<bool> = known.rows.iter().map(Option::is_none).collect();
-        let (paid, released) = release::execute(&self.server.engine, paid, verified, known.rows, &sources).await?;
-        if fresh.contains(&true) {
+        let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
+        let (paid, measured, released) =
+            release::execute(engine, paid, verified, known.rows, &sources, epsilon).await?;
+        if known.origins.contains(&Origin::New) {
             self.refuse_changed_data(around).await?;
         }
-        for ((key, rows), _) in known.keys.iter().zip(&released).zip(&fresh).filter(|(_, fresh)| **fresh) {
-            let epoch = around.context.policies.release_epoch;
-            self.server.ledger.store(&paid, key, rows.to_bytes()?, epoch).await?;
+        let epoch = around.context.policies.release_epoch;
+        let shown: Vec<Option<Released>> = released.iter().cloned().map(Some).collect();
+        for ((release, rows), origin) in verified.releases().iter().zip(&measured).zip(&known.origins) {
+            if *origin == Origin::New
+                && let Some(key) = release::rows_key(release, &shown, &around.snapshots, epoch)?
+            {
+                self.server.ledger.store(&paid, &key, rows.to_bytes()?, epoch).await?;
+            }
         }
         release::shape(&self.server.engine, verified, &released, &sources).await
     }
@@ -96,13 +117,28 @@ impl Session {
         Ok(())
     }
 
-    /// The answer store: the same release of the same data under the same rules is the same rows, at no cost.
-    async fn known(&self, around: &Surroundings, verified: &Verified) -> Result<Known> {
-        let keys = release::answer_keys(verified, &around.snapshots, around.context.policies.release_epoch);
-        let mut known = Known { keys, rows: Vec::new() };
-        for key in &known.keys {
-            let stored = self.server.ledger.stored(key).await?;
-            known.rows.push(stored.map(|bytes| Released::from_store(&bytes)).transpose()?);
+    /// The answer store: what was drawn of the same data under the same rules costs nothing more. A release that reads an earlier
+    /// one is known only where that one is.
+    pub(super) async fn known(&self, around: &Surroundings, verified: &Verified) -> Result<Known> {
+        let (epoch, prefer_stored) = (around.context.policies.release_epoch, self.prefers_stored());
+        let mut known = Known::default();
+        let mut shown: Vec<Option<Released>> = Vec::new();
+        for release in verified.releases() {
+            let found = match release::rows_key(release, &shown, &around.snapshots, epoch)? {
+                Some(key) => {
+                    let kept = self.server.ledger.stored(&key).await?;
+                    let kept = kept.iter().map(|bytes| Measured::from_store(bytes)).collect::<Result<_>>()?;
+                    release::answer(release, kept, around.context.epsilon.get(), prefer_stored)?
+                }
+                None => None,
+            };
+            let (rows, origin) = match found {
+                Some((rows, origin)) => (Some(rows), origin),
+                None => (None, Origin::New),
+            };
+            shown.push(release::shown(release, rows.as_ref(), verified.levels())?);
+            known.rows.push(rows);
+            known.origins.push(origin);
         }
         Ok(known)
     }
@@ -115,7 +151,7 @@ impl Session {
         verified: &Verified,
         known: &Known,
     ) -> Result<Reservation, Failure> {
-        let fresh = |number: usize| known.rows.get(number).is_some_and(Option::is_none);
+        let fresh = |number: usize| known.origins.get(number) == Some(&Origin::New);
         let priced = verified.price(fresh)?;
         let charges =
             priced.into_iter().map(|(policy, rho, delta)| Charge { policy, price: Price { rho, delta } }).collect();

@@ -1,6 +1,6 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -90,4 +90,17 @@ CREATE TABLE stored_answer (
     release_epoch INTEGER NOT NULL,
     released      BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Answers are kept as they were measured, several about the same rows.
+const MEASURED: &str = "
+DROP TABLE stored_answer;
+CREATE TABLE stored_answer (
+    id            INTEGER PRIMARY KEY,
+    rows          BLOB NOT NULL,
+    log_id        INTEGER NOT NULL REFERENCES query_log (id),
+    release_epoch INTEGER NOT NULL,
+    measured      BLOB NOT NULL
+) STRICT;
+CREATE INDEX stored_answer_about ON stored_answer (rows, log_id, id);
 ";

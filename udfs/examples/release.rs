@@ -4,12 +4,14 @@
 //! buys ρ = 1/2, half of it for the number of persons and half for the mean.
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use datafusion::prelude::{DataFrame, SessionContext};
 use paravent_udfs::{
-    Delta, Epsilon, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, Rho, register,
+    Delta, Epsilon, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, Rho, What, estimates,
+    register,
 };
 use std::sync::Arc;
 
@@ -32,7 +34,7 @@ fn persons() -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter(columns)?)
 }
 
-fn spec() -> Result<ReleaseSpec> {
+fn spec() -> Result<(ReleaseSpec, Vec<Output>)> {
     let rho = Rho::of_epsilon(Epsilon::new(1.0)?).get();
     // A person is in one group (M = 1). Hours lie within 0..=80, in steps of a half hour around 40:
     // at most 80 steps.
@@ -40,20 +42,22 @@ fn spec() -> Result<ReleaseSpec> {
     let hours = Gaussian::for_sensitivity(80 * 80, Rho::new(rho / 2.0)?)?;
     let floor = 10;
     let mean = Estimate::Mean { sum: 1, count: 0, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0 };
-    Ok(ReleaseSpec {
+    let spec = ReleaseSpec {
         keys: 1,
         floor,
         threshold: 10 + persons.tail_quantile(Delta::new(1e-9)?),
         persons: 1,
         measurements: vec![
-            Measurement { column: 1, word: 0, noise: persons },
-            Measurement { column: 2, word: 0, noise: hours },
+            Measurement { column: 1, what: What::Word(0), noise: persons },
+            Measurement { column: 2, what: What::Word(0), noise: hours },
         ],
-        outputs: vec![
-            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None, cell: None },
-            Output { name: "hours".to_owned(), estimate: mean, mask: None, cell: None },
-        ],
-    })
+        cells: vec![],
+    };
+    let outputs = vec![
+        Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None, cell: None },
+        Output { name: "hours".to_owned(), estimate: mean, mask: None, cell: None },
+    ];
+    Ok((spec, outputs))
 }
 
 #[tokio::main]
@@ -73,11 +77,14 @@ async fn main() -> Result<()> {
         )
         .await?
         .into_unoptimized_plan();
-    let release = Release::try_new(groups, spec()?)?.into_plan();
+    let (spec, outputs) = spec()?;
+    let release = Release::try_new(groups, spec.clone())?.into_plan();
     let query = DataFrame::new(ctx.state(), release);
+    println!("{}", pretty_format_batches(&query.clone().explain(false, false)?.collect().await?)?);
 
-    for batches in [query.clone().explain(false, false)?.collect().await?, query.collect().await?] {
-        println!("{}", pretty_format_batches(&batches)?);
-    }
+    // What was measured answers any number of questions: here values, standard errors and 95 % intervals.
+    let measured = query.collect().await?;
+    let measured = concat_batches(&measured[0].schema(), &measured)?;
+    println!("{}", pretty_format_batches(&[estimates(&measured, &spec, &outputs, &[0.95])?])?);
     Ok(())
 }

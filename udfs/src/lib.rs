@@ -4,7 +4,7 @@
 //! ordinary operators and these:
 //!
 //! ```text
-//! Release                     noise, floor, threshold, mask: the only reader of unreleased values
+//! Release                     noise, floor, threshold: the only reader of unreleased values
 //!   Aggregate by g            dp_persons, dp_count, dp_sum, dp_avg, dp_share: exact, unreleased
 //!     BoundGroups             at most M groups a person
 //!       Aggregate by u, g     count(x), sum(dp_lattice(x, …)): one row a person and group
@@ -23,6 +23,7 @@ mod mask;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 mod noise;
+mod normal;
 mod planner;
 mod pseudonym;
 mod register;
@@ -39,9 +40,12 @@ pub use bound_groups::{BoundGroups, BoundGroupsExec};
 pub use lattice::{dp_lattice, dp_lattice_udf};
 pub use mask::{Base, Mask, Masked};
 pub use noise::{DiscreteLaplace, Gaussian, NoEntropy, Noise, NoiseStream};
+pub use normal::normal_quantile;
 pub use planner::{ReleasePlanner, planner};
 pub use pseudonym::{PseudonymKey, pseudonym, pseudonym_udf};
 pub use register::{all_aggregates, register, scalar_functions};
-pub use release::{CellFloor, Estimate, Measurement, Output, Release, ReleaseExec, ReleaseSpec, release};
+pub use release::{
+    CellFloor, Estimate, MERGED, Measurement, Output, Release, ReleaseExec, ReleaseSpec, What, estimates, release,
+};
 pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub};
 pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};

@@ -10,8 +10,8 @@ use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use paravent_udfs::{
-    BoundGroups, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, dp_avg, dp_persons, dp_sum,
-    is_unreleased,
+    BoundGroups, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, What, dp_avg, dp_persons,
+    dp_sum, estimates, is_unreleased,
 };
 use std::sync::Arc;
 
@@ -137,26 +137,23 @@ async fn a_filter_does_not_pass_the_bound() {
     assert!((180..=320).contains(&left), "{left}");
 }
 
+fn outputs() -> Vec<Output> {
+    let mean = Estimate::Mean { sum: 1, count: 2, mid: 2.0, step: 1.0, lower: 0.0, upper: 4.0 };
+    let estimates =
+        [("persons", Estimate::Count { count: 0 }), ("mean", mean), ("sum", Estimate::SumInteger { sum: 3, step: 1 })];
+    estimates.map(|(name, estimate)| Output { name: name.to_owned(), estimate, mask: None, cell: None }).to_vec()
+}
+
 fn spec(variance: u128) -> ReleaseSpec {
     let noise = Gaussian::with_variance(variance, 1).unwrap();
-    let measurement = |column, word| Measurement { column, word, noise };
-    let mean = Estimate::Mean { sum: 1, count: 2, mid: 2.0, step: 1.0, lower: 0.0, upper: 4.0 };
+    let measurement = |column, word| Measurement { column, what: What::Word(word), noise };
     ReleaseSpec {
         keys: 1,
         floor: 10,
         threshold: 30,
         persons: 1,
         measurements: vec![measurement(1, 0), measurement(2, 0), measurement(2, 1), measurement(3, 0)],
-        outputs: vec![
-            Output { name: "persons".to_owned(), estimate: Estimate::Count { count: 0 }, mask: None, cell: None },
-            Output { name: "mean".to_owned(), estimate: mean, mask: None, cell: None },
-            Output {
-                name: "sum".to_owned(),
-                estimate: Estimate::SumInteger { sum: 3, step: 1 },
-                mask: None,
-                cell: None,
-            },
-        ],
+        cells: vec![],
     }
 }
 
@@ -181,7 +178,10 @@ async fn released(ctx: &SessionContext) -> LogicalPlan {
 #[tokio::test]
 async fn a_release_over_a_bound_over_four_partitions() {
     let ctx = context(Noise::from_os());
-    let rows = rows_of(&ctx, released(&ctx).await).await;
+    let measured = rows_of(&ctx, released(&ctx).await).await;
+    let names: Vec<_> = measured.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["g", "__m0", "__m1", "__m2", "__m3", "__merged"]);
+    let rows = estimates(&measured, &spec(4), &outputs(), &[]).unwrap();
     let names: Vec<_> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["g", "persons", "persons__stddev", "mean", "mean__stddev", "sum", "sum__stddev"]);
     assert_eq!(rows.num_rows(), 4);
@@ -199,9 +199,9 @@ async fn a_release_over_a_bound_over_four_partitions() {
 async fn what_is_above_a_release_does_not_change_it() {
     let ctx = context(Noise::from_os());
     let plan = LogicalPlanBuilder::from(released(&ctx).await)
-        .filter(col("g").eq(lit("a")).and(col("persons").gt(lit(100_i64))))
+        .filter(col("g").eq(lit("a")).and(col("__m0").gt(lit(100_i64))))
         .unwrap()
-        .project(vec![col("sum")])
+        .project(vec![col("__m3")])
         .unwrap()
         .limit(0, Some(1))
         .unwrap()

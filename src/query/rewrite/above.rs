@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Subquery, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Subquery};
 
 use super::{Rewriter, named_as, refuse_rows};
 use crate::error::{Error, Result, SqlState};
-use crate::query::errors_of::{ErrorOf, Side};
-use crate::query::expression::{keeps_apart, literal};
+use crate::query::errors_of::{self, ErrorOf, Side};
+use crate::query::expression::keeps_apart;
 use crate::query::facts::{Node, Public, PublicColumn, Rows, built};
-use crate::query::private::normal_quantile;
-use crate::query::{bounds, position};
+use crate::query::position;
 
 impl Rewriter<'_> {
     /// Above a release anything goes; standard errors follow the columns that are handed on unchanged.
@@ -26,11 +25,12 @@ impl Rewriter<'_> {
                 of_table: index.is_some_and(|i| rows.columns.get(i).is_some_and(|c| c.of_table)),
                 error: None,
             };
-            if let Some(error) = index.and_then(|i| rows.columns.get(i)).and_then(|c| c.error.clone()) {
-                self.hidden += 1;
-                let name = format!("__stddev_{}", self.hidden);
-                column.error = Some(Column::new_unqualified(name.clone()));
-                errors.push(Expr::Column(error).alias(name));
+            if let Some(error) = index.and_then(|i| rows.columns.get(i)).and_then(|c| c.error.as_ref()) {
+                column.error = error.renamed(|was| {
+                    let name = self.hidden_name("stddev");
+                    errors.push(Expr::Column(was.clone()).alias(name.clone()));
+                    Some(Column::new_unqualified(name))
+                });
             }
             columns.push(column);
             expressions.push(named_as(self.public_expression(node, rows, expression)?, expression));
@@ -101,22 +101,16 @@ impl Rewriter<'_> {
         };
         let index = arguments.first().and_then(|argument| plain_index(node, argument)).ok_or_else(refusal)?;
         let error = rows.columns.get(index).and_then(|c| c.error.clone()).ok_or_else(refusal)?;
-        let level = match arguments.get(1) {
-            None => 0.95,
-            Some(level) => {
-                literal(level).as_ref().and_then(bounds::number).filter(|l| *l > 0.0 && *l < 1.0).ok_or_else(|| {
-                    Error::new(SqlState::InvalidParameterValue, "the level of an interval is a number between 0 and 1")
-                })?
-            }
+        let level = errors_of::level(arguments)?;
+        let ends = || {
+            let number = self.levels.iter().position(|known| *known == level);
+            number.and_then(|number| error.ends.get(number)).ok_or_else(Error::internal)
         };
-        let reach = Expr::Column(error.clone()) * lit(normal_quantile(0.5 + level / 2.0));
-        let value =
-            datafusion::logical_expr::cast(Expr::Column(node.column(index)), arrow::datatypes::DataType::Float64);
-        Ok(match side {
-            Side::Error => Expr::Column(error),
-            Side::Low => value - reach,
-            Side::High => value + reach,
-        })
+        Ok(Expr::Column(match side {
+            Side::Error => error.stddev,
+            Side::Low => ends()?[0].clone(),
+            Side::High => ends()?[1].clone(),
+        }))
     }
 }
 

@@ -16,7 +16,8 @@ use crate::error::{Error, Result, SqlState};
 use crate::policy::{Bounds, Class};
 use crate::query::contributions::{Call, Contributions, UnderProfile};
 use crate::query::expression::{Derived, Scope, refuse_identifier};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
+use crate::query::facts::{ErrorColumns, Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
+use crate::query::identity::identity;
 use crate::query::private::{Draft, Proof};
 use crate::query::{allow, position};
 
@@ -92,6 +93,9 @@ impl Rewriter<'_> {
         for call in &calls {
             contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
         }
+        let cells = contributions.cells();
+        let single = groups_proof != Proof::Declared;
+        let identity = identity(node, &derived, &contributions, &cells, single, self.context.now)?;
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {
             Proof::Key | Proof::Dependency => rows,
@@ -116,6 +120,8 @@ impl Rewriter<'_> {
             rows_proof,
             measurements: contributions.measurements,
             outputs: contributions.outputs,
+            cells,
+            identity,
             labels: calls
                 .iter()
                 .map(|call| call.written.schema_name().to_string().replace("count(Int64(1))", "count(*)"))
@@ -130,7 +136,8 @@ impl Rewriter<'_> {
     /// The released rows under the names and types that the query expects.
     fn above(&mut self, draft: Draft, keys: &[Expr], calls: &[Call]) -> Result<Node> {
         let number = self.drafts.iter().position(|known| known.same_as(&draft)).unwrap_or(self.drafts.len());
-        let scan = draft.released_scan(number)?;
+        let levels = self.levels.len();
+        let scan = draft.released_scan(number, levels)?;
         if number == self.drafts.len() {
             self.drafts.push(draft);
         }
@@ -139,13 +146,19 @@ impl Rewriter<'_> {
         let mut columns = vec![PublicColumn::default(); keys.len()];
         let mut errors = Vec::new();
         for (i, call) in calls.iter().enumerate() {
-            let value = at(keys.len() + 2 * i);
+            let first = keys.len() + (2 + 2 * levels) * i;
+            let value = at(first);
             let type_now = built(value.get_type(scan.schema().as_ref()))?;
             let value = if type_now == call.data_type { value } else { try_cast(value, call.data_type.clone()) };
             expressions.push(named_as(value, &call.written));
-            let name = self.hidden_name("stddev");
-            columns.push(PublicColumn { of_table: false, error: Some(Column::new_unqualified(name.clone())) });
-            errors.push(at(keys.len() + 2 * i + 1).alias(name));
+            let mut hidden = |index: usize| {
+                let name = self.hidden_name("stddev");
+                errors.push(at(first + index).alias(name.clone()));
+                Column::new_unqualified(name)
+            };
+            let stddev = hidden(1);
+            let ends = (0..levels).map(|level| [hidden(2 + 2 * level), hidden(3 + 2 * level)]).collect();
+            columns.push(PublicColumn { of_table: false, error: Some(ErrorColumns { stddev, ends }) });
         }
         let visible = expressions.len();
         expressions.extend(errors);

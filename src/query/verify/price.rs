@@ -3,7 +3,7 @@
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use paravent_udfs::{BoundGroups, Release};
+use paravent_udfs::{BoundGroups, Release, What};
 
 use super::unproven;
 use crate::error::Result;
@@ -26,9 +26,10 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
     for measurement in &spec.measurements {
         let position =
             columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
-        let reach = reach(states, position, measurement.word)?;
+        let reach = reach(states, position, measurement.what)?;
+        let levels = f64::from(measurement.what.levels());
         let sigma = measurement.noise.std_dev();
-        rho += groups as f64 * reach * reach / (2.0 * sigma * sigma);
+        rho += groups as f64 * levels * reach * reach / (2.0 * sigma * sigma);
     }
     // Rounding in this sum only; the samplers' own rounding is towards more noise.
     if rho.is_nan() || rho > facts.rho.get() * (1.0 + 1e-9) {
@@ -78,8 +79,8 @@ fn max_groups(states: &Aggregate, facts: &ReleaseFacts) -> Result<u64> {
     }
 }
 
-/// How far one person moves a word of a state in one group, by the state's own definition.
-fn reach(states: &Aggregate, position: usize, word: usize) -> Result<f64> {
+/// How far one person moves a word of a state, or one level of its tree, in one group: by the state's own definition.
+fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
     let call = position
         .checked_sub(states.group_expr.len())
         .and_then(|index| states.aggr_expr.get(index))
@@ -95,6 +96,10 @@ fn reach(states: &Aggregate, position: usize, word: usize) -> Result<f64> {
             }
             Some(_) | None => Err(unproven("a bound that is not a literal")),
         }
+    };
+    let word = match what {
+        What::Word(word) => word,
+        What::Tree { .. } => return Err(unproven("a tree of a state that is no histogram")),
     };
     match (call.func.name(), word) {
         ("dp_persons", 0) => Ok(1.0),

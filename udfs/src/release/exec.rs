@@ -1,6 +1,6 @@
 //! The physical node of a release: blocking, one partition, one run of the release function.
 //!
-//! In: all groups. Out: batches of at most 8,192 released rows. Must never: run on part of the
+//! In: all groups. Out: batches of at most 8,192 measured rows. Must never: run on part of the
 //! groups, or draw from a noise stream that another run has used.
 
 use super::run::release;
@@ -36,7 +36,7 @@ impl ReleaseExec {
     pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: Arc<ReleaseSpec>, noise: Noise) -> Result<Self> {
         spec.check(&input.schema())?;
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(spec.output_schema(&input.schema())),
+            EquivalenceProperties::new(spec.measured_schema(&input.schema())),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,

@@ -1,6 +1,6 @@
 //! The logical node of a release.
 //!
-//! In: a plan whose columns are group keys and unreleased values. Out: released rows. Keeps all its
+//! In: a plan whose columns are group keys and unreleased values. Out: measured rows. Keeps all its
 //! input columns, in order, since the spec names them by position. Must never: let a predicate, a
 //! projection or a limit change what lies below it.
 //!
@@ -33,7 +33,7 @@ impl Release {
         spec.check(input.schema().as_arrow())?;
         let keys = input.schema().iter().take(spec.keys);
         let keys = keys.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        let values = spec.output_fields().into_iter().map(|field| (None, Arc::new(field)));
+        let values = spec.measured_fields().into_iter().map(|field| (None, Arc::new(field)));
         let schema = DFSchema::new_with_metadata(keys.chain(values).collect(), Default::default())?;
         Ok(Self { input, spec, schema: Arc::new(schema) })
     }

@@ -1,16 +1,19 @@
-//! What one release does: its keys, floor, threshold, measurements and outputs; checked once
-//! against the input's columns.
+//! What one release does to its input: keys, floor, threshold, measurements and cells; checked once against the input's columns.
 //!
-//! Plain data, made by whoever plans the query. Must never: hold anything that depends on a
-//! person's data.
+//! Plain data, made by whoever plans the query. Must never: hold anything that depends on a person's data.
 
-use crate::mask::{Base, Mask};
 use crate::noise::Gaussian;
 use crate::unreleased::{is_unreleased, words_of};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_err};
-use std::hash::{Hash, Hasher};
+use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Where a measured column says its noise's standard deviation.
+pub(super) const SIGMA: &str = "paravent.sigma";
+
+/// How many released rows a measured row is the sum of: 1, unless groups were rolled up.
+pub const MERGED: &str = "__merged";
 
 /// The plan of one release.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,41 +28,27 @@ pub struct ReleaseSpec {
     pub persons: usize,
     /// What is noised; measurement 0 is word 0 of `persons`.
     pub measurements: Vec<Measurement>,
-    pub outputs: Vec<Output>,
+    /// Parts of a group that must be persons enough, too, for their values to be shown.
+    pub cells: Vec<CellFloor>,
 }
 
-/// One integer a group, noised once, however many outputs use it.
+/// What is noised once a group, however many outputs use it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Measurement {
     pub column: usize,
-    pub word: usize,
+    pub what: What,
     pub noise: Gaussian,
 }
 
-/// One value column, followed by its standard error as `<name>__stddev`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Output {
-    pub name: String,
-    pub estimate: Estimate,
-    pub mask: Option<Mask>,
-    /// For values of part of a group's rows: the part must be persons enough, too.
-    pub cell: Option<CellFloor>,
-}
-
-/// How noised integers become a value. Indexes are measurement numbers.
-#[derive(Debug, Clone)]
-pub enum Estimate {
-    /// The noised integer, at least 0. Int64.
-    Count { count: usize },
-    /// The noised integer times `step`, saturating. Int64.
-    SumInteger { sum: usize, step: i64 },
-    /// The noised integer times `step`. Float64.
-    Sum { sum: usize, step: f64 },
-    /// `mid + step·sum/count` within [lower, upper]; NULL where the noised count is below 1.
-    /// Float64.
-    Mean { sum: usize, count: usize, mid: f64, step: f64, lower: f64, upper: f64 },
-    /// `sum/count` within [0, 1]; NULL where the noised count is below 1. Float64.
-    Share { sum: usize, count: usize },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// One word of the column.
+    Word(usize),
+    /// A histogram and its sums: words 0 to `leaves` of the column are the counts of the leaves, each node above is the sum of
+    /// `branching` nodes below, and every node but the root is noised by itself. `leaves` is a power of `branching`. A row is
+    /// counted in one node of each level, so the squared sensitivity is that of a count, times the levels.
+    /// Source: Hay et al. 2010, "Boosting the Accuracy of Differentially Private Histograms Through Consistency", section 4.
+    Tree { leaves: usize, branching: usize },
 }
 
 /// The same two selections for the persons that have a value at all: exact m (a word of a column) against the floor, and a noised
@@ -72,77 +61,48 @@ pub struct CellFloor {
     pub threshold: i64,
 }
 
-/// An estimate as integers, for equality and hashing: floats by their bits.
-type Bits = (u8, [usize; 2], [u64; 4]);
-
-impl Estimate {
-    fn bits(&self) -> Bits {
+impl What {
+    /// Levels of a tree below its root; 1 for a word.
+    pub fn levels(&self) -> u32 {
         match self {
-            Self::Count { count } => (0, [*count, 0], [0; 4]),
-            Self::SumInteger { sum, step } => (1, [*sum, 0], [*step as u64, 0, 0, 0]),
-            Self::Sum { sum, step } => (2, [*sum, 0], [step.to_bits(), 0, 0, 0]),
-            Self::Mean { sum, count, mid, step, lower, upper } => {
-                (3, [*sum, *count], [mid.to_bits(), step.to_bits(), lower.to_bits(), upper.to_bits()])
-            }
-            Self::Share { sum, count } => (4, [*sum, *count], [0; 4]),
+            Self::Word(_) => 1,
+            Self::Tree { leaves, branching } => leaves.checked_ilog(*branching).unwrap_or(0),
         }
     }
 
-    /// The type of the value column.
-    pub fn data_type(&self) -> DataType {
+    /// Nodes of a tree without its root, level after level from the top; 1 for a word.
+    pub fn nodes(&self) -> usize {
         match self {
-            Self::Count { .. } | Self::SumInteger { .. } => DataType::Int64,
-            Self::Sum { .. } | Self::Mean { .. } | Self::Share { .. } => DataType::Float64,
+            Self::Word(_) => 1,
+            Self::Tree { branching, .. } => (1..=self.levels()).map(|level| branching.pow(level)).sum(),
         }
     }
 
-    fn measurements(&self) -> Vec<usize> {
+    fn last_word(&self) -> usize {
         match self {
-            Self::Count { count } => vec![*count],
-            Self::SumInteger { sum, .. } | Self::Sum { sum, .. } => vec![*sum],
-            Self::Mean { sum, count, .. } | Self::Share { sum, count, .. } => vec![*sum, *count],
+            Self::Word(word) => *word,
+            Self::Tree { leaves, .. } => leaves.saturating_sub(1),
         }
     }
 
-    /// The measurement that the value shows, where it shows one.
-    pub(super) fn own(&self) -> usize {
+    fn is_sound(&self) -> bool {
         match self {
-            Self::Count { count } => *count,
-            Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } | Self::Share { sum, .. } => {
-                *sum
+            Self::Word(_) => true,
+            Self::Tree { leaves, branching } => {
+                (2..=4096).contains(branching)
+                    && (2..=4096).contains(leaves)
+                    && branching.checked_pow(self.levels()) == Some(*leaves)
             }
         }
     }
 
-    fn check(&self) -> Result<()> {
-        let sound = match self {
-            Self::Count { .. } | Self::Share { .. } => true,
-            Self::SumInteger { step, .. } => *step > 0,
-            Self::Sum { step, .. } => step.is_finite() && *step > 0.0,
-            Self::Mean { mid, step, lower, upper, .. } => {
-                mid.is_finite()
-                    && step.is_finite()
-                    && *step > 0.0
-                    && lower.is_finite()
-                    && upper.is_finite()
-                    && lower <= upper
+    fn data_type(&self) -> DataType {
+        match self {
+            Self::Word(_) => DataType::Decimal128(38, 0),
+            Self::Tree { .. } => {
+                DataType::FixedSizeList(Arc::new(Field::new("node", DataType::Int64, false)), self.nodes() as i32)
             }
-        };
-        if sound { Ok(()) } else { plan_err!("release: an estimate's step and bounds must be finite and in order") }
-    }
-}
-
-impl PartialEq for Estimate {
-    fn eq(&self, other: &Self) -> bool {
-        self.bits() == other.bits()
-    }
-}
-
-impl Eq for Estimate {}
-
-impl Hash for Estimate {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.bits().hash(state);
+        }
     }
 }
 
@@ -164,13 +124,23 @@ impl ReleaseSpec {
             return plan_err!("release: the floor must be at least 1, and the threshold above it");
         }
         match self.measurements.first() {
-            Some(first) if first.column == self.persons && first.word == 0 => {}
+            Some(first) if first.column == self.persons && first.what == What::Word(0) => {}
             Some(_) | None => return plan_err!("release: measurement 0 must be the persons"),
         }
         for measurement in &self.measurements {
-            self.check_word(input, measurement.column, measurement.word)?;
+            if !measurement.what.is_sound() {
+                return plan_err!("release: the leaves of a tree are a power of its branching");
+            }
+            self.check_word(input, measurement.column, measurement.what.last_word())?;
         }
-        self.outputs.iter().try_for_each(|output| self.check_output(input, output))
+        for cell in &self.cells {
+            self.check_word(input, cell.column, cell.word)?;
+            let counted = self.measurements.get(cell.count).is_some_and(|m| matches!(m.what, What::Word(_)));
+            if !counted || i128::from(cell.threshold) <= i128::from(self.floor) {
+                return plan_err!("release: a cell must have a count, and a threshold above the floor");
+            }
+        }
+        Ok(())
     }
 
     fn check_word(&self, input: &Schema, column: usize, word: usize) -> Result<()> {
@@ -181,49 +151,22 @@ impl ReleaseSpec {
         }
     }
 
-    fn check_output(&self, input: &Schema, output: &Output) -> Result<()> {
-        let known = |number: &usize| *number < self.measurements.len();
-        if !output.estimate.measurements().iter().all(known) {
-            return plan_err!("release: an output names a measurement that is not there");
-        }
-        output.estimate.check()?;
-        if let Some(cell) = &output.cell {
-            self.check_word(input, cell.column, cell.word)?;
-            if !known(&cell.count) || i128::from(cell.threshold) <= i128::from(self.floor) {
-                return plan_err!("release: a cell must have a count, and a threshold above the floor");
-            }
-        }
-        let Some(mask) = &output.mask else {
-            return Ok(());
-        };
-        if !(mask.low >= 0.0 && mask.low < mask.high && mask.high <= 1.0) {
-            return plan_err!("release: a mask band must lie within 0 and 1");
-        }
-        let base_is_known = match &mask.base {
-            Base::Itself => true,
-            Base::Measurement(number) => known(number),
-            Base::Partition(keys) => keys.iter().all(|key| *key < self.keys),
-        };
-        if base_is_known { Ok(()) } else { plan_err!("release: a mask's base is not there") }
-    }
-
-    /// The keys, then each output with its standard error.
-    pub fn output_schema(&self, input: &Schema) -> SchemaRef {
+    /// The measured rows: keys, each measurement, each cell, and [`MERGED`].
+    pub fn measured_schema(&self, input: &Schema) -> SchemaRef {
         let keys = input.fields()[..self.keys].iter().cloned();
-        let values = self.output_fields().into_iter().map(Arc::new);
+        let values = self.measured_fields().into_iter().map(Arc::new);
         Arc::new(Schema::new(keys.chain(values).collect::<Vec<_>>()))
     }
 
-    pub(super) fn output_fields(&self) -> Vec<Field> {
-        self.outputs
-            .iter()
-            .flat_map(|output| {
-                [
-                    Field::new(&output.name, output.estimate.data_type(), true),
-                    Field::new(format!("{}__stddev", output.name), DataType::Float64, true),
-                ]
-            })
-            .collect()
+    pub(super) fn measured_fields(&self) -> Vec<Field> {
+        let measured = self.measurements.iter().enumerate().map(|(i, measurement)| {
+            let sigma = format!("{:?}", measurement.noise.std_dev());
+            Field::new(format!("__m{i}"), measurement.what.data_type(), false)
+                .with_metadata(HashMap::from([(SIGMA.to_owned(), sigma)]))
+        });
+        let cells = (0..self.cells.len()).map(|i| Field::new(format!("__cell{i}"), DataType::Boolean, false));
+        let merged = Field::new(MERGED, DataType::Int64, false);
+        measured.chain(cells).chain([merged]).collect()
     }
 
     /// One line for EXPLAIN: names and numbers of the plan, nothing of the data.
@@ -233,7 +176,11 @@ impl ReleaseSpec {
         let mut line = format!("keys=[{}], floor={}, threshold={}", keys.join(", "), self.floor, self.threshold);
         for measurement in &self.measurements {
             let (column, sigma) = (name(measurement.column), measurement.noise.std_dev());
-            line.push_str(&format!(", dp_release({column}[{}]) sigma={sigma:.4}", measurement.word));
+            let what = match measurement.what {
+                What::Word(word) => word.to_string(),
+                What::Tree { leaves, branching } => format!("tree of {leaves} by {branching}"),
+            };
+            line.push_str(&format!(", dp_release({column}[{what}]) sigma={sigma:.4}"));
         }
         line
     }

@@ -4,8 +4,8 @@ use super::*;
 use arrow::array::Int64Array;
 use arrow::datatypes::Int64Type;
 
-fn run_without_noise(spec: &ReleaseSpec, columns: &[ArrayRef]) -> RecordBatch {
-    release(&input(), columns, spec, &mut Noise::zero().stream().unwrap()).unwrap()
+fn run_without_noise(asked: &Asked, columns: &[ArrayRef]) -> RecordBatch {
+    shown(&input(), columns, asked, &mut Noise::zero().stream().unwrap())
 }
 
 #[test]
@@ -38,7 +38,8 @@ fn values_without_noise_are_the_values() {
 #[test]
 fn a_cell_of_few_persons_is_null() {
     let mut spec = spec(vec![output("share", Estimate::Share { sum: 1, count: 2 }, None)]);
-    spec.outputs[0].cell = Some(CellFloor { column: 2, word: 2, count: 2, threshold: 15 });
+    spec.cells.push(CellFloor { column: 2, word: 2, count: 2, threshold: 15 });
+    spec.outputs[0].cell = Some(0);
     let rows = run_without_noise(
         &spec,
         &groups(&[
