@@ -24,6 +24,8 @@ mod resolve;
 mod rewrite;
 pub mod statement;
 mod verify;
+#[cfg(test)]
+pub(crate) mod verify_tests;
 
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};

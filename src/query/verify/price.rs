@@ -5,7 +5,7 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use paravent_udfs::{BoundGroups, Release, What};
 
-use super::unproven;
+use super::{selection, unproven};
 use crate::error::Result;
 use crate::query::bounds::number;
 use crate::query::context::Context;
@@ -21,6 +21,9 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
         return Err(unproven("the threshold is not above the floor"));
     }
     let (states, columns) = states_below(release.input())?;
+    if states.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
+        return Err(unproven("several groupings in one release"));
+    }
     let groups = max_groups(states, facts)?;
     let mut rho = 0.0;
     for measurement in &spec.measurements {
@@ -35,6 +38,7 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
     if rho.is_nan() || rho > facts.rho.get() * (1.0 + 1e-9) {
         return Err(unproven("the noise is smaller than the price"));
     }
+    selection::verify(states, &columns, groups, spec, facts)?;
     Ok(states)
 }
 
@@ -81,11 +85,7 @@ fn max_groups(states: &Aggregate, facts: &ReleaseFacts) -> Result<u64> {
 
 /// How far one person moves a word of a state, or one level of its tree, in one group: by the state's own definition.
 fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
-    let call = position
-        .checked_sub(states.group_expr.len())
-        .and_then(|index| states.aggr_expr.get(index))
-        .and_then(function)
-        .ok_or_else(|| unproven("a measurement of a group key"))?;
+    let call = call_at(states, position).ok_or_else(|| unproven("a measurement of a group key"))?;
     if call.params.distinct || call.params.filter.is_some() || !call.params.order_by.is_empty() {
         return Err(unproven("a state with a modifier"));
     }
@@ -109,6 +109,11 @@ fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
         ("dp_share", 0) => literal(2),
         _ => Err(unproven("a measurement of a word that has no price")),
     }
+}
+
+/// The state in a column of the aggregate; nothing for a group key.
+pub(super) fn call_at(states: &Aggregate, position: usize) -> Option<&AggregateFunction> {
+    position.checked_sub(states.group_expr.len()).and_then(|index| states.aggr_expr.get(index)).and_then(function)
 }
 
 fn function(expression: &Expr) -> Option<&AggregateFunction> {

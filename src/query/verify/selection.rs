@@ -5,14 +5,29 @@
 //! count; one person reaches `groups` groups, and each has one such selection and one more for every cell.
 //! Source: pre-thresholding, Google's differential-privacy library, `common_docs/pre_thresholding.md`.
 
-use datafusion::logical_expr::Aggregate;
-use paravent_udfs::{CellFloor, Gaussian, ReleaseSpec, What};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use paravent_udfs::{CellFloor, Gaussian, Release, ReleaseSpec, What};
 
 use super::price::call_at;
 use super::unproven;
 use crate::error::Result;
 use crate::query::bounds::number;
 use crate::query::private::ReleaseFacts;
+
+/// Where rows say whether they fit a profile, the floor is one of those who fit. Reads the plan before it is optimised.
+pub(super) fn verify_profile(release: &Release) -> Result<()> {
+    let LogicalPlan::Aggregate(states) = release.input() else {
+        return Err(unproven("a release over something other than an aggregate"));
+    };
+    if !states.input.schema().has_column_with_unqualified_name("__p") {
+        return Ok(());
+    }
+    let persons = call_at(states, release.spec().persons).and_then(|call| call.params.args.first());
+    match persons {
+        Some(Expr::Column(column)) if column.name == "__p" => Ok(()),
+        Some(_) | None => Err(unproven("a floor of persons who do not fit")),
+    }
+}
 
 /// `columns`: where each of the release's input columns comes from in `states`.
 pub(super) fn verify(
@@ -48,7 +63,7 @@ fn of_cell(states: &Aggregate, columns: &[Option<usize>], spec: &ReleaseSpec, ce
         _ => return Err(unproven("a cell that does not count persons")),
     };
     let cap = match call.params.args.get(cap) {
-        Some(datafusion::logical_expr::Expr::Literal(value, _)) => number(value),
+        Some(Expr::Literal(value, _)) => number(value),
         Some(_) | None => None,
     };
     let cap = cap.ok_or_else(|| unproven("a bound that is not a literal"))?;

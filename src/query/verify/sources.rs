@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 
 use super::unproven;
@@ -13,12 +13,7 @@ use crate::policy::Access;
 use crate::query::context::{Context, Source, SourceKind};
 
 /// `released`: how many releases run before this plan. `charged`: the policies that pay; above the releases there are none.
-pub(super) fn verify(
-    context: &Context,
-    plan: &LogicalPlan,
-    released: usize,
-    charged: &BTreeSet<String>,
-) -> Result<()> {
+pub(super) fn verify(context: &Context, plan: &LogicalPlan, released: usize, charged: &BTreeSet<String>) -> Result<()> {
     let mut outcome = Ok(());
     let walked = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
@@ -38,13 +33,15 @@ fn verify_scan(context: &Context, scan: &TableScan, released: usize, charged: &B
         SourceKind::Released(_) => Err(unproven("a release that comes later")),
         SourceKind::Public(name) => match access(name) {
             Some(Access::Public) => Ok(()),
-            Some(Access::Protected { .. } | Access::Unclassified) | None => {
+            Some(Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified) | None => {
                 Err(unproven("a table that is not public passes for one"))
             }
         },
         SourceKind::Protected(name) => match access(name) {
-            Some(Access::Protected { policy, .. }) if charged.contains(policy) => Ok(()),
-            Some(Access::Protected { .. }) => Err(unproven("a policy that is not charged")),
+            Some(Access::Protected { policy, .. } | Access::Linked { policy, .. }) if charged.contains(policy) => {
+                Ok(())
+            }
+            Some(Access::Protected { .. } | Access::Linked { .. }) => Err(unproven("a policy that is not charged")),
             Some(Access::Public | Access::Unclassified) | None => {
                 Err(unproven("a table that is not protected passes for one"))
             }

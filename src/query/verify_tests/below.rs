@@ -67,14 +67,19 @@ pub(super) fn rows_without_a_person() -> Vec<Bad> {
             let made = protected(context, "person").project(vec![col("id"), named]).unwrap();
             countries(private, made, "name", "id");
         }),
-        bad("the largest of a person's identifiers", COUNTRY, "a group key that nobody may be shown", |context, private| {
-            let made = protected(context, "person").aggregate(vec![col("id")], vec![max(col("boss")).alias("m")]);
-            countries(private, made.unwrap(), "m", "id");
-        }),
+        bad(
+            "the largest of a person's identifiers",
+            COUNTRY,
+            "a group key that nobody may be shown",
+            |context, private| {
+                let made = protected(context, "person").aggregate(vec![col("id")], vec![max(col("boss")).alias("m")]);
+                countries(private, made.unwrap(), "m", "id");
+            },
+        ),
     ]
 }
 
-pub(super) fn rows() -> Vec<Bad> {
+pub(super) fn of_rows() -> Vec<Bad> {
     let mut cases = rows_without_a_person();
     cases.extend(rows_repeated());
     cases.extend(rows_chosen());
@@ -123,7 +128,9 @@ fn rows_chosen() -> Vec<Bad> {
             over(private, "person", |scan| scan.limit(3, None).unwrap());
         }),
         bad("the persons with the largest numbers", COUNTRY, LIMIT, |_, private| {
-            over(private, "person", |scan| scan.sort_with_limit(vec![col("boss").sort(false, false)], Some(40)).unwrap());
+            over(private, "person", |scan| {
+                scan.sort_with_limit(vec![col("boss").sort(false, false)], Some(40)).unwrap()
+            });
         }),
         bad("a scan that ends early", COUNTRY, LIMIT, |_, private| {
             replace(private, |node| match node {
@@ -135,7 +142,7 @@ fn rows_chosen() -> Vec<Bad> {
                 _ => None,
             });
         }),
-        bad("persons compared with all others", COUNTRY, "a window over rows of persons", |_, private| {
+        bad("persons compared with all others", COUNTRY, "", |_, private| {
             over(private, "person", |scan| {
                 let ranked = scan.window(vec![row_number().alias("rank")]).unwrap();
                 ranked.filter(col("rank").lt_eq(lit(40_u64))).unwrap()
@@ -143,10 +150,13 @@ fn rows_chosen() -> Vec<Bad> {
         }),
         bad("one person of each country", COUNTRY, "", |_, private| {
             over(private, "person", |scan| {
-                scan.distinct_on(vec![col("country")], vec![col("id"), col("boss"), col("country")], None).unwrap()
+                scan.distinct_on(vec![col("country")], vec![col("id"), col("boss"), col("country")], None)
+                    .unwrap()
+                    .alias("person")
+                    .unwrap()
             });
         }),
-        bad("persons picked by others' hours", COUNTRY, "an aggregate below a release mixes persons", |context, private| {
+        bad("persons picked by others' hours", COUNTRY, "a subquery below a release", |context, private| {
             let mean = protected(context, "week").aggregate(Vec::<Expr>::new(), vec![avg(col("hours"))]).unwrap();
             let mean = scalar_subquery(Arc::new(mean.build().unwrap()));
             over(private, "person", |scan| scan.filter(mean.clone().gt(lit(40.0))).unwrap());
@@ -170,7 +180,8 @@ fn rows_chosen() -> Vec<Bad> {
                         .aggregate(Vec::<Expr>::new(), vec![min(col("id")).alias("id"), count(lit(1)).alias("n")]);
                     let names: Vec<Expr> = metric.schema.columns().into_iter().map(Expr::Column).collect();
                     let all = all.unwrap();
-                    let from = |i: usize| if i == 0 || names.len() > 2 && i == names.len() - 1 { col("id") } else { col("n") };
+                    let from =
+                        |i: usize| if i == 0 || names.len() > 2 && i == names.len() - 1 { col("id") } else { col("n") };
                     let renamed = names.iter().enumerate().map(|(i, name)| match name {
                         Expr::Column(c) => from(i).alias_qualified(c.relation.clone(), c.name.clone()),
                         _ => unreachable!(),
@@ -200,7 +211,7 @@ fn on_expressions(private: &mut Private, left: Expr, right: Expr) {
     });
 }
 
-pub(super) fn joins() -> Vec<Bad> {
+pub(super) fn of_joins() -> Vec<Bad> {
     const TWO_PERSONS: &str = "a join of two persons";
     vec![
         bad("everybody with everybody", JOINED, TWO_PERSONS, |_, private| {
@@ -227,9 +238,9 @@ pub(super) fn joins() -> Vec<Bad> {
                 left.join_on(right, JoinType::Inner, vec![col("person.id").not_eq(col("week.id"))]).unwrap()
             });
         }),
-        bad("a join of keys that are not there", JOINED, "", |_, private| {
+        bad("a join on the key or on another", JOINED, "", |_, private| {
             joined(private, |left, right| {
-                let on = vec![col("person.id").is_not_distinct_from(col("week.id")).or(lit(true))];
+                let on = vec![col("person.id").eq(col("week.id")).or(col("person.boss").eq(col("week.id")))];
                 left.join_on(right, JoinType::Inner, on).unwrap()
             });
         }),
@@ -258,7 +269,8 @@ pub(super) fn joins() -> Vec<Bad> {
         bad("a metric of keys that a case mixes", JOINED, "", |context, private| {
             let kind = JoinType::Full;
             let both = on(protected(context, "person"), protected(context, "week"), kind, ["person.id", "week.id"]);
-            let whose = case(col("person.country")).when(lit("DE"), col("person.id")).otherwise(col("week.id")).unwrap();
+            let whose =
+                case(col("person.country")).when(lit("DE"), col("person.id")).otherwise(col("week.id")).unwrap();
             let metric = both.project(vec![whose.alias("whose"), col("week.hours")]).unwrap();
             let metric = metric.aggregate(vec![col("whose")], vec![max(col("hours")).alias("m")]).unwrap();
             let metric = metric.alias("metric").unwrap();

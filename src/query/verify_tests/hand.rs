@@ -33,7 +33,12 @@ pub(super) fn released(number: usize, schema: Schema) -> LogicalPlanBuilder {
     LogicalPlanBuilder::scan(format!("released_{number}"), Arc::new(source), None).unwrap()
 }
 
-pub(super) fn on(left: LogicalPlanBuilder, right: LogicalPlanBuilder, kind: JoinType, keys: [&str; 2]) -> LogicalPlanBuilder {
+pub(super) fn on(
+    left: LogicalPlanBuilder,
+    right: LogicalPlanBuilder,
+    kind: JoinType,
+    keys: [&str; 2],
+) -> LogicalPlanBuilder {
     let named = |key: &str| vec![Column::from_qualified_name(key)];
     left.join(right.build().unwrap(), kind, (named(keys[0]), named(keys[1])), None).unwrap()
 }

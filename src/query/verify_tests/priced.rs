@@ -8,8 +8,8 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use paravent_udfs::{BoundGroups, Delta, Gaussian, Rho, What, dp_count, dp_persons};
 
-use super::hand::{columns, input, public, replace, restate, scan_as, spec, states};
-use super::{Bad, COUNTRY, MAIL, NESTED, PART, PROFILE, TWO, WEEKS, bad};
+use super::hand::{columns, input, public, replace, restate, scan_as, spec};
+use super::{Bad, COUNTRY, JOINED, MAIL, NESTED, PART, PROFILE, TWO, WEEKS, bad};
 use crate::query::SourceKind;
 use crate::query::private::Private;
 
@@ -18,7 +18,9 @@ const SELECTION: &str = "a threshold that delta does not pay for";
 
 fn half(noise: &Gaussian) -> Gaussian {
     let (numerator, denominator) = noise.variance();
-    Gaussian::with_variance(numerator, denominator * 4).or_else(|_| Gaussian::with_variance(numerator / 4, denominator)).unwrap()
+    Gaussian::with_variance(numerator, denominator * 4)
+        .or_else(|_| Gaussian::with_variance(numerator / 4, denominator))
+        .unwrap()
 }
 
 /// The n-th argument of every call of `name`, replaced.
@@ -169,16 +171,11 @@ fn groups() -> Vec<Bad> {
         bad("a bound under another operator", WEEKS, SEVERAL, |_, private| {
             super::hand::rows(private, |rows| LogicalPlanBuilder::from(rows).alias("again").unwrap().build().unwrap());
         }),
-        bad("totals of a person beside their groups", COUNTRY, "", |_, private| {
-            input(private, 0, |below| {
-                let states = states(below);
-                let rolled = datafusion::logical_expr::rollup(vec![col("__k0")]);
-                let rows = LogicalPlanBuilder::from(states.input.as_ref().clone());
-                let plan = rows.aggregate(vec![rolled], states.aggr_expr.clone()).unwrap();
-                let names = plan.schema().columns();
-                let wanted = [0, 2].map(|i| Expr::Column(names[i].clone()));
-                plan.project(wanted).unwrap().build().unwrap()
-            });
+        bad("totals of a person beside their groups", JOINED, "several groupings in one release", |_, private| {
+            let spec = &mut private.releases[0].spec;
+            (spec.keys, spec.persons) = (spec.keys + 1, spec.persons + 1);
+            spec.measurements.iter_mut().for_each(|measurement| measurement.column += 1);
+            restate(private, |states| states.group_expr = vec![datafusion::logical_expr::rollup(vec![col("__k0")])]);
         }),
     ]
 }
@@ -223,7 +220,8 @@ fn charges() -> Vec<Bad> {
         }),
         bad("a filter on the states", COUNTRY, "something other than an aggregate", |_, private| {
             input(private, 0, |below| {
-                let large = col("__a0").not_eq(Expr::Literal(ScalarValue::FixedSizeBinary(16, Some(vec![0; 16])), None));
+                let large =
+                    col("__a0").not_eq(Expr::Literal(ScalarValue::FixedSizeBinary(16, Some(vec![0; 16])), None));
                 LogicalPlanBuilder::from(below).filter(large).unwrap().build().unwrap()
             });
         }),

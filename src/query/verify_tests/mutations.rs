@@ -1,0 +1,1 @@
+//! Good plans, spoiled at random.
