@@ -35,3 +35,8 @@ pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};
+
+#[cfg(test)]
+pub(crate) fn unproven_reason() -> String {
+    verify::REASON.take()
+}

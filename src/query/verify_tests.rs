@@ -5,6 +5,7 @@
 
 mod above;
 mod below;
+pub(crate) mod dice;
 mod hand;
 pub(crate) mod mutations;
 mod priced;

@@ -3,7 +3,7 @@
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use paravent_udfs::{BoundGroups, Release, What};
+use paravent_udfs::{BoundGroups, Measurement, Release, What};
 
 use super::{selection, unproven};
 use crate::error::Result;
@@ -25,21 +25,28 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
         return Err(unproven("several groupings in one release"));
     }
     let groups = max_groups(states, facts)?;
-    let mut rho = 0.0;
-    for measurement in &spec.measurements {
-        let position =
-            columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
-        let reach = reach(states, position, measurement.what)?;
-        let levels = f64::from(measurement.what.levels());
-        let sigma = measurement.noise.std_dev();
-        rho += groups as f64 * levels * reach * reach / (2.0 * sigma * sigma);
-    }
+    let squared = squared_sensitivities(release, facts)?;
+    let parts = spec.measurements.iter().zip(&squared);
+    let rho: f64 = parts.map(|(measurement, squared)| squared / (2.0 * measurement.noise.std_dev().powi(2))).sum();
     // Rounding in this sum only; the samplers' own rounding is towards more noise.
     if rho.is_nan() || rho > facts.rho.get() * (1.0 + 1e-9) {
         return Err(unproven("the noise is smaller than the price"));
     }
     selection::verify(states, &columns, groups, spec, facts)?;
     Ok(states)
+}
+
+/// Of every measurement: how far one person moves it, over all groups and levels, squared.
+pub(super) fn squared_sensitivities(release: &Release, facts: &ReleaseFacts) -> Result<Vec<f64>> {
+    let (states, columns) = states_below(release.input())?;
+    let groups = max_groups(states, facts)?;
+    let squared = |measurement: &Measurement| {
+        let position =
+            columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
+        let reach = reach(states, position, measurement.what)?;
+        Ok(groups as f64 * f64::from(measurement.what.levels()) * reach * reach)
+    };
+    release.spec().measurements.iter().map(squared).collect()
 }
 
 /// The aggregate under a release, and where each of the release's input columns comes from in it.

@@ -149,10 +149,10 @@ fn without_keys_one_row_always_comes_out() {
     spec.measurements = vec![Measurement { column: 0, what: What::Word(0), noise: sigma(1) }];
     let schema = Schema::new(vec![unreleased_field("persons", 1)]);
     let mut stream = Noise::from_os().stream().unwrap();
-    for (states, shown) in [(vec![], false), (vec![9], false), (vec![500], true)] {
+    for (states, seen) in [(vec![], false), (vec![9], false), (vec![500], true)] {
         let rows = shown(&schema, &[array_of_words(1, &states).unwrap()], &spec, &mut stream);
         assert_eq!(rows.num_rows(), 1);
-        assert_eq!((rows.column(0).is_valid(0), rows.column(1).is_valid(0)), (shown, shown));
+        assert_eq!((rows.column(0).is_valid(0), rows.column(1).is_valid(0)), (seen, seen));
     }
     let two = array_of_words(1, &[500, 500]).unwrap();
     assert!(release(&schema, &[two], &spec.spec, &mut stream).is_err());
