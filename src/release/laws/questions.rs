@@ -198,7 +198,8 @@ pub(crate) fn question(seed: u64) -> String {
         let condition = predicate(&mut dice, &from);
         from.conditions.extend(condition);
     }
-    let keys: Vec<String> = (0..dice.below(3)).filter_map(|_| key(&mut dice, &from)).collect();
+    let mut keys: Vec<String> = (0..dice.below(3)).filter_map(|_| key(&mut dice, &from)).collect();
+    keys.dedup();
     let aggregates: Vec<String> = (0..1 + dice.below(3)).map(|_| aggregate(&mut dice, &from)).collect();
     let named = keys.iter().chain(&aggregates).enumerate().map(|(i, column)| format!("{column} AS c{i}"));
     let columns = named.collect::<Vec<_>>().join(", ");
