@@ -199,7 +199,7 @@ impl Table {
         Ok(())
     }
 
-    fn protect(&mut self, person_key: String, policy: Option<String>) -> Result<()> {
+    pub(super) fn protect(&mut self, person_key: String, policy: Option<String>) -> Result<()> {
         let policy = policy.unwrap_or_else(|| DEFAULT_POLICY.to_owned());
         if policy.trim().is_empty() {
             return Err(invalid_option("privacy_policy"));

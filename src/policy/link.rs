@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply_table::{invalid_option, unknown_table};
 use super::change::Reference;
-use super::{Access, ForeignKey, Policies, Table, UniqueKey};
+use super::{Access, ForeignKey, Policies, Table};
 use crate::error::{Error, Result, SqlState};
 
 type Tables = BTreeMap<String, Table>;
@@ -66,7 +66,10 @@ impl Policies {
         for table in self.tables.values() {
             for key in table.references() {
                 let parent = self.tables.get(&key.table).ok_or_else(|| unknown_table(&key.table))?;
-                if table.column(&key.column).is_none() || !parent.is_unique(&[&key.key]) {
+                // What is outside a domain is read as NULL, and then refers to nothing.
+                let whole = |table: &Table, name: &str| table.column(name).is_some_and(|c| c.domain.is_none());
+                let refers = table.column(&key.column).is_some() && whole(parent, &key.key);
+                if !refers || !parent.is_unique(&[&key.key]) {
                     return Err(refuse_dependent(&key.table, &table.name));
                 }
             }
@@ -113,7 +116,7 @@ impl Table {
             None => parent.single_key().ok_or_else(|| refuse_unkeyed(&table))?.to_owned(),
         };
         let theirs = parent.known_column(&key)?;
-        if !parent.unique_keys.iter().any(|held: &UniqueKey| held.columns == [key.clone()]) {
+        if theirs.domain.is_some() || !parent.unique_keys.iter().any(|held| held.columns == [key.clone()]) {
             return Err(refuse_unkeyed(&table));
         }
         if !comparable(&own.data_type, &theirs.data_type) {
@@ -121,7 +124,7 @@ impl Table {
                 SqlState::DatatypeMismatch,
                 format!("column \"{column}\" cannot refer to \"{table}.{key}\""),
             )
-            .detail("integers refer to integers and texts to texts; other types must be the same"));
+            .detail("signed integers refer to signed integers and texts to texts; other types must be the same"));
         }
         Ok(ForeignKey { column, table, key })
     }
@@ -164,6 +167,10 @@ impl Table {
             .detail("rows share the policy of the persons they belong to"));
         }
         let policy = held.to_owned();
+        // Who refers to a person by the person key holds the person key.
+        if tables.get(&by.table).and_then(Table::protection).is_some_and(|(_, key)| key == by.key) {
+            return self.protect(by.column, Some(policy));
+        }
         self.make_identifier(&by.column)?;
         self.access = Access::Linked { policy, by };
         Ok(())
@@ -203,7 +210,7 @@ fn refuse_other_way(table: &str, column: &str, rest: &[(String, String)], tables
 
 /// May two columns be equated without a cast that can fail?
 fn comparable(one: &str, other: &str) -> bool {
-    let integer = |name: &str| name.starts_with("Int") && !name.starts_with("Interval") || name.starts_with("UInt");
+    let integer = |name: &str| ["Int8", "Int16", "Int32", "Int64"].contains(&name);
     let text = |name: &str| ["Utf8", "LargeUtf8", "Utf8View"].contains(&name);
     one == other || (integer(one) && integer(other)) || (text(one) && text(other))
 }

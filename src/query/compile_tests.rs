@@ -12,7 +12,9 @@ use super::private::{Private, ReleasePlan};
 use super::statement::Statement;
 use super::{Context, Functions, KnownTable, Source, SourceKind, Verified, parse, plan_lines};
 use crate::error::Result;
-use crate::policy::{Access, Bounds, Class, Column, Format, Grant, Location, Policies, Role, Table, UniqueKey};
+use crate::policy::{
+    Access, Bounds, Class, Column, ForeignKey, Format, Grant, Location, Policies, Role, Table, UniqueKey,
+};
 
 fn column(name: &str, data_type: &str, class: Class, bounds: Option<(f64, f64)>) -> Column {
     let bounds = bounds.map(|(lower, upper)| Bounds::new(lower, upper).unwrap());
@@ -45,9 +47,14 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
     KnownTable { table, schema: Arc::new(Schema::new(fields)), proven_keys: unique_keys, snapshot: "s".to_owned() }
 }
 
-/// A company: `person` (one row each), `week` (many), `mail` (many, no key), `calendar` (public).
+/// A company: `person` (one row each), `week` (many), `mail` (many, no key), `chat` (declared values), `calendar` (public);
+/// `part → item → purchase.buyer` and `door → badge.id`, linked.
 pub(crate) fn context(text: &str) -> Context {
     let people = || Access::Protected { policy: "people".to_owned(), person_key: "id".to_owned() };
+    let linked = |column: &str, table: &str, key: &str| Access::Linked {
+        policy: "people".to_owned(),
+        by: ForeignKey { column: column.to_owned(), table: table.to_owned(), key: key.to_owned() },
+    };
     let id = || column("id", "Int64", Class::Identifier, None);
     let tables = [
         table(
@@ -94,6 +101,58 @@ pub(crate) fn context(text: &str) -> Context {
             people(),
         ),
         table(
+            "purchase",
+            vec![
+                column("order_id", "Int64", Class::Identifier, None),
+                column("buyer", "Int64", Class::Identifier, None),
+                column("shop", "Utf8", Class::Attribute, None),
+            ],
+            &[&["order_id"]],
+            Some(20),
+            Access::Protected { policy: "people".to_owned(), person_key: "buyer".to_owned() },
+        ),
+        table(
+            "item",
+            vec![
+                column("order_id", "Int64", Class::Identifier, None),
+                column("line", "Int64", Class::Identifier, None),
+                column("item_id", "Int64", Class::Identifier, None),
+                column("price", "Float64", Class::Measure, Some((0.0, 100.0))),
+                column("week", "Int32", Class::Attribute, None),
+            ],
+            &[&["order_id", "line"], &["item_id"]],
+            Some(50),
+            linked("order_id", "purchase", "order_id"),
+        ),
+        table(
+            "part",
+            vec![
+                column("item", "Int64", Class::Identifier, None),
+                column("grams", "Float64", Class::Measure, Some((0.0, 9.0))),
+            ],
+            &[],
+            Some(99),
+            linked("item", "item", "item_id"),
+        ),
+        table(
+            "badge",
+            vec![column("number", "Int64", Class::Identifier, None), column("id", "Int64", Class::Identifier, None)],
+            &[&["number"], &["id"]],
+            None,
+            people(),
+        ),
+        table(
+            "door",
+            vec![
+                column("badge", "Int64", Class::Identifier, None),
+                column("week", "Int32", Class::Attribute, None),
+                column("entries", "Float64", Class::Measure, Some((0.0, 9.0))),
+            ],
+            &[&["badge", "week"]],
+            Some(53),
+            linked("badge", "badge", "number"),
+        ),
+        table(
             "calendar",
             vec![column("week", "Int32", Class::Public, None), column("season", "Utf8", Class::Public, None)],
             &[&["week"]],
@@ -126,10 +185,18 @@ pub(crate) fn context(text: &str) -> Context {
 
 pub(crate) fn private(sql: &str) -> Result<(Context, Private)> {
     let context = context(sql);
-    let Statement::Query(query) = parse::parse(sql)?.pop().unwrap().statement else { panic!("not a query") };
-    let resolved = super::resolve(&context, &query, &[])?;
-    let private = super::rewrite(&context, super::check(&context, resolved)?)?;
+    let private = private_in(&context, sql)?;
     Ok((context, private))
+}
+
+fn private_in(context: &Context, sql: &str) -> Result<Private> {
+    let Statement::Query(query) = parse::parse(sql)?.pop().unwrap().statement else { panic!("not a query") };
+    let resolved = super::resolve(context, &query, &[])?;
+    super::rewrite(context, super::check(context, resolved)?)
+}
+
+pub(crate) fn compile_in(context: &Context, sql: &str) -> Result<Verified> {
+    super::verify(context, private_in(context, sql)?)
 }
 
 pub(crate) fn compile(sql: &str) -> Result<Verified> {

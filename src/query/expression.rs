@@ -43,6 +43,14 @@ impl<'a> Scope<'a> {
         self.derive_part(expression).map_err(|error| error.at(position::of_expression(self.context, expression)))
     }
 
+    /// A plain column as it is, also where it must not be read: its refusal goes with it.
+    pub fn hand_on(&self, expression: &Expr) -> Result<Derived> {
+        match self.index_of(expression).and_then(|index| self.person.columns.get(index)) {
+            Some(facts) => Ok(Derived { expression: expression.clone(), facts: facts.clone() }),
+            None => self.derive(expression),
+        }
+    }
+
     /// The index of a plain visible column.
     pub fn index_of(&self, expression: &Expr) -> Option<usize> {
         match expression {

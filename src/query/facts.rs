@@ -41,6 +41,8 @@ pub(super) struct Public {
 pub(super) struct PublicColumn {
     /// A column of a public table, unchanged: may be joined to identifiers.
     pub of_table: bool,
+    /// As declared of a public table's column: how far an aggregate of persons' rows that uses it can go. Enforced there.
+    pub bounds: Option<Bounds>,
     /// The hidden columns that say how far the noise may have moved this one.
     pub error: Option<ErrorColumns>,
 }
@@ -77,6 +79,9 @@ pub(super) struct Person {
     pub person_key: String,
     /// A hidden boolean column behind the key: does the row fit the predicates on measures?
     pub profile: bool,
+    /// The hidden key is not the person's key yet, but a value that leads to a row of the person's: rows of a linked table
+    /// until the join is made, by the query or else by the rewrite.
+    pub open: Option<Reach>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,9 +18,9 @@ use super::facts::{Node, built};
 use crate::error::{Error, Result};
 
 /// A release as a question. Equal texts mean equal things under the same rules and data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
-    /// Whose rows, under which predicates.
+    /// Whose rows, under which predicates. Not kept with stored answers: they lie under its hash.
     #[serde(skip)]
     pub rows: String,
     pub keys: Vec<String>,

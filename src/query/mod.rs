@@ -16,6 +16,8 @@ mod explain;
 mod expression;
 mod facts;
 mod identity;
+#[cfg(test)]
+mod link_tests;
 mod names;
 pub mod parse;
 mod position;

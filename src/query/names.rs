@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
+    self, Expr, GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
 };
 
 /// Aliases what has no name of its own in every SELECT below the outermost, where the name is not taken.
@@ -32,6 +32,7 @@ impl VisitorMut for Namer {
         {
             name_items(select);
         }
+        name_ordinals(query);
         ControlFlow::Continue(())
     }
 
@@ -56,6 +57,28 @@ fn name_items(select: &mut Select) {
                 taken.push(name.clone());
                 *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias: Ident::with_quote('"', name) };
             }
+        }
+    }
+}
+
+/// Aliases nameless columns that ORDER BY points at by number: the engine looks for them by name, below the grouping.
+fn name_ordinals(query: &mut Query) {
+    let Some(OrderByKind::Expressions(order)) = query.order_by.as_ref().map(|order| &order.kind) else {
+        return;
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return;
+    };
+    for key in order {
+        let Expr::Value(value) = &key.expr else { continue };
+        let ast::Value::Number(number, _) = &value.value else { continue };
+        let place = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        if let Some(item) = place.and_then(|place| select.projection.get_mut(place))
+            && let SelectItem::UnnamedExpr(expression) = item
+            && !matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        {
+            let alias = Ident::with_quote('"', format!("?column?{number}"));
+            *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias };
         }
     }
 }
@@ -197,6 +220,12 @@ mod tests {
         );
         assert_eq!(names("SELECT *, count(*) OVER () FROM t", 4), ["c0", "c1", "c2", "count"]);
         assert_eq!(names("SELECT count(*) AS n, (SELECT max(x) FROM u) FROM t", 2), ["c0", "max"]);
+    }
+
+    #[test]
+    fn columns_that_are_ordered_by_number_can_be_found() {
+        let named = name_columns(&query("SELECT a, 2 * sum(x), b AS c FROM t GROUP BY a ORDER BY 2 DESC, 1, 3, a"));
+        assert!(named.to_string().starts_with("SELECT a, 2 * sum(x) AS \"?column?2\", b AS c FROM t"), "{named}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod above;
 mod join;
+mod link;
 mod release_point;
 mod scan;
 
@@ -53,7 +54,7 @@ pub(super) struct Rewriter<'a> {
 
 /// Less than any measurement of the statement is given: its rho over more measurements than it can come to, three an aggregate and
 /// two a release. In wide steps, so that equal aggregates of different statements have equal lattices and answer one another:
-/// epsilon from 0.1 up counts as 0.1, from 0.001 as 0.001, and the parts go by powers of 64.
+/// epsilon from 0.1 up counts as 0.1, from 0.001 as 0.001, and the parts go by powers of 512.
 fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     use datafusion::common::tree_node::TreeNodeRecursion;
     let (mut releases, mut calls) = (0_u32, 0_u32);
@@ -70,7 +71,7 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
     });
     built(counted)?;
     let parts = f64::from(releases.max(1)) * f64::from(2 + 3 * calls);
-    let parts = 64_f64.powf((parts.ln() / 64_f64.ln()).ceil());
+    let parts = 512_f64.powf((parts.ln() / 512_f64.ln()).ceil());
     let steps = ((context.epsilon.get().min(1.0).log10() - 1.0) / 2.0).floor();
     let epsilon =
         Epsilon::new(context.epsilon.get().min(10_f64.powf(2.0 * steps + 1.0))).map_err(|_| Error::internal())?;
@@ -78,7 +79,14 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
 }
 
 impl Rewriter<'_> {
+    /// A plan's private form; rows of persons carry their person key.
     pub(super) fn node(&mut self, plan: &LogicalPlan) -> Result<Node> {
+        let node = self.open_node(plan)?;
+        self.closed(node)
+    }
+
+    /// The same, except that rows of linked tables may still wait for the join that leads to their person.
+    pub(super) fn open_node(&mut self, plan: &LogicalPlan) -> Result<Node> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::SubqueryAlias(alias) => self.alias(alias),
@@ -108,7 +116,7 @@ impl Rewriter<'_> {
     }
 
     fn alias(&mut self, alias: &SubqueryAlias) -> Result<Node> {
-        let node = self.node(&alias.input)?;
+        let node = self.open_node(&alias.input)?;
         let plan = built(
             LogicalPlanBuilder::from(node.plan.clone()).alias(alias.alias.clone()).and_then(LogicalPlanBuilder::build),
         )?;
@@ -127,12 +135,17 @@ impl Rewriter<'_> {
     }
 
     fn projection(&mut self, projection: &Projection) -> Result<Node> {
-        let node = self.node(&projection.input)?;
+        let node = self.open_node(&projection.input)?;
         match &node.rows {
             Rows::Public(rows) => self.public_projection(&node, rows, &projection.expr),
             Rows::Person(person) => {
                 let scope = Scope::new(self.context, &node)?;
-                let derived = projection.expr.iter().map(|e| scope.derive(e)).collect::<Result<Vec<_>>>()?;
+                // Putting columns into another order, as the reordering of joins does, reads none of them.
+                let reorders = (0..node.visible).all(|column| {
+                    projection.expr.iter().any(|e| !matches!(e, Expr::Alias(_)) && scope.index_of(e) == Some(column))
+                });
+                let derive = |e: &Expr| if reorders { scope.hand_on(e) } else { scope.derive(e) };
+                let derived = projection.expr.iter().map(derive).collect::<Result<Vec<_>>>()?;
                 let place = |old: usize| projection.expr.iter().position(|e| scope.index_of(e) == Some(old));
                 let person = Person {
                     unique: person.unique_after(place),
@@ -153,7 +166,7 @@ impl Rewriter<'_> {
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Node> {
-        let node = self.node(&filter.input)?;
+        let node = self.open_node(&filter.input)?;
         match &node.rows {
             Rows::Public(rows) => {
                 let predicate = self.public_expression(&node, rows, &filter.predicate)?;

@@ -14,6 +14,7 @@
 mod origin;
 mod owner;
 mod price;
+mod reach;
 mod repeat;
 mod selection;
 mod sources;

@@ -90,7 +90,8 @@ pub fn answer(
     for rows in &stored {
         let accurate = prefer_stored || rows.answers.epsilon >= epsilon;
         if let Some(columns) = Columns::same_groups(wanted, &rows.answers.identity).filter(|_| accurate) {
-            let origin = if rows.answers.identity == *wanted { Origin::Same } else { Origin::Part };
+            let whole = wanted.measurements.len() == rows.answers.identity.measurements.len();
+            let origin = if whole { Origin::Same } else { Origin::Part };
             return Ok(Some((columns.chosen(rows, wanted)?, origin)));
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -67,8 +67,9 @@ impl Measured {
         let batch = reader.next().transpose().map_err(|_| Error::internal())?.ok_or_else(Error::internal)?;
         let answers = batch.schema_ref().metadata().get(ANSWERS).ok_or_else(Error::internal)?;
         let answers = serde_json::from_str(answers).map_err(|_| Error::internal())?;
-        let fields = batch.schema_ref().fields().clone();
-        let batch = batch.with_schema(Arc::new(Schema::new(fields))).map_err(|_| Error::internal())?;
-        Ok(Self { batch, answers })
+        let schema = Arc::new(Schema::new(batch.schema_ref().fields().clone()));
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options);
+        Ok(Self { batch: batch.map_err(|_| Error::internal())?, answers })
     }
 }

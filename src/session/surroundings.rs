@@ -12,7 +12,7 @@ use paravent_udfs::{Delta, Epsilon};
 use super::Session;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Table, UniqueKey};
+use crate::policy::{Access, Capability, Policies, Table, UniqueKey};
 use crate::query::{Context, KnownTable};
 use crate::release::Sources;
 
@@ -31,11 +31,7 @@ impl Session {
         let settings = self.settings_in_force();
         let readable = principal.can(Capability::Analyse);
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        for name in relations(query)? {
-            let in_reach = name.schema().is_none_or(|schema| schema == "public");
-            let Some(table) = policies.tables.get(name.table()).filter(|_| in_reach) else {
-                continue;
-            };
+        for table in read_tables(&policies, &relations(query)?) {
             let classified = table.access != Access::Unclassified;
             let (snapshot, proven_keys) =
                 if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
@@ -85,6 +81,21 @@ impl Session {
         }
         Ok(sources)
     }
+}
+
+/// The tables that a query names, and those through which their rows reach their persons.
+fn read_tables<'a>(policies: &'a Policies, named: &[TableReference]) -> Vec<&'a Table> {
+    let in_reach = named.iter().filter(|name| name.schema().is_none_or(|schema| schema == "public"));
+    let mut open: Vec<&str> = in_reach.map(TableReference::table).collect();
+    let mut read: BTreeMap<&str, &Table> = BTreeMap::new();
+    while let Some(name) = open.pop() {
+        if let Some(table) = policies.tables.get(name)
+            && read.insert(&table.name, table).is_none()
+        {
+            open.extend(table.link().map(|by| by.table.as_str()));
+        }
+    }
+    read.into_values().collect()
 }
 
 /// The relations a query names; names of its own WITH queries are not among them.

@@ -1,5 +1,6 @@
 //! What the tests of the policies share: a small company, and changes in few words.
 
+mod links;
 mod roles;
 mod settings;
 mod tables;

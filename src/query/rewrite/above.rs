@@ -21,11 +21,9 @@ impl Rewriter<'_> {
         let mut errors = Vec::new();
         for expression in wanted {
             let index = plain_index(node, expression);
-            let mut column = PublicColumn {
-                of_table: index.is_some_and(|i| rows.columns.get(i).is_some_and(|c| c.of_table)),
-                error: None,
-            };
-            if let Some(error) = index.and_then(|i| rows.columns.get(i)).and_then(|c| c.error.as_ref()) {
+            let known = index.and_then(|i| rows.columns.get(i)).cloned().unwrap_or_default();
+            let mut column = PublicColumn { error: None, ..known.clone() };
+            if let Some(error) = &known.error {
                 column.error = error.renamed(|was| {
                     let name = self.hidden_name("stddev");
                     errors.push(Expr::Column(was.clone()).alias(name.clone()));

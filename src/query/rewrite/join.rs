@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::JoinType;
+use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
 use super::Rewriter;
@@ -14,7 +14,7 @@ use super::above::plain_index;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
 use crate::query::expression::{Scope, keeps_apart};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built};
 use crate::query::position;
 
 /// What a join's equalities say of one another.
@@ -29,8 +29,8 @@ struct Pairs {
 
 impl Rewriter<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
-        let left = self.node(&join.left)?;
-        let right = self.node(&join.right)?;
+        let (left, right) = (self.open_node(&join.left)?, self.open_node(&join.right)?);
+        let (left, right) = self.both_closed(join, left, right)?;
         let place = join.on.first().and_then(|(l, _)| position::of_expression(self.context, l));
         let joined = match (&left.rows, &right.rows) {
             (Rows::Public(l), Rows::Public(r)) => self.join_public(join, &left, &right, l, r),
@@ -48,7 +48,7 @@ impl Rewriter<'_> {
         }
         let (one, other) = (self.visible_only(left.clone())?, self.visible_only(right.clone())?);
         let plan = build(join, one, other, on, join.filter.clone())?;
-        let drop_error = |c: &PublicColumn| PublicColumn { error: None, of_table: c.of_table };
+        let drop_error = |c: &PublicColumn| PublicColumn { error: None, ..c.clone() };
         let columns = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => l.columns.iter().map(drop_error).collect(),
             JoinType::RightSemi | JoinType::RightAnti => r.columns.iter().map(drop_error).collect(),
@@ -60,20 +60,50 @@ impl Rewriter<'_> {
         Ok(super::public(plan, Public { columns, unique: Vec::new(), released: l.released || r.released }))
     }
 
+    /// Rows of linked tables stay open where this join gives them their person, or where they meet public rows only.
+    fn both_closed(&mut self, join: &Join, left: Node, right: Node) -> Result<(Node, Node)> {
+        if let (Rows::Person(_), Rows::Person(_)) = (&left.rows, &right.rows) {
+            let (scope_l, scope_r) = (Scope::new(self.context, &left)?, Scope::new(self.context, &right)?);
+            let gives_person = join.join_type == JoinType::Inner
+                && join.null_equality == NullEquality::NullEqualsNothing
+                && join.on.iter().any(|(a, b)| same_person(&scope_l, a, &scope_r, b));
+            if !gives_person {
+                return Ok((self.closed(left)?, self.closed(right)?));
+            }
+        }
+        Ok((left, right))
+    }
+
+    /// Which of two sides of the same person has what leads there sooner; `None`: one of them has the person key.
+    fn sooner(&self, l: &Person, r: &Person) -> Result<Option<Reach>> {
+        match (&l.open, &r.open) {
+            (None, _) | (_, None) => Ok(None),
+            (Some(a), Some(b)) => Ok(Some(if self.hops(a)? <= self.hops(b)? { a.clone() } else { b.clone() })),
+        }
+    }
+
     fn join_persons(&mut self, join: &Join, left: &Node, right: &Node, l: &Person, r: &Person) -> Result<Node> {
         let (scope_l, scope_r) = (Scope::new(self.context, left)?, Scope::new(self.context, right)?);
         let mut late = Vec::new();
         let mut pairs = Pairs { on: Vec::new(), by_key: false, left: BTreeSet::new(), right: BTreeSet::new() };
+        // Does whether there is a partner depend on the person alone?
+        let (mut fixed_l, mut fixed_r) = (join.filter.is_none(), join.filter.is_none());
         for (a, b) in &join.on {
             let (da, db) = (scope_l.derive(a)?, scope_r.derive(b)?);
             if da.facts.profiles() || db.facts.profiles() {
                 late.push(a.clone().eq(b.clone()));
                 continue;
             }
+            (fixed_l, fixed_r) = (fixed_l && da.facts.determined, fixed_r && db.facts.determined);
             let keys = is_key(&scope_l, a) && is_key(&scope_r, b);
-            pairs.by_key |= keys;
-            pairs.left.extend(if keys { Some(Part::Key) } else { scope_l.index_of(a).map(Part::Visible) });
-            pairs.right.extend(if keys { Some(Part::Key) } else { scope_r.index_of(b).map(Part::Visible) });
+            let found = join.null_equality == NullEquality::NullEqualsNothing && same_person(&scope_l, a, &scope_r, b);
+            if keys || found {
+                pairs.by_key = true;
+                pairs.left.insert(Part::Key);
+                pairs.right.insert(Part::Key);
+            }
+            pairs.left.extend(scope_l.index_of(a).filter(|_| !keys).map(Part::Visible));
+            pairs.right.extend(scope_r.index_of(b).filter(|_| !keys).map(Part::Visible));
             pairs.on.push((da.expression, db.expression));
         }
         if !pairs.by_key {
@@ -122,7 +152,9 @@ impl Rewriter<'_> {
             | JoinType::RightMark => (false, false),
         };
         let person = Person {
-            columns: optional(&l.columns, may_miss.0).chain(optional(&r.columns, may_miss.1)).collect(),
+            columns: optional(&l.columns, may_miss.0, fixed_r)
+                .chain(optional(&r.columns, may_miss.1, fixed_l))
+                .collect(),
             unique,
             max_rows,
             max_groups,
@@ -130,6 +162,7 @@ impl Rewriter<'_> {
             tables: l.tables.union(&r.tables).cloned().collect(),
             person_key: l.person_key.clone(),
             profile: l.profile || r.profile,
+            open: self.sooner(l, r)?,
         };
         self.finish_person_join(join, (left, right), pairs.on, late, person)
     }
@@ -182,9 +215,13 @@ impl Rewriter<'_> {
             on.push(if person_left { (derived.expression, total) } else { (total, derived.expression) });
         }
         let single = rows.unique.iter().any(|set| set.is_subset(&equated));
-        let looked_up =
-            PersonColumn { class: Class::Attribute, determined: determined && single, ..PersonColumn::constant(None) };
-        let others = rows.columns.iter().map(|_| looked_up.clone());
+        let determined = determined && single;
+        let others = rows.columns.iter().map(|column| PersonColumn {
+            class: Class::Attribute,
+            determined,
+            bounds: column.bounds,
+            ..PersonColumn::constant(None)
+        });
         let offset = if person_left { 0 } else { table.visible };
         let columns: Vec<PersonColumn> = if person_left {
             person.columns.iter().cloned().chain(others).collect()
@@ -248,7 +285,7 @@ impl Rewriter<'_> {
             }
         }
         .into_iter()
-        .filter(|node| matches!(node.rows, Rows::Person(_)))
+        .filter(|node| matches!(&node.rows, Rows::Person(of) if of.open == person.open))
         .map(|node| Expr::Column(node.key()))
         .collect();
         let key = match (join.join_type, keys.as_slice()) {
@@ -312,11 +349,20 @@ impl Rewriter<'_> {
     }
 }
 
-fn optional(columns: &[PersonColumn], outer: bool) -> impl Iterator<Item = PersonColumn> {
-    columns.iter().map(move |column| PersonColumn { outer: column.outer || outer, ..column.clone() })
+/// A side's columns; `outer`: they are NULL where there is no partner, and `fixed` says that the person alone decides that.
+fn optional(columns: &[PersonColumn], outer: bool, fixed: bool) -> impl Iterator<Item = PersonColumn> {
+    columns.iter().map(move |column| match outer {
+        false => column.clone(),
+        true => PersonColumn {
+            outer: true,
+            determined: column.determined && fixed,
+            reaches: BTreeSet::new(),
+            ..column.clone()
+        },
+    })
 }
 
-/// Is `expression` the person key, at most widened? A cast that brings different keys together would mix persons.
+/// Is `expression` the person key, at most widened? Not where it is NULL for want of a partner. A cast that brings different keys together would mix persons.
 fn is_key(scope: &Scope, expression: &Expr) -> bool {
     match expression {
         Expr::Cast(cast) => {
@@ -326,7 +372,29 @@ fn is_key(scope: &Scope, expression: &Expr) -> bool {
                     .get_type(scope.node.plan.schema().as_ref())
                     .is_ok_and(|from| keeps_apart(&from, cast.field.data_type()))
         }
-        _ => scope.index_of(expression).and_then(|i| scope.person.columns.get(i)).is_some_and(|facts| facts.key),
+        _ => scope
+            .index_of(expression)
+            .and_then(|i| scope.person.columns.get(i))
+            .is_some_and(|facts| facts.key && !facts.outer),
+    }
+}
+
+/// Do both values find one row, by its table's unique key? Then both rows belong to that row's person.
+fn same_person(left: &Scope, a: &Expr, right: &Scope, b: &Expr) -> bool {
+    match (reaches(left, a), reaches(right, b)) {
+        (Some(a), Some(b)) => !a.is_disjoint(b),
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// What a column's value finds, at most widened.
+fn reaches<'a>(scope: &'a Scope, expression: &Expr) -> Option<&'a BTreeSet<Reach>> {
+    match expression {
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(scope.node.plan.schema().as_ref()).ok()?;
+            reaches(scope, &cast.expr).filter(|_| keeps_apart(&from, cast.field.data_type()))
+        }
+        _ => scope.index_of(expression).and_then(|i| scope.person.columns.get(i)).map(|facts| &facts.reaches),
     }
 }
 

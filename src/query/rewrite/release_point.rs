@@ -33,8 +33,9 @@ impl Rewriter<'_> {
             .hint("ask for each grouping by itself")
             .at(position::of_expression(self.context, set)));
         }
-        let by_person =
-            keys.iter().any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(|f| f.key));
+        let by_person = keys
+            .iter()
+            .any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(names_person));
         if by_person { self.per_person(&node, keys, calls) } else { self.release(&node, keys, calls) }
     }
 
@@ -158,7 +159,7 @@ impl Rewriter<'_> {
             };
             let stddev = hidden(1);
             let ends = (0..levels).map(|level| [hidden(2 + 2 * level), hidden(3 + 2 * level)]).collect();
-            columns.push(PublicColumn { of_table: false, error: Some(ErrorColumns { stddev, ends }) });
+            columns.push(PublicColumn { error: Some(ErrorColumns { stddev, ends }), ..PublicColumn::default() });
         }
         let visible = expressions.len();
         expressions.extend(errors);
@@ -169,6 +170,11 @@ impl Rewriter<'_> {
         node.visible = visible;
         Ok(node)
     }
+}
+
+/// Is there one person to a value: the person key, or the key of a row of the person's?
+fn names_person(facts: &PersonColumn) -> bool {
+    facts.key || (!facts.reaches.is_empty() && !facts.outer)
 }
 
 /// How many groups one person can reach, and why.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, lit, when};
 
+use super::link::{Way, reaches};
 use super::{Rewriter, named_as, public};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Class};
+use crate::policy::Class;
 use crate::query::context::{KnownTable, Source, SourceKind};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built};
 
 impl Rewriter<'_> {
     pub(super) fn scan(&mut self, scan: &TableScan) -> Result<Node> {
@@ -23,8 +24,11 @@ impl Rewriter<'_> {
             SourceKind::Public(name) => {
                 let known = self.known(name)?;
                 self.refuse_ungranted(known)?;
+                let bounds = |name: &String| known.table.column(name).and_then(|column| column.bounds);
+                let columns = known.schema.fields().iter();
                 let columns =
-                    known.schema.fields().iter().map(|_| PublicColumn { of_table: true, error: None }).collect();
+                    columns.map(|field| PublicColumn { of_table: true, bounds: bounds(field.name()), error: None });
+                let columns = columns.collect();
                 let unique = known.proven_keys.iter().filter_map(|key| positions(known, &key.columns)).collect();
                 Ok(public(plan, Public { columns, unique, released: false }))
             }
@@ -48,18 +52,17 @@ impl Rewriter<'_> {
         }
     }
 
-    fn known(&self, name: &str) -> Result<&KnownTable> {
+    pub(super) fn known(&self, name: &str) -> Result<&KnownTable> {
         self.context.tables.get(name).ok_or_else(Error::internal)
     }
 
     /// Rows of a protected table, with the person key repeated behind them; rows without a person count for nobody.
-    fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan) -> Result<Node> {
+    /// Rows of a linked table have what leads to their person in its place.
+    pub(super) fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan) -> Result<Node> {
         let table = &known.table;
-        let Access::Protected { policy, person_key } = &table.access else {
-            return Err(Error::internal());
-        };
+        let way = self.way_of(known)?;
         let visible = known.schema.fields().len();
-        let key = known.schema.index_of(person_key).map_err(|_| Error::internal())?;
+        let key = known.schema.index_of(way.column).map_err(|_| Error::internal())?;
         let key = Expr::Column(Column::from(scan.schema().qualified_field(key)));
         let domains = (0..visible).map(|i| domain(known, known.schema.field(i).name())).collect::<Result<Vec<_>>>()?;
         let mut expressions = (0..visible)
@@ -70,28 +73,16 @@ impl Rewriter<'_> {
         let plan = built(
             LogicalPlanBuilder::from(scan).filter(key.is_not_null()).and_then(|b| b.project(expressions)?.build()),
         )?;
-        let unique: Vec<BTreeSet<Part>> = known
-            .proven_keys
-            .iter()
-            .filter_map(|declared| {
-                let part = |i: usize| {
-                    if known.schema.field(i).name() == person_key { Part::Key } else { Part::Visible(i) }
-                };
-                // Two values outside a domain are both NULL.
-                let told_apart = |set: &BTreeSet<usize>| set.iter().all(|i| domains[*i].is_none());
-                let set = positions(known, &declared.columns).filter(told_apart);
-                set.map(|set| set.into_iter().map(part).collect())
-            })
-            .collect();
+        let unique = unique_keys(known, &way, &domains);
         let one_row = unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key));
         let columns = known
             .schema
             .fields()
             .iter()
             .zip(domains)
-            .map(|(field, domain)| PersonColumn {
-                domain,
-                ..self.column_facts(known, field.name(), person_key, one_row)
+            .map(|(field, domain)| {
+                let reaches = if domain.is_none() { reaches(known, field.name()) } else { BTreeSet::new() };
+                PersonColumn { domain, reaches, ..self.column_facts(known, field.name(), &way, one_row) }
             })
             .collect();
         let max_rows = if one_row { Some(1) } else { table.max_rows_per_person };
@@ -100,15 +91,16 @@ impl Rewriter<'_> {
             unique,
             max_rows,
             max_groups: table.max_groups_per_person.or(max_rows),
-            policies: BTreeSet::from([policy.clone()]),
+            policies: table.policy().map(str::to_owned).into_iter().collect(),
             tables: BTreeSet::from([table.name.clone()]),
-            person_key: person_key.clone(),
+            person_key: way.person_key,
             profile: false,
+            open: table.link().map(Reach::from),
         };
         Ok(Node { plan, visible, rows: Rows::Person(person) })
     }
 
-    fn column_facts(&self, known: &KnownTable, name: &str, person_key: &str, one_row: bool) -> PersonColumn {
+    fn column_facts(&self, known: &KnownTable, name: &str, way: &Way, one_row: bool) -> PersonColumn {
         let table = &known.table.name;
         let column = known.table.column(name);
         let class = column.and_then(|column| column.class);
@@ -136,16 +128,28 @@ impl Rewriter<'_> {
                 Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public) => None,
             }
         };
-        let key = name == person_key;
+        let leads = name == way.column;
         PersonColumn {
-            class: if key { Class::Identifier } else { class.unwrap_or(Class::Hidden) },
-            key,
-            determined: one_row || key,
+            class: if leads { Class::Identifier } else { class.unwrap_or(Class::Hidden) },
+            key: leads && known.table.protection().is_some(),
+            determined: one_row || (leads && way.determined),
             outer: false,
             refusal,
             ..PersonColumn::constant(column.and_then(|column| column.bounds))
         }
     }
+}
+
+/// Keys that were found to hold; what depends on the person alone is left out beside the person.
+fn unique_keys(known: &KnownTable, way: &Way, domains: &[Option<Arc<Vec<ScalarValue>>>]) -> Vec<BTreeSet<Part>> {
+    let part = |i: usize| {
+        let leads = way.determined && known.schema.field(i).name() == way.column;
+        if leads { Part::Key } else { Part::Visible(i) }
+    };
+    // Two values outside a domain are both NULL.
+    let told_apart = |set: &BTreeSet<usize>| set.iter().all(|i| domains.get(*i).is_some_and(Option::is_none));
+    let sets = known.proven_keys.iter().filter_map(|key| positions(known, &key.columns)).filter(told_apart);
+    sets.map(|set| set.into_iter().map(part).collect()).collect()
 }
 
 /// The column's declared values, in its type.

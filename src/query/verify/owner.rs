@@ -8,7 +8,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, Operator, TableScan};
 use paravent_udfs::BoundGroups;
 
-use super::unproven;
+use super::{reach, unproven};
 use crate::error::{Error, Result};
 use crate::policy::Access;
 use crate::query::context::{Context, Source, SourceKind};
@@ -18,6 +18,8 @@ enum Owner {
     Nobody,
     /// One person a row; the columns that hold that person's key, as far as they are still there.
     Person(BTreeSet<Column>),
+    /// One person a row, or none: whose it is, only the join with the row that it refers to will say.
+    Unmet,
 }
 
 /// The states' own input must be rows of one person each.
@@ -30,6 +32,7 @@ pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
         Owner::Person(_) => Ok(()),
         Owner::Nobody if reads_nothing(&states.input) => Ok(()),
         Owner::Nobody => Err(unproven("a release of public rows")),
+        Owner::Unmet => Err(unproven("rows that were never joined to their person")),
     }
 }
 
@@ -47,8 +50,9 @@ fn owner(context: &Context, plan: &LogicalPlan) -> Result<Owner> {
     }
     let only_nobody = |what: &str| -> Result<Owner> {
         for input in plan.inputs() {
-            if let Owner::Person(_) = owner(context, input)? {
-                return Err(unproven(what));
+            match owner(context, input)? {
+                Owner::Nobody => {}
+                Owner::Person(_) | Owner::Unmet => return Err(unproven(what)),
             }
         }
         Ok(Owner::Nobody)
@@ -64,6 +68,7 @@ fn owner(context: &Context, plan: &LogicalPlan) -> Result<Owner> {
         }
         LogicalPlan::SubqueryAlias(alias) => match owner(context, &alias.input)? {
             Owner::Nobody => Ok(Owner::Nobody),
+            Owner::Unmet => Ok(Owner::Unmet),
             Owner::Person(keys) => {
                 let place = |key: &Column| {
                     alias
@@ -87,7 +92,7 @@ fn owner(context: &Context, plan: &LogicalPlan) -> Result<Owner> {
                 Owner::Person(keys) if matches!(bound.person(), Expr::Column(c) if keys.contains(c)) => {
                     Ok(Owner::Person(keys))
                 }
-                Owner::Person(_) | Owner::Nobody => {
+                Owner::Person(_) | Owner::Nobody | Owner::Unmet => {
                     Err(unproven("groups bounded by something other than the person key"))
                 }
             }
@@ -119,8 +124,10 @@ fn scan_owner(context: &Context, scan: &TableScan) -> Result<Owner> {
         return Err(unproven("a limit over rows of persons"));
     }
     let known = context.tables.get(name).ok_or_else(Error::internal)?;
-    let Access::Protected { person_key, .. } = &known.table.access else {
-        return Err(unproven("a protected table without a person key"));
+    let person_key = match &known.table.access {
+        Access::Protected { person_key, .. } => person_key,
+        Access::Linked { .. } => return Ok(Owner::Unmet),
+        Access::Unclassified | Access::Public => return Err(unproven("a protected table without a person key")),
     };
     let key = Column::new(Some(scan.table_name.clone()), person_key);
     Ok(Owner::Person(BTreeSet::from([key]).into_iter().filter(|key| scan.projected_schema.has_column(key)).collect()))
@@ -128,8 +135,10 @@ fn scan_owner(context: &Context, scan: &TableScan) -> Result<Owner> {
 
 /// An aggregate below a release keeps its rows apart by person, or has no rows of persons.
 fn aggregate_owner(context: &Context, plan: &LogicalPlan, aggregate: &Aggregate) -> Result<Owner> {
-    let Owner::Person(keys) = owner(context, &aggregate.input)? else {
-        return Ok(Owner::Nobody);
+    let keys = match owner(context, &aggregate.input)? {
+        Owner::Person(keys) => keys,
+        Owner::Nobody => return Ok(Owner::Nobody),
+        Owner::Unmet => return Err(unproven("an aggregate of rows whose person is not known")),
     };
     let kept: BTreeSet<Column> = aggregate
         .group_expr
@@ -161,10 +170,36 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
                 Err(unproven("a join adds rows without a person"))
             }
         },
+        // A row of the person's was found, and with it the person.
+        (Owner::Unmet, met @ (Owner::Person(_) | Owner::Unmet)) | (met @ Owner::Person(_), Owner::Unmet) => {
+            if join.join_type == JoinType::Inner && reach::same_person(context, join) {
+                Ok(met)
+            } else {
+                Err(unproven("a join before the person is known"))
+            }
+        }
+        (Owner::Unmet, Owner::Nobody) => match join.join_type {
+            JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => Ok(Owner::Unmet),
+            JoinType::Right
+            | JoinType::Full
+            | JoinType::RightSemi
+            | JoinType::RightAnti
+            | JoinType::LeftMark
+            | JoinType::RightMark => Err(unproven("a join before the person is known")),
+        },
+        (Owner::Nobody, Owner::Unmet) => match join.join_type {
+            JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => Ok(Owner::Unmet),
+            JoinType::Left
+            | JoinType::Full
+            | JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightMark => Err(unproven("a join before the person is known")),
+        },
         (Owner::Person(l), Owner::Person(r)) => {
             let on_key = join.on.iter().any(|(a, b)| is_one_of(a, &l) && is_one_of(b, &r));
             let in_filter = join.filter.iter().flat_map(split_conjunction).any(|part| equates(part, &l, &r));
-            if !(on_key || in_filter) {
+            if !(on_key || in_filter || reach::same_person(context, join)) {
                 return Err(unproven("a join of two persons"));
             }
             Ok(Owner::Person(match join.join_type {
@@ -213,8 +248,9 @@ fn widens(inner: &Expr, keys: &BTreeSet<Column>, to: &arrow::datatypes::DataType
 }
 
 fn renamed(below: Owner, plan: &LogicalPlan, expressions: &[Expr]) -> Owner {
-    let Owner::Person(keys) = below else {
-        return Owner::Nobody;
+    let keys = match below {
+        Owner::Person(keys) => keys,
+        Owner::Nobody | Owner::Unmet => return below,
     };
     let kept = expressions.iter().enumerate().filter(|(_, e)| is_one_of(e, &keys));
     Owner::Person(kept.map(|(index, _)| Column::from(plan.schema().qualified_field(index))).collect())

@@ -29,6 +29,13 @@ struct Known {
     unique: Vec<Ids>,
 }
 
+/// One scan of a table.
+struct Scanned {
+    table: SourceKind,
+    columns: BTreeMap<String, Id>,
+    keys: Vec<BTreeSet<String>>,
+}
+
 struct Prover<'a> {
     context: &'a Context,
     /// Keys of earlier releases: how many of their first columns tell rows apart.
@@ -38,6 +45,10 @@ struct Prover<'a> {
     dependencies: Vec<(Ids, Id)>,
     /// Person keys of protected tables.
     persons: Ids,
+    /// Pairs that are equal in every row: what inner joins equate.
+    equal: Vec<(Id, Id)>,
+    /// Every scan of a table with keys: its name, its columns by name, its keys.
+    scans: Vec<Scanned>,
     /// Pairs that a full join equates: whichever is there stands for both.
     either: Vec<BTreeSet<Id>>,
 }
@@ -48,8 +59,18 @@ pub(super) fn verify(context: &Context, release: &Release, released: &[usize]) -
         LogicalPlan::Aggregate(states) => states,
         _ => return Err(unproven("a release over something other than an aggregate")),
     };
-    let mut prover = Prover { context, released, next: 0, dependencies: vec![], persons: Ids::new(), either: vec![] };
+    let mut prover = Prover {
+        context,
+        released,
+        next: 0,
+        dependencies: vec![],
+        persons: Ids::new(),
+        equal: vec![],
+        scans: vec![],
+        either: vec![],
+    };
     let rows = prover.walk(&states.input)?;
+    prover.same_rows();
     let schema = states.input.schema();
     let person = schema.maybe_index_of_column(&Column::new_unqualified("__u")).and_then(|i| rows.columns.get(i));
     let person = *person.ok_or_else(|| unproven("rows without a person"))?;
@@ -96,6 +117,54 @@ impl Prover<'_> {
                 return closure;
             }
             closure.extend(more);
+        }
+    }
+
+    /// Two scans of one table that agree in a key are the same row, and agree in every column.
+    fn same_rows(&mut self) {
+        loop {
+            let class = self.classes();
+            let mut new = Vec::new();
+            for (i, one) in self.scans.iter().enumerate() {
+                for other in self.scans.iter().skip(i + 1).filter(|other| other.table == one.table) {
+                    let equal = |name: &String| match (one.columns.get(name), other.columns.get(name)) {
+                        (Some(a), Some(b)) => class.get(a).unwrap_or(a) == class.get(b).unwrap_or(b),
+                        (None, _) | (_, None) => false,
+                    };
+                    if one.keys.iter().any(|key| !key.is_empty() && key.iter().all(equal)) {
+                        let apart = one.columns.iter().filter(|(name, _)| !equal(name));
+                        new.extend(apart.filter_map(|(name, a)| Some((*a, *other.columns.get(name)?))));
+                    }
+                }
+            }
+            if new.is_empty() {
+                return;
+            }
+            for (a, b) in new {
+                self.depends(&Ids::from([a]), b);
+                self.depends(&Ids::from([b]), a);
+                self.equal.push((a, b));
+            }
+        }
+    }
+
+    /// The least of the ids that each one is equal to.
+    fn classes(&self) -> BTreeMap<Id, Id> {
+        let mut class: BTreeMap<Id, Id> = self.equal.iter().flat_map(|(a, b)| [(*a, *a), (*b, *b)]).collect();
+        loop {
+            let lower: Vec<(Id, Id)> = self
+                .equal
+                .iter()
+                .map(|(a, b)| (*a, *b, class[a].min(class[b])))
+                .flat_map(|(a, b, least)| [(a, least), (b, least)])
+                .filter(|(id, least)| class[id] > *least)
+                .collect();
+            if lower.is_empty() {
+                return class;
+            }
+            for (id, least) in lower {
+                class.entry(id).and_modify(|held| *held = least.min(*held));
+            }
         }
     }
 
@@ -165,6 +234,11 @@ impl Prover<'_> {
                 }
             }
         }
+        let names = scan.projected_schema.fields().iter().map(|field| field.name().clone());
+        let columns: BTreeMap<String, Id> = names.zip(known.columns.iter().copied()).collect();
+        let named =
+            |key: &Ids| columns.iter().filter(|(_, id)| key.contains(id)).map(|(name, _)| name.clone()).collect();
+        self.scans.push(Scanned { table: source.kind.clone(), keys: keys.iter().map(named).collect(), columns });
         for key in &keys {
             for column in &known.columns {
                 self.depends(key, *column);
@@ -210,6 +284,7 @@ impl Prover<'_> {
                 for (a, b) in &pairs {
                     self.depends(&Ids::from([*a]), *b);
                     self.depends(&Ids::from([*b]), *a);
+                    self.equal.push((*a, *b));
                 }
             }
             // A row without a partner has NULL there, and with this condition alone that, too, is the other side's doing.

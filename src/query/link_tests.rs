@@ -1,0 +1,136 @@
+//! Queries over tables that reach their person through other tables.
+
+use super::compile_tests::{compile, private};
+use super::plan_lines;
+use super::verify::verify;
+
+fn plan(sql: &str) -> String {
+    plan_lines(&compile(sql).unwrap_or_else(|error| panic!("{error}: {sql}"))).join("\n")
+}
+
+/// How often each table is read.
+fn reads(plan: &str, table: &str) -> usize {
+    plan.matches(&format!("TableScan: {table} ")).count()
+}
+
+#[test]
+fn joins_to_the_person_are_added() {
+    let one = plan("SELECT week, sum(price) FROM item GROUP BY week");
+    assert_eq!((reads(&one, "item"), reads(&one, "purchase")), (1, 1), "{one}");
+    assert!(one.contains("BoundGroups: person=__u, max_groups=50"), "{one}");
+    let two = plan("SELECT sum(grams) FROM part");
+    assert_eq!((reads(&two, "part"), reads(&two, "item"), reads(&two, "purchase")), (1, 1, 1), "{two}");
+}
+
+#[test]
+fn joins_that_the_query_makes_are_not_added_again() {
+    for sql in [
+        "SELECT shop, sum(price) FROM item JOIN purchase USING (order_id) GROUP BY shop",
+        "SELECT shop, sum(price) FROM purchase p, item i WHERE i.order_id = p.order_id GROUP BY shop",
+        "SELECT shop, sum(price) FROM (SELECT * FROM item WHERE week > 3) i JOIN purchase USING (order_id) GROUP BY shop",
+        "SELECT country, sum(price) FROM item JOIN purchase USING (order_id) JOIN person ON buyer = id GROUP BY country",
+        "SELECT shop, sum(price) FROM item i JOIN calendar USING (week) JOIN purchase USING (order_id) GROUP BY shop",
+    ] {
+        let plan = plan(sql);
+        assert_eq!((reads(&plan, "item"), reads(&plan, "purchase")), (1, 1), "{sql}\n{plan}");
+    }
+    let three = plan(
+        "SELECT shop, sum(grams) FROM part JOIN item ON item = item_id JOIN purchase USING (order_id) GROUP BY shop",
+    );
+    assert_eq!((reads(&three, "part"), reads(&three, "item"), reads(&three, "purchase")), (1, 1, 1), "{three}");
+    let apart = plan("SELECT sum(grams) FROM part JOIN item ON item = item_id");
+    assert_eq!((reads(&apart, "part"), reads(&apart, "item"), reads(&apart, "purchase")), (1, 1, 1), "{apart}");
+}
+
+#[test]
+fn rows_of_one_order_belong_to_one_person() {
+    for sql in [
+        "SELECT count(*) FROM item a JOIN item b ON a.order_id = b.order_id",
+        "SELECT avg(total) FROM (SELECT order_id, clamp(sum(price), 0, 500) AS total FROM item GROUP BY order_id) o",
+        "SELECT shop, count(*) FROM purchase LEFT JOIN item USING (order_id) GROUP BY shop",
+        "SELECT shop, count(*) FROM item LEFT JOIN purchase USING (order_id) GROUP BY shop",
+        "SELECT country, sum(price) FROM person JOIN purchase ON buyer = id JOIN item USING (order_id) GROUP BY country",
+        "SELECT country, avg(n) FROM person JOIN (SELECT buyer, count(*) AS n FROM item JOIN purchase USING (order_id) GROUP BY buyer) b ON buyer = id GROUP BY country",
+        "SELECT shop, count(*) FROM purchase JOIN (SELECT order_id, sum(price) AS s FROM item GROUP BY order_id) i USING (order_id) GROUP BY shop",
+    ] {
+        plan(sql);
+    }
+}
+
+#[test]
+fn what_depends_on_the_person_is_found_through_a_link() {
+    let by_badge = plan("SELECT week, sum(entries) FROM door GROUP BY week");
+    assert!(by_badge.contains("dp_sum(__s0, __c0, Int64(1)"), "one row a person and week\n{by_badge}");
+    let level = plan(
+        "SELECT country, sum(price) FROM item JOIN purchase USING (order_id) JOIN person ON buyer = id GROUP BY country",
+    );
+    assert!(!level.contains("BoundGroups"), "a property of the person\n{level}");
+}
+
+#[test]
+fn a_partner_may_be_missing() {
+    // Whether there is a partner depends on the row, not on the person.
+    for from in [
+        "week w LEFT JOIN person p ON w.id = p.id AND w.week > 3",
+        "item LEFT JOIN (SELECT order_id, country FROM purchase JOIN person ON buyer = id WHERE shop = 'a') p USING (order_id)",
+    ] {
+        let plan = plan(&format!("SELECT country, count(*) FROM {from} GROUP BY 1"));
+        assert!(plan.contains("BoundGroups"), "{plan}");
+    }
+    let badges = "door d LEFT JOIN (SELECT number, country FROM badge JOIN person USING (id)) b ON d.badge = b.number";
+    let plan = plan(&format!("SELECT country, count(*) FROM {badges} GROUP BY country"));
+    assert!(!plan.contains("BoundGroups"), "one badge a person\n{plan}");
+    // What is NULL without a partner is no key to join by.
+    for from in [
+        "mail m LEFT JOIN person p ON m.id = p.id JOIN week w ON w.id = p.id",
+        "item i LEFT JOIN purchase p ON i.order_id = p.order_id JOIN person ON buyer = id",
+    ] {
+        let refusal = compile(&format!("SELECT country, count(*) FROM {from} GROUP BY country")).unwrap_err();
+        assert_eq!(refusal.sqlstate.code(), "0A000", "{from}: {refusal}");
+    }
+}
+
+#[test]
+fn a_row_gets_one_person_and_no_other() {
+    for (sql, sqlstate) in [
+        ("SELECT count(*) FROM item a JOIN item b ON a.line = b.line", "0A000"),
+        ("SELECT count(*) FROM item JOIN purchase ON line = purchase.order_id", "0A000"),
+        ("SELECT count(*) FROM item, purchase", "0A000"),
+        ("SELECT order_id FROM item", "42501"),
+        ("SELECT order_id, count(*) FROM item GROUP BY order_id", "42501"),
+        ("SELECT count(*) FROM item WHERE order_id = 7", "42501"),
+        ("SELECT count(*) FROM item JOIN week ON item.order_id = week.id", "0A000"),
+    ] {
+        let refusal = compile(sql).expect_err(sql);
+        assert_eq!(refusal.sqlstate.code(), sqlstate, "{sql}: {refusal}");
+    }
+}
+
+#[test]
+fn a_key_that_does_not_hold_leads_nowhere() {
+    let sql = "SELECT sum(price) FROM item";
+    let (mut context, private) = private(sql).unwrap();
+    if let Some(known) = context.tables.get_mut("purchase") {
+        known.proven_keys.clear();
+    }
+    assert_eq!(verify(&context, private).unwrap_err().sqlstate.code(), "XX000", "the verifier");
+    let refused = super::compile_tests::compile_in(&context, sql).unwrap_err();
+    assert_eq!(refused.sqlstate.code(), "55000", "the rewrite");
+}
+
+#[test]
+fn the_verifier_wants_the_declared_path() {
+    use crate::policy::Access;
+    let sql = "SELECT sum(price) FROM item";
+    // The same plan, where the item's person is said to be found by another column, or by another table.
+    for (column, table, key) in [("item_id", "purchase", "order_id"), ("order_id", "badge", "number")] {
+        let (mut context, private) = private(sql).unwrap();
+        if let Some(known) = context.tables.get_mut("item") {
+            let by = crate::policy::ForeignKey { column: column.into(), table: table.into(), key: key.into() };
+            known.table.access = Access::Linked { policy: "people".to_owned(), by };
+        }
+        assert_eq!(verify(&context, private).unwrap_err().sqlstate.code(), "XX000", "{column} → {table}");
+    }
+    let (context, private) = private(sql).unwrap();
+    verify(&context, private).unwrap();
+}

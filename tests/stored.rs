@@ -1,0 +1,150 @@
+//! Answers from answers (design, section 5): what was drawn once answers whatever needs no more, and nothing that the rules of the
+//! moment would not have given.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use support::{SMALL, TestServer, number, rows, run, value};
+use tokio_postgres::Client;
+
+/// What the policy has spent so far, as epsilon.
+async fn spent(analyst: &Client) -> f64 {
+    number(analyst, "SELECT epsilon_spent FROM privacy.budget WHERE principal IS NULL").await
+}
+
+/// Where EXPLAIN (PRIVACY) says the releases will come from.
+async fn sources(analyst: &Client, query: &str) -> Vec<String> {
+    let lines = rows(analyst, &format!("EXPLAIN (PRIVACY) {query}")).await;
+    let lines = lines.into_iter().map(|line| line[0].clone().unwrap());
+    lines.filter_map(|line| line.trim().strip_prefix("source: ").map(str::to_owned)).collect()
+}
+
+/// Asks, and says whether it cost anything. EXPLAIN must have said the same beforehand.
+async fn costs(analyst: &Client, query: &str) -> bool {
+    let said = sources(analyst, query).await.contains(&"new release".to_owned());
+    let before = spent(analyst).await;
+    rows(analyst, query).await;
+    let cost = spent(analyst).await > before;
+    assert_eq!(said, cost, "EXPLAIN says otherwise: {query}");
+    cost
+}
+
+const BOTH: &str = "SELECT function, country, count(*) AS persons, avg(after_hours) AS hours, sum(email_count) AS mails \
+                    FROM person JOIN person_week USING (person_id) GROUP BY function, country";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_an_answer_costs_nothing() {
+    let server = TestServer::with_company(SMALL).await;
+    let analyst = server.analyst().await;
+    assert!(costs(&analyst, BOTH).await);
+    for free in [
+        BOTH,
+        // Fewer aggregates, in another order, under other names, with something computed of them.
+        "SELECT p.country AS c, p.function AS f, 2 * sum(w.email_count) FROM person AS p JOIN person_week AS w \
+         ON p.person_id = w.person_id GROUP BY p.function, p.country ORDER BY 3 DESC LIMIT 3",
+        "SELECT function, country, avg(after_hours) FROM person JOIN person_week USING (person_id) GROUP BY function, country \
+         HAVING avg(after_hours) > 2",
+        // Errors and intervals are made of the same rows, whatever the level.
+        "SELECT function, country, dp_stddev(avg(after_hours)), dp_interval_low(avg(after_hours), 0.8), \
+         dp_interval_high(avg(after_hours), 0.999) FROM person JOIN person_week USING (person_id) GROUP BY function, country",
+    ] {
+        assert!(!costs(&analyst, free).await, "{free}");
+    }
+    let part = "SELECT function, country, avg(after_hours) AS hours FROM person JOIN person_week USING (person_id) \
+                GROUP BY function, country ORDER BY 1, 2";
+    let whole = format!("SELECT function, country, hours FROM ({BOTH}) AS b ORDER BY 1, 2");
+    assert_eq!(rows(&analyst, part).await, rows(&analyst, &whole).await, "the same numbers");
+    assert_eq!(sources(&analyst, part).await, ["part of a stored answer, free of charge"]);
+    assert_eq!(sources(&analyst, BOTH).await, ["stored answer, free of charge"]);
+    for new in [
+        // Another aggregate, another predicate, other bounds, other keys.
+        "SELECT function, country, avg(call_hours) FROM person JOIN person_week USING (person_id) GROUP BY function, country",
+        "SELECT function, country, avg(after_hours) FROM person JOIN person_week USING (person_id) WHERE level <> 'L2 senior' \
+         GROUP BY function, country",
+        "SELECT function, country, avg(clamp(after_hours, 0, 10)) FROM person JOIN person_week USING (person_id) \
+         GROUP BY function, country",
+        "SELECT function, avg(after_hours) FROM person JOIN person_week USING (person_id) GROUP BY function",
+    ] {
+        assert!(costs(&analyst, new).await, "{new}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stored_groups_add_up_for_who_prefers_them() {
+    let server = TestServer::with_company(SMALL).await;
+    let analyst = server.analyst().await;
+    rows(&analyst, BOTH).await;
+    let coarse = "SELECT function, count(*) AS persons, avg(after_hours) AS hours, sum(email_count) AS mails, \
+                  dp_stddev(sum(email_count)) AS error FROM person JOIN person_week USING (person_id) GROUP BY function";
+    assert_eq!(sources(&analyst, coarse).await, ["new release"], "not unless it is preferred");
+    run(&analyst, "SET privacy.prefer = 'stored'").await;
+    assert_eq!(sources(&analyst, coarse).await, ["added up from stored groups, free of charge"]);
+    assert!(!costs(&analyst, coarse).await);
+    // Sums are the sums of what was shown, group by group; errors add up as independent noise does.
+    let check = format!(
+        "SELECT count(*), bool_and(c.mails = b.mails AND c.persons = b.persons AND abs(c.error / b.error - 1) < 1e-9) \
+         FROM ({coarse}) AS c JOIN (SELECT function, sum(mails) AS mails, sum(persons) AS persons, \
+         sqrt(sum(error * error)) AS error FROM (SELECT function, country, count(*) AS persons, sum(email_count) AS mails, \
+         dp_stddev(sum(email_count)) AS error FROM person JOIN person_week USING (person_id) GROUP BY function, country) AS s \
+         GROUP BY function) AS b ON c.function = b.function"
+    );
+    assert!(!costs(&analyst, &check).await);
+    assert_eq!(rows(&analyst, &check).await, [[Some("8".to_owned()), Some("t".to_owned())]]);
+    // All of it in one row.
+    let all = "SELECT sum(email_count) FROM person JOIN person_week USING (person_id)";
+    assert!(!costs(&analyst, all).await);
+    // A key that is not there, and persons who are in several groups, need a release.
+    let level = "SELECT level, sum(email_count) FROM person JOIN person_week USING (person_id) GROUP BY level";
+    assert!(costs(&analyst, level).await);
+    rows(&analyst, "SELECT week, count(DISTINCT person_id), sum(chat_count) FROM person_week GROUP BY week").await;
+    assert!(costs(&analyst, "SELECT count(DISTINCT person_id), sum(chat_count) FROM person_week").await);
+    run(&analyst, "RESET privacy.prefer").await;
+    assert!(costs(&analyst, coarse).await, "a new release once it is not preferred");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_less_accuracy_or_under_other_rules_is_passed_over() {
+    let server = TestServer::with_company(SMALL).await;
+    let (admin, analyst) = (server.admin().await, server.analyst().await);
+    let question =
+        "SELECT function, count(*), avg(after_hours) FROM person JOIN person_week USING (person_id) GROUP BY function";
+    run(&analyst, "SET privacy.epsilon = 0.2").await;
+    assert!(costs(&analyst, question).await);
+    assert!(!costs(&analyst, question).await);
+    run(&analyst, "SET privacy.epsilon = 0.5").await;
+    assert!(costs(&analyst, question).await, "a better one was wanted");
+    run(&analyst, "SET privacy.epsilon = 0.3").await;
+    let before =
+        value(&analyst, "SELECT count(*) FROM (SELECT function, count(*) FROM person GROUP BY function) AS f").await;
+    assert_eq!(before, "8");
+    assert!(!costs(&analyst, question).await, "there is one that is better than needed");
+    for (change, what) in [
+        ("ALTER SYSTEM SET privacy.min_group_size = 15", "the floor"),
+        ("ALTER SYSTEM SET privacy.mask_high = 0.9", "the band"),
+        ("ALTER TABLE person_week ALTER COLUMN after_hours SET (lower = 0, upper = 10)", "a bound"),
+        ("ALTER TABLE person_week SET (max_rows_per_person = 40)", "rows of a person"),
+    ] {
+        run(&admin, change).await;
+        assert!(costs(&analyst, question).await, "{what} has changed");
+        assert!(!costs(&analyst, question).await);
+    }
+    let file = server.folder().join("company/person_week.parquet");
+    let copy = server.folder().join("company/copy.parquet");
+    std::fs::copy(&file, &copy).unwrap();
+    std::fs::rename(&copy, &file).unwrap();
+    assert!(costs(&analyst, question).await, "the data may have changed");
+}
+
+/// A release that reads another one is known as soon as that one is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_over_a_release_is_stored_as_well() {
+    let server = TestServer::with_company(SMALL).await;
+    let analyst = server.analyst().await;
+    let typical = "WITH m AS (SELECT avg(after_hours) AS typical FROM person_week) \
+                   SELECT count(DISTINCT person_id) FROM person_week CROSS JOIN m WHERE after_hours > typical";
+    assert_eq!(sources(&analyst, typical).await, ["new release", "new release"]);
+    assert!(costs(&analyst, typical).await);
+    assert!(!costs(&analyst, typical).await);
+    assert!(!costs(&analyst, "SELECT avg(after_hours) FROM person_week").await);
+}
