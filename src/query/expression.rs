@@ -83,6 +83,7 @@ impl<'a> Scope<'a> {
             }
             Expr::BinaryExpr(binary) => self.binary(binary),
             Expr::Like(like) => {
+                refuse_pattern_of_rows(&like.pattern)?;
                 let [value, pattern] = self.operands([&like.expr, &like.pattern])?;
                 let facts = truth(&[&value.facts, &pattern.facts]);
                 let total = Like::new(
@@ -193,6 +194,19 @@ impl<'a> Scope<'a> {
     }
 
     fn binary(&self, binary: &BinaryExpr) -> Result<Derived> {
+        if matches!(
+            binary.op,
+            Operator::RegexMatch
+                | Operator::RegexIMatch
+                | Operator::RegexNotMatch
+                | Operator::RegexNotIMatch
+                | Operator::LikeMatch
+                | Operator::ILikeMatch
+                | Operator::NotLikeMatch
+                | Operator::NotILikeMatch
+        ) {
+            refuse_pattern_of_rows(&binary.right)?;
+        }
         let [left, right] = self.operands([&binary.left, &binary.right])?;
         let logical = truth(&[&left.facts, &right.facts]);
         let plain = |left: Derived, right: Derived, facts| Derived {
@@ -325,6 +339,9 @@ impl<'a> Scope<'a> {
             return Err(Error::new(SqlState::GroupingError, format!("{} takes an aggregate", function.func.name()))
                 .hint(format!("for example {}(count(*))", function.func.name())));
         }
+        if function.func.name().starts_with("regexp_") {
+            function.args.iter().skip(1).try_for_each(refuse_pattern_of_rows)?;
+        }
         let arguments = function.args.iter().map(|argument| self.operand(argument)).collect::<Result<Vec<_>>>()?;
         let facts: Vec<&PersonColumn> = arguments.iter().map(|d| &d.facts).collect();
         let literals: Vec<Option<ScalarValue>> = function.args.iter().map(literal).collect();
@@ -341,6 +358,16 @@ impl<'a> Scope<'a> {
             Expr::ScalarFunction(ScalarFunction::new_udf(total, arguments.into_iter().map(|d| d.expression).collect()));
         Ok(Derived { expression, facts })
     }
+}
+
+/// A pattern is compiled, which for some takes seconds: one person's text would decide whether a statement ends in time.
+fn refuse_pattern_of_rows(pattern: &Expr) -> Result<()> {
+    if pattern.column_refs().is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::FeatureNotSupported, "a pattern that differs from row to row is not supported")
+        .detail("compiling a person's text as a pattern could fail, or take very long")
+        .hint("write the pattern as a literal; strpos, starts_with and contains take columns"))
 }
 
 /// The value of a literal, also under the casts that the planner adds.

@@ -186,6 +186,7 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
         let states = price::verify(context, node, &release.facts)?;
         owner::verify(context, states)?;
         origin::verify(context, states)?;
+        origin::verify_casts(context, &states.input)?;
     }
     if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
         return Err(unproven("an output of what is not measured"));

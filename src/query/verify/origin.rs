@@ -1,18 +1,19 @@
 //! Proves that no group key is made of an identifier, or of anything else that nobody may be shown.
 //!
 //! It follows every group key down to the columns of protected tables that it is made of. Whether a value is there at all, and how
-//! many there are, is no part of the value.
+//! many there are, is no part of the value. And that no cast brings keys together, which says two persons are one.
 
 use std::collections::BTreeSet;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, TableScan};
 use paravent_udfs::BoundGroups;
 
 use super::unproven;
 use crate::error::{Error, Result};
-use crate::policy::Class;
+use crate::policy::{Access, Class};
 use crate::query::context::{Context, Source, SourceKind};
 
 /// Table and column.
@@ -32,6 +33,51 @@ pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Proves that no cast brings two persons' keys together: what is read as an integer was one that fits. ('1' and '01' are two
+/// persons, and so are 'a' and 'b', which both become NULL.)
+pub(super) fn verify_casts(context: &Context, plan: &LogicalPlan) -> Result<()> {
+    for input in plan.inputs() {
+        for expression in plan.expressions() {
+            verify_casts_of(context, &expression, input)?;
+        }
+        verify_casts(context, input)?;
+    }
+    Ok(())
+}
+
+fn verify_casts_of(context: &Context, expression: &Expr, input: &LogicalPlan) -> Result<()> {
+    let mut inner: Vec<&Expr> = Vec::new();
+    let _ = expression.apply(|part| {
+        match part {
+            Expr::Cast(cast) if cast.field.data_type() == &DataType::Int64 => inner.push(&cast.expr),
+            Expr::TryCast(cast) if cast.field.data_type() == &DataType::Int64 => inner.push(&cast.expr),
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    for inner in inner {
+        let here = inner.column_refs().iter().all(|column| input.schema().has_column(column));
+        let Some(from) = inner.get_type(input.schema().as_ref()).ok().filter(|_| here) else { continue };
+        let fits = from.is_signed_integer() || (from.is_unsigned_integer() && from != DataType::UInt64);
+        if !fits && of_expression(inner, input)?.iter().any(|origin| names_a_person(context, origin)) {
+            return Err(unproven("a cast that brings persons' keys together"));
+        }
+    }
+    Ok(())
+}
+
+fn names_a_person(context: &Context, (table, column): &(String, String)) -> bool {
+    context.tables.get(table).is_none_or(|known| {
+        let is_key = match &known.table.access {
+            Access::Protected { person_key, .. } => person_key == column,
+            Access::Linked { by, .. } => by.column == *column,
+            Access::Public | Access::Unclassified => false,
+        };
+        let class = known.table.columns.iter().find(|c| c.name == *column).and_then(|c| c.class);
+        is_key || matches!(class, Some(Class::Identifier) | None)
+    })
 }
 
 fn of_expression(expression: &Expr, input: &LogicalPlan) -> Result<Origins> {
