@@ -76,6 +76,11 @@ pub(super) fn scalar(name: &str) -> bool {
             | "current_date"
             | "today"
             | "clamp"
+            | "width_bucket"
+            | "make_array"
+            | "array_element"
+            | "array_length"
+            | "cardinality"
             | "dp_stddev"
             | "dp_interval_low"
             | "dp_interval_high"
@@ -109,18 +114,92 @@ pub(super) fn per_person_aggregate(name: &str) -> bool {
 
 /// Aggregates that a release answers.
 pub(super) fn released_aggregate(name: &str) -> bool {
-    matches!(name, "count" | "sum" | "avg" | "mean" | "share")
+    matches!(
+        name,
+        "count"
+            | "sum"
+            | "avg"
+            | "mean"
+            | "share"
+            | "var"
+            | "var_pop"
+            | "var_samp"
+            | "stddev"
+            | "stddev_pop"
+            | "stddev_samp"
+            | "covar_pop"
+            | "covar_samp"
+            | "corr"
+            | "regr_slope"
+            | "regr_intercept"
+            | "regr_r2"
+            | "regr_count"
+            | "regr_avgx"
+            | "regr_avgy"
+            | "median"
+            | "approx_median"
+            | "percentile_cont"
+            | "percentile_disc"
+            | "approx_percentile_cont"
+            | "min"
+            | "max"
+            | "mode"
+    )
+}
+
+/// Aggregates of Postgres that the engine does not know: refused as the others are, and not as if they were misspelled.
+pub(super) fn unknown_aggregate(name: &str) -> bool {
+    matches!(
+        name,
+        "every"
+            | "any_value"
+            | "json_agg"
+            | "jsonb_agg"
+            | "json_agg_strict"
+            | "jsonb_agg_strict"
+            | "json_arrayagg"
+            | "json_object_agg"
+            | "jsonb_object_agg"
+            | "json_objectagg"
+            | "xmlagg"
+            | "range_agg"
+            | "range_intersect_agg"
+            | "rank"
+            | "dense_rank"
+            | "percent_rank"
+            | "cume_dist"
+    )
 }
 
 /// What to write instead of an aggregate that has no private form here.
 pub(super) fn aggregate_hint(name: &str) -> &'static str {
     match name {
-        "min" | "max" | "median" | "approx_median" | "approx_percentile_cont" | "percentile_cont" | "quantile_cont" => {
-            "use avg(…), or share(column >= value) for a point of the distribution"
+        "string_agg"
+        | "array_agg"
+        | "first_value"
+        | "last_value"
+        | "nth_value"
+        | "any_value"
+        | "json_agg"
+        | "jsonb_agg"
+        | "json_agg_strict"
+        | "jsonb_agg_strict"
+        | "json_arrayagg"
+        | "json_object_agg"
+        | "jsonb_object_agg"
+        | "json_objectagg"
+        | "xmlagg"
+        | "range_agg"
+        | "range_intersect_agg" => "single values belong to single persons; group by the column and use count(*)",
+        "bool_and" | "bool_or" | "every" => {
+            "use share(condition); whether all or any do is a statement about one person"
         }
-        "string_agg" | "array_agg" | "first_value" | "last_value" | "nth_value" | "any_value" | "mode" => {
-            "single values belong to single persons; group by the column and use count(*)"
+        "bit_and" | "bit_or" | "bit_xor" => "use share(condition) for each bit",
+        "approx_distinct" => "use count(DISTINCT …)",
+        "regr_sxx" | "regr_syy" | "regr_sxy" => "use var_pop, covar_pop and regr_count",
+        "rank" | "dense_rank" | "percent_rank" | "cume_dist" => {
+            "use share(column <= value) for a point of the distribution"
         }
-        _ => "use count, sum, avg or share",
+        _ => "use count, sum, avg, share, stddev, corr or percentile_cont",
     }
 }

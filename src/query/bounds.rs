@@ -91,6 +91,11 @@ pub(super) fn of_function(
         "sqrt" => first.filter(|b| b.lower() >= 0.0).and_then(|b| Bounds::new(b.lower().sqrt(), b.upper().sqrt()).ok()),
         "coalesce" | "greatest" | "least" => hull(arguments.iter().map(|facts| facts.bounds)),
         "nullif" => first,
+        // Buckets 1 to n, and one to either side; of thresholds, how many there are.
+        "width_bucket" => {
+            let buckets = literals.get(3).and_then(Option::as_ref).and_then(number).filter(|n| *n >= 1.0);
+            buckets.and_then(|n| Bounds::new(0.0, n.trunc() + 1.0).ok())
+        }
         _ => None,
     })
 }

@@ -282,7 +282,7 @@ fn a_predicate_on_a_measure_is_compared_with_its_group() {
 #[test]
 fn expressions_over_persons_are_total() {
     check("SELECT avg(clamp(hours / week + cast('7' AS int), 0, 9)) FROM week", &["total_add", "total_div"]);
-    check("SELECT count(*) FROM person WHERE date_trunc('month', country::timestamp) IS NULL", &["TRY_CAST"]);
+    check("SELECT count(*) FROM person WHERE date_trunc('month', country::timestamp) IS NULL", &["total_cast"]);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn shapes_without_a_private_form_are_refused() {
     refused("SELECT count(*) FROM (SELECT * FROM week LIMIT 5) t", "0A000");
     refused("SELECT count(*) FROM calendar c LEFT JOIN week w ON c.week = w.week", "0A000");
     refused("SELECT count(*) FROM person WHERE country IN (SELECT country FROM person)", "0A000");
-    refused("SELECT median(hours) FROM week", "0A000");
+    refused("SELECT array_agg(hours) FROM week", "0A000");
     refused("SELECT sum(week) FROM week", "22023");
     refused("SELECT sum(clamp(week, 9, 1)) FROM week", "22023");
     refused("SELECT count(*) FROM person WHERE random() < 0.5", "42883");

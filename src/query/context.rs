@@ -97,6 +97,7 @@ impl Functions {
             }
         }
         scalar.insert("clamp".to_owned(), paravent_udfs::clamp());
+        scalar.insert("width_bucket".to_owned(), paravent_udfs::width_bucket());
         for function in ErrorOf::all() {
             scalar.insert(function.name().to_owned(), Arc::new(function));
         }
@@ -109,6 +110,11 @@ impl Functions {
             })
             .collect();
         aggregate.insert("share".to_owned(), paravent_udfs::share_udaf());
+        for function in paravent_udfs::ordered_set_udafs() {
+            for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+                aggregate.insert(name.to_owned(), function.clone());
+            }
+        }
         let window = SessionStateDefaults::default_window_functions()
             .into_iter()
             .map(|function| (function.name().to_owned(), function))

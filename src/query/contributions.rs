@@ -7,8 +7,12 @@
 //! L2 sensitivity of a sum is M · (cap · bound)². Source: Wilson et al. 2020, "Differentially Private SQL with Bounded User
 //! Contribution", section 4; noise in `paravent_udfs::noise`.
 
+mod distinct;
+mod moments;
+mod quantiles;
+
 use arrow::datatypes::DataType;
-use datafusion::common::Column;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit, when};
 use paravent_udfs::{
     Base, Estimate, Mask, Output, Rho, What, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum,
@@ -22,17 +26,41 @@ use crate::policy::Bounds;
 /// The largest standard deviation, in lattice steps, that a measurement is planned with; the sampler goes a little further.
 const LARGEST_SIGMA: f64 = (1_u64 << 26) as f64;
 
+/// Less than any measurement of the statement is given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeastShare {
+    /// In wide steps, so that equal aggregates of different statements have equal lattices and answer one another.
+    pub coarse: Rho,
+    /// For what leaves no room for that.
+    pub exact: Rho,
+}
+
 /// A call of an aggregate, checked and total.
 pub(super) struct Call {
     pub name: String,
     pub argument: Option<Derived>,
-    /// The argument can be NULL.
+    /// Of two, as in `corr(y, x)`: the second.
+    pub second: Option<Derived>,
+    /// Some argument can be NULL.
     pub nullable: bool,
+    /// The argument, as it is written, is of an integer type.
+    pub integer: bool,
+    /// The argument is a plain column, at most cast.
+    pub plain: bool,
+    /// Of percentiles.
+    pub fractions: Fractions,
     pub distinct: bool,
     pub filter: Option<Derived>,
     /// What the query expects: name and type of the column.
     pub written: Expr,
     pub data_type: DataType,
+}
+
+/// One fraction, or an array of them, as written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fractions {
+    pub each: Vec<f64>,
+    pub several: bool,
 }
 
 /// One integer column of a person's rows.
@@ -41,9 +69,26 @@ pub(super) struct Value {
     pub expression: Expr,
     pub nullable: bool,
     pub summed: bool,
+    pub gathered: Gathered,
 }
 
-/// One noised integer a group.
+/// What of a person's rows is kept besides their sum: the leaves of a histogram, or the distinct values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gathered {
+    No,
+    Bins,
+    Values,
+}
+
+/// What stands in the answer for a call: an output, an array of outputs, or the member of a list that an output numbers.
+#[derive(Debug, Clone)]
+pub(super) enum Shown {
+    One(usize),
+    Several(Vec<usize>),
+    Member(usize, Vec<ScalarValue>),
+}
+
+/// One noised integer, or tree of them, a group.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DraftMeasurement {
     /// Index of the state among the aggregate's outputs.
@@ -94,16 +139,24 @@ pub(super) struct Contributions<'a> {
     cap: Option<u64>,
     max_groups: u64,
     /// The least a measurement of this statement is given.
-    least_rho: Rho,
+    least: LeastShare,
     under: UnderProfile,
     values: Vec<Value>,
     states: Vec<Expr>,
     pub measurements: Vec<DraftMeasurement>,
     pub outputs: Vec<DraftOutput>,
+    /// One a call.
+    pub shown: Vec<Shown>,
 }
 
 impl<'a> Contributions<'a> {
-    pub fn new(context: &'a Context, cap: Option<u64>, max_groups: u64, least_rho: Rho, under: UnderProfile) -> Self {
+    pub fn new(
+        context: &'a Context,
+        cap: Option<u64>,
+        max_groups: u64,
+        least: LeastShare,
+        under: UnderProfile,
+    ) -> Self {
         let persons = persons_state(under.rows.is_some());
         let first =
             DraftMeasurement { state: 0, what: What::Word(0), sensitivity_squared: u128::from(max_groups), step: 1.0 };
@@ -111,12 +164,13 @@ impl<'a> Contributions<'a> {
             context,
             cap,
             max_groups,
-            least_rho,
+            least,
             under,
             values: vec![],
             states: vec![persons],
             measurements: vec![first],
             outputs: vec![],
+            shown: vec![],
         }
     }
 
@@ -142,28 +196,36 @@ impl<'a> Contributions<'a> {
 
     /// Errors: 22023 where bounds are missing, 0A000 for what has no private form.
     pub fn add(&mut self, call: &Call) -> Result<()> {
+        let zero_one = call.argument.as_ref().is_some_and(|d| d.facts.zero_one);
         let output = match call.name.as_str() {
             "count" => self.count(call)?,
-            "sum" if call.argument.as_ref().is_some_and(|d| d.facts.zero_one) => self.zero_one_sum(call)?,
+            "sum" if zero_one => self.zero_one_sum(call)?,
             "sum" => self.sum(call)?,
-            "avg" | "mean" if call.argument.as_ref().is_some_and(|d| d.facts.zero_one) => self.zero_one_mean(call)?,
+            "avg" | "mean" if zero_one => self.zero_one_mean(call)?,
             "avg" | "mean" => self.mean(call)?,
             "share" => self.share(call)?,
-            _ => return Err(Error::internal()),
+            "regr_count" => self.pairs(call)?,
+            "regr_avgx" | "regr_avgy" => self.mean_of_pairs(call)?,
+            "mode" => return self.mode(call),
+            name => match moments::kind(name) {
+                Some(kind) => self.moments(call, kind)?,
+                None => return self.quantiles(call),
+            },
         };
-        self.outputs.push(output);
+        self.show(output);
         Ok(())
+    }
+
+    fn show(&mut self, output: DraftOutput) {
+        self.shown.push(Shown::One(self.outputs.len()));
+        self.outputs.push(output);
     }
 
     fn count(&mut self, call: &Call) -> Result<DraftOutput> {
         let argument = call.argument.as_ref();
         let of_key = argument.is_some_and(|d| d.facts.key);
         if call.distinct && !of_key {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                "count(DISTINCT …) is released for the person key only",
-            )
-            .hint("count persons: count(DISTINCT person key), or count(*)"));
+            return self.distinct(call);
         }
         let always_there = of_key && argument.is_some_and(|d| !d.facts.outer);
         let there =
@@ -278,11 +340,7 @@ impl<'a> Contributions<'a> {
     fn count_mask(&mut self, profile: bool, cap: u64, count: usize) -> Result<Option<Mask>> {
         if self.under.by_keys {
             if profile {
-                return Err(Error::new(
-                    SqlState::FeatureNotSupported,
-                    "a group key and a predicate that are both measures are not supported",
-                )
-                .hint("make one of them an attribute, or ask for two answers"));
+                return Err(refuse_two_profiles());
             }
             return Ok(Some(self.band(Base::Partition(self.under.keys.clone()))));
         }
@@ -319,8 +377,11 @@ impl<'a> Contributions<'a> {
     }
 
     fn bounds_of(&self, call: &Call) -> Result<Bounds> {
-        let known = call.argument.as_ref().and_then(|d| d.facts.bounds);
-        known.ok_or_else(|| {
+        self.bounds_of_one(call, call.argument.as_ref().ok_or_else(Error::internal)?)
+    }
+
+    fn bounds_of_one(&self, call: &Call, argument: &Derived) -> Result<Bounds> {
+        argument.facts.bounds.ok_or_else(|| {
             Error::new(SqlState::InvalidParameterValue, format!("{} needs bounds of its argument", call.name))
                 .detail("the noise depends on how far one row can move the answer")
                 .hint(format!("write {}(clamp(x, lo, hi)), or an administrator declares them: ALTER TABLE … ALTER COLUMN … SET (lower = …, upper = …)", call.name))
@@ -329,8 +390,9 @@ impl<'a> Contributions<'a> {
 
     /// The finest power of two (for integers: at least 1) at which `magnitude` keeps the noise within the sampler's range.
     fn step(&self, magnitude: f64, cap: u64, integer: bool) -> Result<f64> {
-        let steps =
-            LARGEST_SIGMA * (2.0 * self.least_rho.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt());
+        let most =
+            |least: Rho| LARGEST_SIGMA * (2.0 * least.get()).sqrt() / (cap as f64 * (self.max_groups as f64).sqrt());
+        let steps = Some(most(self.least.coarse)).filter(|steps| *steps >= 2.0).unwrap_or(most(self.least.exact));
         if steps < 2.0 {
             return Err(Error::new(
                 SqlState::InvalidParameterValue,
@@ -344,10 +406,7 @@ impl<'a> Contributions<'a> {
 
     fn lattice(&mut self, call: &Call, mid: f64, bounds: Bounds, step: f64) -> Result<usize> {
         let argument = call.argument.as_ref().ok_or_else(Error::internal)?.expression.clone().unalias();
-        let integral = mid == 0.0 && step >= 1.0;
-        let limits = [mid, bounds.lower(), bounds.upper(), step]
-            .map(|x| if integral && x.fract() == 0.0 && x.abs() < 9e15 { lit(x as i64) } else { lit(x) });
-        let [mid, lower, upper, step] = limits;
+        let [mid, lower, upper, step] = limits(mid, bounds, step);
         let nullable = call.nullable || call.filter.is_some() || self.under.rows.is_some();
         let whole = self.fitting(call, dp_lattice(argument, mid, lower, upper, step))?;
         Ok(self.value(whole, true, nullable))
@@ -374,6 +433,15 @@ impl<'a> Contributions<'a> {
         Ok(self.value(one, false, nullable))
     }
 
+    /// A number of each row that fits, kept as it is.
+    fn gathered(&mut self, call: &Call, number: Expr, gathered: Gathered) -> Result<usize> {
+        let nullable = call.nullable || call.filter.is_some() || self.under.rows.is_some();
+        let number = self.fitting(call, number)?;
+        let value = self.value(number, false, nullable);
+        self.values[value].gathered = gathered;
+        Ok(value)
+    }
+
     fn value(&mut self, expression: Expr, summed: bool, nullable: bool) -> usize {
         match self.values.iter().position(|known| known.expression == expression) {
             Some(index) => {
@@ -381,7 +449,7 @@ impl<'a> Contributions<'a> {
                 index
             }
             None => {
-                self.values.push(Value { expression, nullable, summed });
+                self.values.push(Value { expression, nullable, summed, gathered: Gathered::No });
                 self.values.len() - 1
             }
         }
@@ -389,11 +457,15 @@ impl<'a> Contributions<'a> {
 
     /// `reach`: how far one person can move the word in one group, in lattice steps.
     fn measure(&mut self, state: Expr, word: usize, reach: u64, step: f64) -> Result<usize> {
+        self.measure_what(state, What::Word(word), reach, step)
+    }
+
+    /// `reach`: how far one person can move the word, or each level of the tree, in one group.
+    fn measure_what(&mut self, state: Expr, what: What, reach: u64, step: f64) -> Result<usize> {
         let state = self.states.iter().position(|known| *known == state).unwrap_or_else(|| {
             self.states.push(state);
             self.states.len() - 1
         });
-        let what = What::Word(word);
         if let Some(known) = self.measurements.iter().position(|m| m.state == state && m.what == what) {
             return Ok(known);
         }
@@ -401,10 +473,23 @@ impl<'a> Contributions<'a> {
         let sensitivity_squared = reach
             .checked_mul(reach)
             .and_then(|r| r.checked_mul(u128::from(self.max_groups)))
+            .and_then(|r| r.checked_mul(u128::from(what.levels())))
             .ok_or_else(Error::internal)?;
         self.measurements.push(DraftMeasurement { state, what, sensitivity_squared, step });
         Ok(self.measurements.len() - 1)
     }
+}
+
+/// The literals of a lattice; whole numbers as integers where its values are.
+fn limits(mid: f64, bounds: Bounds, step: f64) -> [Expr; 4] {
+    let integral = mid == 0.0 && step >= 1.0;
+    [mid, bounds.lower(), bounds.upper(), step]
+        .map(|x| if integral && x.fract() == 0.0 && x.abs() < 9e15 { lit(x as i64) } else { lit(x) })
+}
+
+fn refuse_two_profiles() -> Error {
+    Error::new(SqlState::FeatureNotSupported, "a group key and a predicate that are both measures are not supported")
+        .hint("make one of them an attribute, or ask for two answers")
 }
 
 /// Lattice steps from 0 to `magnitude`, rounded up; at least one, so that there is always noise.
@@ -418,6 +503,10 @@ fn sums(value: usize) -> Expr {
 
 fn counts(value: usize) -> Expr {
     Expr::Column(Column::new_unqualified(format!("__c{value}")))
+}
+
+fn gathered_column(value: usize) -> Expr {
+    Expr::Column(Column::new_unqualified(format!("__g{value}")))
 }
 
 /// The person count's own column: is there a row that fits?

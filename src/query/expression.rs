@@ -242,7 +242,15 @@ impl<'a> Scope<'a> {
             Operator::Multiply => Ok(arithmetic(paravent_udfs::total_mul(), left, right)),
             Operator::Divide | Operator::IntegerDivide => Ok(arithmetic(paravent_udfs::total_div(), left, right)),
             Operator::Modulo => Ok(arithmetic(paravent_udfs::total_mod(), left, right)),
-            Operator::StringConcat | Operator::BitwiseAnd | Operator::BitwiseOr | Operator::BitwiseXor => {
+            Operator::StringConcat => {
+                let facts = PersonColumn { bounds: None, zero_one: false, ..mixed(&[&left.facts, &right.facts]) };
+                let text = Arc::new(arrow::datatypes::Field::new("text", DataType::Utf8, true));
+                let as_text = |side: Derived| -> Result<Derived> {
+                    Ok(Derived { expression: self.total_cast(side.expression, text.clone())?, facts: side.facts })
+                };
+                Ok(plain(as_text(left)?, as_text(right)?, facts))
+            }
+            Operator::BitwiseAnd | Operator::BitwiseOr | Operator::BitwiseXor => {
                 let facts = PersonColumn { bounds: None, zero_one: false, ..mixed(&[&left.facts, &right.facts]) };
                 Ok(plain(left, right, facts))
             }
@@ -326,7 +334,22 @@ impl<'a> Scope<'a> {
             zero_one: numeric && (value.facts.zero_one || boolean_number),
             ..mixed(&[&value.facts])
         };
-        Ok(Derived { expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)), facts })
+        let expression = self.total_cast(value.expression, field)?;
+        Ok(Derived { expression, facts })
+    }
+
+    /// TRY_CAST, and where that can fail, which it does for times far away, a cast that cannot.
+    fn total_cast(&self, value: Expr, field: arrow::datatypes::FieldRef) -> Result<Expr> {
+        use datafusion::logical_expr::ExprSchemable;
+        let from = value.get_type(self.node.plan.schema().as_ref()).map_err(|_| Error::internal())?;
+        let to = field.data_type();
+        if from != *to && !arrow::compute::can_cast_types(&from, to) {
+            return Err(Error::new(SqlState::FeatureNotSupported, "there is no cast between these two types"));
+        }
+        if from.is_temporal() || to.is_temporal() || matches!(from, DataType::Interval(_) | DataType::Duration(_)) {
+            return Ok(paravent_udfs::total_cast(to.clone()).call(vec![value]));
+        }
+        Ok(Expr::TryCast(TryCast::new_from_field(Box::new(value), field)))
     }
 
     fn is_boolean(&self, expression: &Expr) -> bool {

@@ -70,7 +70,8 @@ fn measurement(state: &Expr, what: What, values: &[String], single: bool) -> Res
     let exact = format!("{} {what:?}", spelled(state, values)?);
     let call = function(state).ok_or_else(Error::internal)?;
     let adds_up = match call.func.name() {
-        "dp_count" | "dp_sum" | "dp_avg" | "dp_share" | "dp_histogram" => true,
+        "dp_count" | "dp_sum" | "dp_avg" | "dp_share" => true,
+        name if name.starts_with("dp_histogram_") => true,
         // Someone in two groups would count twice.
         "dp_persons" => single,
         _ => false,

@@ -3,6 +3,8 @@
 //! In: SQL text and a [`Context`]. Out: [`Private`], a plan whose every output column comes from a release or from public data.
 //! This room never sees a row: its sources have schemas and nothing to read.
 
+#[cfg(test)]
+mod aggregates_tests;
 mod allow;
 mod bounds;
 mod canonical;
@@ -37,8 +39,3 @@ pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};
-
-#[cfg(test)]
-pub(crate) fn unproven_reason() -> String {
-    verify::REASON.take()
-}

@@ -207,6 +207,12 @@ impl Draft {
                     Estimate::Count { count } => (sigma(count), false),
                     Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => (sigma(sum), false),
                     Estimate::Mean { sum, .. } | Estimate::Share { sum, .. } => (sigma(sum), true),
+                    Estimate::Moments { parts, .. } => {
+                        (parts.iter().flatten().map(|part| sigma(&part.sum)).fold(0.0, f64::max), true)
+                    }
+                    // Of a rank: in rows.
+                    Estimate::Quantile { tree, .. } | Estimate::Mode { tree, .. } => (sigma(tree), false),
+                    Estimate::Distinct { counts } => (counts.first().map_or(f64::NAN, sigma), false),
                 };
                 ColumnFacts {
                     label: label.clone(),

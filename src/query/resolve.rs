@@ -252,6 +252,10 @@ fn refuse_schema(context: &Context, error: &SchemaError) -> Error {
 fn refuse_text(text: &str) -> Error {
     let line = first_line(text);
     if let Some(name) = text.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
+        if super::allow::unknown_aggregate(name) {
+            return Error::new(SqlState::FeatureNotSupported, format!("the aggregate {name} is not supported"))
+                .hint(super::allow::aggregate_hint(name));
+        }
         return Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist"))
             .hint("functions over people come from an allow-list; the README names them");
     }

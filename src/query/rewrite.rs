@@ -4,6 +4,7 @@
 //! persons and reach the top are refused. Hidden columns (person key, profile, standard errors) travel behind the visible ones.
 
 mod above;
+mod calls;
 mod join;
 mod link;
 mod release_point;
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{
 
 use super::check::Checked;
 use super::context::Context;
+use super::contributions::LeastShare;
 use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::private::{Draft, Private};
@@ -43,7 +45,7 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
 pub(super) struct Rewriter<'a> {
     pub context: &'a Context,
     /// The least rho that a measurement of this statement gets, however many there turn out to be.
-    pub budget_share: Rho,
+    pub budget_share: LeastShare,
     /// Confidence levels that the statement names.
     pub levels: Vec<f64>,
     /// Releases found so far; later ones may read earlier ones.
@@ -52,10 +54,9 @@ pub(super) struct Rewriter<'a> {
     pub hidden: usize,
 }
 
-/// Less than any measurement of the statement is given: its rho over more measurements than it can come to, three an aggregate and
-/// two a release. In wide steps, so that equal aggregates of different statements have equal lattices and answer one another:
-/// epsilon from 0.1 up counts as 0.1, from 0.001 as 0.001, and the parts go by powers of 512.
-fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
+/// The statement's rho over more measurements than it can come to, six an aggregate and two a release. The wide steps: epsilon from
+/// 0.1 up counts as 0.1, from 0.001 as 0.001, and the parts go by powers of 512.
+fn least_share(context: &Context, plan: &LogicalPlan) -> Result<LeastShare> {
     use datafusion::common::tree_node::TreeNodeRecursion;
     let (mut releases, mut calls) = (0_u32, 0_u32);
     let counted = plan.apply_with_subqueries(|node| {
@@ -70,12 +71,15 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<Rho> {
         Ok(TreeNodeRecursion::Continue)
     });
     built(counted)?;
-    let parts = f64::from(releases.max(1)) * f64::from(2 + 3 * calls);
-    let parts = 512_f64.powf((parts.ln() / 512_f64.ln()).ceil());
+    let parts = f64::from(releases.max(1)) * f64::from(2 + 6 * calls);
+    let share = |epsilon: f64, parts: f64| {
+        let epsilon = Epsilon::new(epsilon).map_err(|_| Error::internal())?;
+        Rho::new(Rho::of_epsilon(epsilon).get() / parts).map_err(|_| Error::internal())
+    };
     let steps = ((context.epsilon.get().min(1.0).log10() - 1.0) / 2.0).floor();
-    let epsilon =
-        Epsilon::new(context.epsilon.get().min(10_f64.powf(2.0 * steps + 1.0))).map_err(|_| Error::internal())?;
-    Rho::new(Rho::of_epsilon(epsilon).get() / parts).map_err(|_| Error::internal())
+    let coarse_epsilon = context.epsilon.get().min(10_f64.powf(2.0 * steps + 1.0));
+    let coarse = share(coarse_epsilon, 512_f64.powf((parts.ln() / 512_f64.ln()).ceil()))?;
+    Ok(LeastShare { coarse, exact: share(context.epsilon.get(), parts)? })
 }
 
 impl Rewriter<'_> {

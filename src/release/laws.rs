@@ -238,22 +238,3 @@ async fn the_bound_is_reached() {
     assert!(each[1..].iter().all(|part| *part > 0.99 && *part <= 1.0 + 1e-9), "{each:?}");
     assert!(whole > 0.5 && whole <= 1.0 + 1e-9, "{whole}");
 }
-
-#[test]
-#[ignore = "prints what becomes of random questions"]
-fn what_becomes_of_random_questions() {
-    let mut refusals: BTreeMap<String, (usize, String)> = BTreeMap::new();
-    for seed in 0..3000 {
-        let sql = question(seed);
-        let became = match compile(&sql) {
-            Ok(_) => "answered".to_owned(),
-            Err(error) if error.sqlstate.code() == "XX000" => format!("{error} {}", crate::query::unproven_reason()),
-            Err(error) => error.to_string(),
-        };
-        let entry = refusals.entry(became).or_insert((0, sql));
-        entry.0 += 1;
-    }
-    for (why, (times, sql)) in refusals {
-        println!("{times:5} {why}\n      {sql}");
-    }
-}

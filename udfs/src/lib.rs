@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Release                     noise, floor, threshold: the only reader of unreleased values
-//!   Aggregate by g            dp_persons, dp_count, dp_sum, dp_avg, dp_share: exact, unreleased
+//!   Aggregate by g            dp_persons, dp_count, dp_sum, dp_avg, dp_share, dp_histogram, dp_distinct: exact, unreleased
 //!     BoundGroups             at most M groups a person
 //!       Aggregate by u, g     count(x), sum(dp_lattice(x, …)): one row a person and group
 //!         person rows
@@ -17,6 +17,7 @@
 
 mod accounting;
 mod aggregate;
+mod bins;
 mod bound_groups;
 mod lattice;
 mod mask;
@@ -33,9 +34,11 @@ mod unreleased;
 
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
 pub use aggregate::{
-    dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum,
-    dp_sum_udaf, share, share_udaf,
+    HISTOGRAM_LEAVES, distinct_bounds, dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_distinct, dp_distinct_udaf,
+    dp_histogram, dp_histogram_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum, dp_sum_udaf,
+    ordered_set_udafs, person_bins, person_bins_udaf, person_values, person_values_udaf, share, share_udaf,
 };
+pub use bins::{dp_bin, dp_bin_udf, dp_hash, dp_hash_udf};
 pub use bound_groups::{BoundGroups, BoundGroupsExec};
 pub use lattice::{dp_lattice, dp_lattice_udf};
 pub use mask::{Base, Mask, Masked};
@@ -45,7 +48,10 @@ pub use planner::{ReleasePlanner, planner};
 pub use pseudonym::{PseudonymKey, pseudonym, pseudonym_udf};
 pub use register::{all_aggregates, register, scalar_functions};
 pub use release::{
-    CellFloor, Estimate, MERGED, Measurement, Output, Release, ReleaseExec, ReleaseSpec, What, estimates, release,
+    CellFloor, Estimate, MERGED, Measurement, Moment, Output, Release, ReleaseExec, ReleaseSpec, Scaled, What,
+    estimates, release,
 };
-pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub};
+pub use total::{
+    clamp, total, total_add, total_cast, total_div, total_mod, total_mul, total_neg, total_sub, width_bucket,
+};
 pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};

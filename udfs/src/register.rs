@@ -2,7 +2,7 @@
 
 use crate::noise::Noise;
 use crate::planner::planner;
-use crate::{aggregate, lattice, total};
+use crate::{aggregate, bins, lattice, total};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
@@ -17,14 +17,23 @@ pub fn all_aggregates() -> Vec<Arc<AggregateUDF>> {
         aggregate::dp_avg_udaf(),
         aggregate::dp_share_udaf(),
         aggregate::share_udaf(),
+        aggregate::dp_distinct_udaf(),
+        aggregate::person_bins_udaf(),
+        aggregate::person_values_udaf(),
     ]
+    .into_iter()
+    .chain(aggregate::HISTOGRAM_LEAVES.map(aggregate::dp_histogram_udaf))
+    .collect()
 }
 
 /// Every scalar function that needs no key.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     vec![
         lattice::dp_lattice_udf(),
+        bins::dp_bin_udf(),
+        bins::dp_hash_udf(),
         total::clamp(),
+        total::width_bucket(),
         total::total_add(),
         total::total_sub(),
         total::total_mul(),

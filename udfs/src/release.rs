@@ -15,10 +15,11 @@ mod output;
 mod run;
 mod spec;
 
+pub use estimate::Moment;
 pub use estimates::estimates;
 pub use exec::ReleaseExec;
 pub use node::Release;
-pub use output::{Estimate, Output};
+pub use output::{Estimate, Output, Scaled};
 pub use run::release;
 pub use spec::{CellFloor, MERGED, Measurement, ReleaseSpec, What};
 

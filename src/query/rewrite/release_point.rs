@@ -7,19 +7,20 @@ use std::collections::BTreeSet;
 
 use datafusion::common::Column;
 use datafusion::functions_aggregate::expr_fn::{bool_or, count, sum};
-use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion::functions_nested::expr_fn::make_array;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit, try_cast, when};
-use paravent_udfs::BoundGroups;
+use paravent_udfs::{BoundGroups, person_bins, person_values};
 
+use super::calls::{call_of, metric};
 use super::{Rewriter, named_as, public};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Bounds, Class};
-use crate::query::contributions::{Call, Contributions, UnderProfile};
-use crate::query::expression::{Derived, Scope, refuse_identifier};
-use crate::query::facts::{ErrorColumns, Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built, weight};
+use crate::policy::Class;
+use crate::query::contributions::{Call, Contributions, Gathered, Shown, UnderProfile};
+use crate::query::expression::{Derived, Scope};
+use crate::query::facts::{ErrorColumns, Node, Part, Person, PersonColumn, Public, PublicColumn, Rows, built};
 use crate::query::identity::identity;
+use crate::query::position;
 use crate::query::private::{Draft, Proof};
-use crate::query::{allow, position};
 
 impl Rewriter<'_> {
     /// `SELECT keys, calls … GROUP BY keys` over rows of persons.
@@ -123,19 +124,17 @@ impl Rewriter<'_> {
             outputs: contributions.outputs,
             cells,
             identity,
-            labels: calls
-                .iter()
-                .map(|call| call.written.schema_name().to_string().replace("count(Int64(1))", "count(*)"))
-                .collect(),
+            labels: labels(&calls, &contributions.shown),
             policies: scope.person.policies.clone(),
             tables: scope.person.tables.clone(),
             person_key: scope.person.person_key.clone(),
         };
-        self.above(draft, keys, &calls)
+        let shown = contributions.shown;
+        self.above(draft, keys, &calls.into_iter().zip(shown).collect::<Vec<_>>())
     }
 
     /// The released rows under the names and types that the query expects.
-    fn above(&mut self, draft: Draft, keys: &[Expr], calls: &[Call]) -> Result<Node> {
+    fn above(&mut self, draft: Draft, keys: &[Expr], calls: &[(Call, Shown)]) -> Result<Node> {
         let number = self.drafts.iter().position(|known| known.same_as(&draft)).unwrap_or(self.drafts.len());
         let levels = self.levels.len();
         let scan = draft.released_scan(number, levels)?;
@@ -143,18 +142,22 @@ impl Rewriter<'_> {
             self.drafts.push(draft);
         }
         let at = |index: usize| Expr::Column(Column::from(scan.schema().qualified_field(index)));
+        let first = |output: usize| keys.len() + (2 + 2 * levels) * output;
         let mut expressions: Vec<Expr> = keys.iter().enumerate().map(|(i, key)| named_as(at(i), key)).collect();
         let mut columns = vec![PublicColumn::default(); keys.len()];
         let mut errors = Vec::new();
-        for (i, call) in calls.iter().enumerate() {
-            let first = keys.len() + (2 + 2 * levels) * i;
-            let value = at(first);
+        for (call, shown) in calls {
+            let value = value_of(shown, &|output| at(first(output)))?;
             let type_now = built(value.get_type(scan.schema().as_ref()))?;
             let value = if type_now == call.data_type { value } else { try_cast(value, call.data_type.clone()) };
             expressions.push(named_as(value, &call.written));
+            let Shown::One(output) = shown else {
+                columns.push(PublicColumn::default());
+                continue;
+            };
             let mut hidden = |index: usize| {
                 let name = self.hidden_name("stddev");
-                errors.push(at(first + index).alias(name.clone()));
+                errors.push(at(first(*output) + index).alias(name.clone()));
                 Column::new_unqualified(name)
             };
             let stddev = hidden(1);
@@ -169,6 +172,34 @@ impl Rewriter<'_> {
         let mut node = public(plan, Public { columns, unique, released: true });
         node.visible = visible;
         Ok(node)
+    }
+}
+
+/// What the query calls each output.
+fn labels(calls: &[Call], shown: &[Shown]) -> Vec<String> {
+    let label = |call: &Call| call.written.schema_name().to_string().replace("count(Int64(1))", "count(*)");
+    let outputs = |shown: &Shown| match shown {
+        Shown::One(_) | Shown::Member(..) => 1,
+        Shown::Several(outputs) => outputs.len(),
+    };
+    calls.iter().zip(shown).flat_map(|(call, shown)| std::iter::repeat_n(label(call), outputs(shown))).collect()
+}
+
+/// A call's value from its outputs.
+fn value_of(shown: &Shown, output: &dyn Fn(usize) -> Expr) -> Result<Expr> {
+    match shown {
+        Shown::One(number) => Ok(output(*number)),
+        Shown::Several(numbers) => Ok(make_array(numbers.iter().map(|number| output(*number)).collect())),
+        Shown::Member(number, members) => {
+            let mut numbered = members.iter().enumerate().map(|(i, member)| (lit(i as i64), lit(member.clone())));
+            let (is, then) = numbered.next().ok_or_else(Error::internal)?;
+            let mut case = datafusion::logical_expr::case(output(*number));
+            let mut case = case.when(is, then);
+            for (is, then) in numbered {
+                case = case.when(is, then);
+            }
+            built(case.end())
+        }
     }
 }
 
@@ -203,7 +234,8 @@ fn combinations(keys: &[Derived]) -> Option<u64> {
         .try_fold(1_u64, |all, values| all.checked_mul(values?))
 }
 
-/// One row a person and group: the keys `__k…`, the person `__u`, the profile `__p`, sums `__s…` and counts `__c…`.
+/// One row a person and group: the keys `__k…`, the person `__u`, the profile `__p`, sums `__s…`, counts `__c…` and what is gathered,
+/// `__g…`.
 fn per_group_rows(node: &Node, keys: &[Derived], contributions: &Contributions, one_row: bool) -> Result<LogicalPlan> {
     let name = |prefix: &str, i: usize| format!("__{prefix}{i}");
     let col = |name: String| Expr::Column(Column::new_unqualified(name));
@@ -233,6 +265,14 @@ fn per_group_rows(node: &Node, keys: &[Derived], contributions: &Contributions, 
             (true, true) => built(when(x.is_null(), lit(0_i64)).otherwise(lit(1_i64)))?,
         };
         made.push(counted.alias(name("c", i)));
+        let x = col(name("x", i));
+        let gathered = match value.gathered {
+            Gathered::No => continue,
+            Gathered::Bins | Gathered::Values if one_row => x,
+            Gathered::Bins => person_bins(x),
+            Gathered::Values => person_values(x),
+        };
+        made.push(gathered.alias(name("g", i)));
     }
     let plan = if one_row {
         let all = groups.into_iter().chain(flag).chain(made);
@@ -253,99 +293,4 @@ fn key_of(scope: &Scope, key: &Expr) -> Result<Derived> {
             .at(position::of_expression(scope.context, key)));
     }
     Ok(derived)
-}
-
-fn parts(call: &Expr) -> Result<&AggregateFunction> {
-    match call {
-        Expr::AggregateFunction(function) => Ok(function),
-        Expr::Alias(alias) => parts(&alias.expr),
-        _ => Err(Error::internal()),
-    }
-}
-
-fn refuse_order(scope: &Scope, call: &Expr, params: &AggregateFunctionParams) -> Result<()> {
-    if params.order_by.is_empty() && params.null_treatment.is_none() {
-        return Ok(());
-    }
-    Err(Error::new(SqlState::FeatureNotSupported, "ORDER BY and IGNORE NULLS inside an aggregate are not supported")
-        .at(position::of_expression(scope.context, call)))
-}
-
-/// One released aggregate. Errors: 0A000 with what to use instead.
-fn call_of(scope: &Scope, written: &Expr, node: &Node) -> Result<Call> {
-    let function = parts(written)?;
-    let name = function.func.name().to_owned();
-    let params = &function.params;
-    refuse_order(scope, written, params)?;
-    let argument = params.args.first().map(|argument| scope.derive(argument)).transpose()?;
-    if name != "count" && argument.as_ref().is_some_and(|d| d.facts.class == Class::Identifier) {
-        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
-    }
-    if !allow::released_aggregate(&name) {
-        return Err(Error::new(SqlState::FeatureNotSupported, format!("the aggregate {name} is not released"))
-            .detail("it has no differentially private form here")
-            .hint(allow::aggregate_hint(&name))
-            .at(position::of_expression(scope.context, written)
-                .or_else(|| position::of_word(&scope.context.text, &name))));
-    }
-    let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
-    let schema = node.plan.schema();
-    let nullable = params.args.first().map_or(Ok(false), |argument| argument.nullable(schema.as_ref()));
-    Ok(Call {
-        name,
-        argument,
-        nullable: built(nullable)?,
-        distinct: params.distinct,
-        filter,
-        written: written.clone(),
-        data_type: built(written.get_type(schema.as_ref()))?,
-    })
-}
-
-/// One aggregate of a person's own rows, with what is known of its value.
-fn metric(scope: &Scope, written: &Expr, node: &Node, determined: bool) -> Result<Derived> {
-    let function = parts(written)?;
-    let (name, params) = (function.func.name(), &function.params);
-    if !allow::per_person_aggregate(name) {
-        return Err(Error::new(
-            SqlState::FeatureNotSupported,
-            format!("the aggregate {name} is not supported per person"),
-        )
-        .hint(allow::aggregate_hint(name))
-        .at(position::of_expression(scope.context, written)));
-    }
-    refuse_order(scope, written, params)?;
-    let arguments = params.args.iter().map(|argument| scope.derive(argument)).collect::<Result<Vec<_>>>()?;
-    if name != "count" && arguments.iter().any(|d| d.facts.class == Class::Identifier) {
-        return Err(refuse_identifier().at(position::of_expression(scope.context, written)));
-    }
-    let filter = params.filter.as_ref().map(|filter| scope.derive(filter)).transpose()?;
-    let class = arguments.iter().chain(&filter).map(|d| d.facts.class).filter(|class| *class != Class::Identifier);
-    let class = class.chain([Class::Measure]).max_by_key(|class| weight(*class)).unwrap_or(Class::Measure);
-    let bounds = metric_bounds(name, arguments.first().and_then(|d| d.facts.bounds), scope.person.max_rows);
-    let fits = node.profile().map(Expr::Column).into_iter().chain(filter.map(|d| d.expression)).reduce(Expr::and);
-    let expression = Expr::AggregateFunction(AggregateFunction::new_udf(
-        function.func.clone(),
-        arguments.into_iter().map(|d| d.expression).collect(),
-        params.distinct,
-        fits.map(Box::new),
-        vec![],
-        None,
-    ));
-    let facts = PersonColumn { class, determined, bounds, ..PersonColumn::constant(None) };
-    Ok(Derived { expression, facts })
-}
-
-fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) -> Option<Bounds> {
-    let rows = max_rows.map(|rows| rows as f64);
-    match name {
-        "count" => rows.and_then(|rows| Bounds::new(0.0, rows).ok()),
-        "sum" => argument
-            .zip(rows)
-            .and_then(|(b, rows)| Bounds::new(b.lower().min(0.0) * rows, b.upper().max(0.0) * rows).ok()),
-        "avg" | "mean" | "min" | "max" | "median" => argument,
-        "share" => Bounds::new(0.0, 1.0).ok(),
-        "stddev" | "stddev_samp" | "stddev_pop" => argument.and_then(|b| Bounds::new(0.0, b.upper() - b.lower()).ok()),
-        _ => None,
-    }
 }

@@ -104,16 +104,20 @@ fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
             Some(_) | None => Err(unproven("a bound that is not a literal")),
         }
     };
+    let name = call.func.name();
     let word = match what {
         What::Word(word) => word,
-        What::Tree { .. } => return Err(unproven("a tree of a state that is no histogram")),
+        What::Tree { leaves, .. } if histogram_leaves(name) == Some(leaves) => return literal(1),
+        What::Tree { .. } => return Err(unproven("a tree of a state that is no histogram of that size")),
     };
-    match (call.func.name(), word) {
+    match (name, word) {
         ("dp_persons", 0) => Ok(1.0),
         ("dp_count", 0) => literal(1),
         ("dp_sum" | "dp_avg", 0) => Ok(literal(2)? * literal(3)?),
         ("dp_avg" | "dp_share", 1) => literal(2),
         ("dp_share", 0) => literal(2),
+        // A person shows at most 4^word values, and at most the cap.
+        ("dp_distinct", 0..4) => Ok(literal(1)?.min(4_f64.powi(word as i32))),
         _ => Err(unproven("a measurement of a word that has no price")),
     }
 }
@@ -121,6 +125,17 @@ fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
 /// The state in a column of the aggregate; nothing for a group key.
 pub(super) fn call_at(states: &Aggregate, position: usize) -> Option<&AggregateFunction> {
     position.checked_sub(states.group_expr.len()).and_then(|index| states.aggr_expr.get(index)).and_then(function)
+}
+
+/// A person's rows fall into at most `cap` leaves of one of these.
+fn histogram_leaves(name: &str) -> Option<usize> {
+    match name {
+        "dp_histogram_4" => Some(4),
+        "dp_histogram_16" => Some(16),
+        "dp_histogram_64" => Some(64),
+        "dp_histogram_256" => Some(256),
+        _ => None,
+    }
 }
 
 fn function(expression: &Expr) -> Option<&AggregateFunction> {

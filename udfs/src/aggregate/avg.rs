@@ -7,7 +7,7 @@
 //! Yang 2016, "Differential Privacy: From Theory to Practice", algorithm 2.4.
 
 use super::bounds::RowBounds;
-use super::groups::{Contribution, Row};
+use super::groups::Contribution;
 use super::sum::each_sum;
 use super::udaf::Aggregate;
 use arrow::array::ArrayRef;
@@ -21,9 +21,11 @@ pub(super) struct Avg(RowBounds);
 impl Contribution for Avg {
     const WORDS: usize = 3;
 
-    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
+    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         each_sum(values, |row, sum, count| {
-            add(row, [i128::from(self.0.sum(sum, count)), i128::from(self.0.rows(count)), 1]);
+            add(row, 0, i128::from(self.0.sum(sum, count)));
+            add(row, 1, i128::from(self.0.rows(count)));
+            add(row, 2, 1);
         })
     }
 }

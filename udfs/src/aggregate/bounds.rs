@@ -62,7 +62,7 @@ fn divide_nearest(numerator: i128, denominator: i128) -> i128 {
     (numerator + half) / denominator
 }
 
-fn literal(args: &AccumulatorArgs, index: usize, name: &str) -> Result<i64> {
+pub(super) fn literal(args: &AccumulatorArgs, index: usize, name: &str) -> Result<i64> {
     let value = args.exprs.get(index).and_then(|expr| expr.downcast_ref::<Literal>()).map(Literal::value);
     match value {
         Some(ScalarValue::Int64(Some(value))) if *value >= 1 => Ok(*value),

@@ -6,7 +6,7 @@
 //! **Source** Wilson et al. 2020.
 
 use super::bounds::RowBounds;
-use super::groups::{Contribution, Row};
+use super::groups::Contribution;
 use super::udaf::Aggregate;
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
@@ -20,11 +20,12 @@ pub(super) struct Count(RowBounds);
 impl Contribution for Count {
     const WORDS: usize = 2;
 
-    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
+    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         let counts = as_int64_array(&values[0])?;
         for row in 0..counts.len() {
             if counts.is_valid(row) && counts.value(row) > 0 {
-                add(row, [i128::from(self.0.rows(counts.value(row))), 1, 0]);
+                add(row, 0, i128::from(self.0.rows(counts.value(row))));
+                add(row, 1, 1);
             }
         }
         Ok(())

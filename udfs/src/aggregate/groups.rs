@@ -10,15 +10,13 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use std::fmt::Debug;
 
-/// Words of one row's contribution; an aggregate uses the first `WORDS`.
-pub(super) type Row = [i128; 3];
-
 /// What one row adds to its group.
 pub(super) trait Contribution: Debug + Send + Sync + 'static {
     const WORDS: usize;
 
-    /// Calls `add` with the row number and its words, for each row that adds something.
-    fn each(&self, values: &[ArrayRef], add: impl FnMut(usize, Row)) -> Result<()>;
+    /// Calls `add` with the row number, a word below `WORDS` and what the row adds to it; each word of a
+    /// row as often as it likes.
+    fn each(&self, values: &[ArrayRef], add: impl FnMut(usize, usize, i128)) -> Result<()>;
 }
 
 #[derive(Debug)]
@@ -72,12 +70,9 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
     ) -> Result<()> {
         self.sums.resize(total_num_groups * C::WORDS, 0);
         let sums = &mut self.sums;
-        self.contribution.each(values, |row, words| {
+        self.contribution.each(values, |row, word, value| {
             if passes(opt_filter, row) {
-                let group = &mut sums[group_indices[row] * C::WORDS..][..C::WORDS];
-                for (sum, word) in group.iter_mut().zip(words) {
-                    *sum += word;
-                }
+                sums[group_indices[row] * C::WORDS + word] += value;
             }
         })
     }
@@ -97,9 +92,9 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let mut states = vec![0; values[0].len() * C::WORDS];
-        self.contribution.each(values, |row, words| {
+        self.contribution.each(values, |row, word, value| {
             if passes(opt_filter, row) {
-                states[row * C::WORDS..][..C::WORDS].copy_from_slice(&words[..C::WORDS]);
+                states[row * C::WORDS + word] += value;
             }
         })?;
         Ok(vec![array_of_words(C::WORDS, &states)?])
@@ -125,11 +120,7 @@ impl<C: Contribution> OneSum<C> {
 impl<C: Contribution> Accumulator for OneSum<C> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let sums = &mut self.0.sums;
-        self.0.contribution.each(values, |_, words| {
-            for (sum, word) in sums.iter_mut().zip(words) {
-                *sum += word;
-            }
-        })
+        self.0.contribution.each(values, |_, word, value| sums[word] += value)
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

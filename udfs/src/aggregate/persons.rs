@@ -5,7 +5,7 @@
 //! on word 0. **Cost** nothing here. **Source** Wilson et al. 2020, "Differentially Private SQL
 //! with Bounded User Contribution".
 
-use super::groups::{Contribution, Row};
+use super::groups::Contribution;
 use super::udaf::Aggregate;
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
@@ -19,11 +19,11 @@ pub(super) struct Persons;
 impl Contribution for Persons {
     const WORDS: usize = 1;
 
-    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
+    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         let profile = as_boolean_array(&values[0])?;
         for row in 0..profile.len() {
             if profile.is_valid(row) && profile.value(row) {
-                add(row, [1, 0, 0]);
+                add(row, 0, 1);
             }
         }
         Ok(())

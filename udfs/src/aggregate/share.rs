@@ -6,7 +6,7 @@
 //! `dp_avg`.
 
 use super::bounds::RowBounds;
-use super::groups::{Contribution, Row};
+use super::groups::Contribution;
 use super::sum::each_sum;
 use super::udaf::Aggregate;
 use arrow::array::ArrayRef;
@@ -20,10 +20,11 @@ pub(super) struct Share(RowBounds);
 impl Contribution for Share {
     const WORDS: usize = 3;
 
-    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
+    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         each_sum(values, |row, sum, count| {
-            let contribution = self.0.sum(sum.max(0), count);
-            add(row, [i128::from(contribution), i128::from(self.0.rows(count)), 1]);
+            add(row, 0, i128::from(self.0.sum(sum.max(0), count)));
+            add(row, 1, i128::from(self.0.rows(count)));
+            add(row, 2, 1);
         })
     }
 }

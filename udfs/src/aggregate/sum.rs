@@ -7,7 +7,7 @@
 //! 2020; the clamp makes the bound hold whatever the data is.
 
 use super::bounds::RowBounds;
-use super::groups::{Contribution, Row};
+use super::groups::Contribution;
 use super::udaf::Aggregate;
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
@@ -33,8 +33,11 @@ pub(super) fn each_sum(values: &[ArrayRef], mut add: impl FnMut(usize, i64, i64)
 impl Contribution for Sum {
     const WORDS: usize = 2;
 
-    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, Row)) -> Result<()> {
-        each_sum(values, |row, sum, count| add(row, [i128::from(self.0.sum(sum, count)), 1, 0]))
+    fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
+        each_sum(values, |row, sum, count| {
+            add(row, 0, i128::from(self.0.sum(sum, count)));
+            add(row, 1, 1);
+        })
     }
 }
 

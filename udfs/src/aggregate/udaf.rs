@@ -11,7 +11,9 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, TypeSignature, Volatility,
+};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -22,14 +24,26 @@ pub(super) trait Aggregate: Contribution + Sized {
 
     fn arguments() -> Vec<DataType>;
 
+    /// Other types that its first argument may have.
+    fn or_first() -> Option<DataType> {
+        None
+    }
+
     fn bind(args: &AccumulatorArgs) -> Result<Self>;
 }
 
 pub(super) fn of<A: Aggregate>() -> Arc<AggregateUDF> {
-    Arc::new(AggregateUDF::new_from_impl(Unreleased::<A> {
-        signature: Signature::exact(A::arguments(), Volatility::Immutable),
-        aggregate: PhantomData,
-    }))
+    Arc::new(AggregateUDF::new_from_impl(Unreleased::<A> { signature: signature::<A>(), aggregate: PhantomData }))
+}
+
+fn signature<A: Aggregate>() -> Signature {
+    let first = TypeSignature::Exact(A::arguments());
+    let other = A::or_first().map(|other| {
+        let mut arguments = A::arguments();
+        arguments[0] = other;
+        TypeSignature::Exact(arguments)
+    });
+    Signature::one_of(std::iter::once(first).chain(other).collect(), Volatility::Immutable)
 }
 
 #[derive(Debug)]

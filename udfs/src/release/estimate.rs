@@ -1,14 +1,26 @@
 //! From noised integers to a value, its standard error and the ends of its confidence intervals.
 //!
-//! In: the noised measurements of one group. Out: one [`Value`]. Must never: be given an exact sum.
+//! In: the noised measurements of one group. Out: one [`Value`]. Must never: be given an exact sum. Each file below is the
+//! mathematics of one kind of estimate.
 //!
-//! **Sensitivity, Cost** none: post-processing. **Noise** standard errors are of the noise alone;
-//! for ratios by the delta method: Var(s/c) ≈ (σ_s² + (s/c)²·σ_c²) / c².
+//! **Sensitivity, Cost** none: post-processing. **Noise** standard errors and intervals are of the noise alone. Counts and sums
+//! have normal noise; means and shares have Fieller's interval; what is documented as conservative covers more than its level:
+//! quantiles, variances and their kin in small groups, and distinct values under several bounds.
 
+mod distinct;
+mod moments;
+mod quantile;
+mod ratio;
+
+pub use moments::Moment;
+
+use self::moments::{Moments, Part};
+use self::quantile::Tree;
+use self::ratio::Noised;
 use super::measured::Group;
-use super::output::Estimate;
+use super::output::{Estimate, Scaled};
 
-/// A value, its standard error, and for each z the interval of z standard errors.
+/// A value, its standard error, and its interval at each level.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Value {
     pub(super) number: Number,
@@ -31,50 +43,109 @@ impl Number {
     }
 }
 
+/// A confidence level and the standard deviations to either side that have it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Level {
+    pub(super) level: f64,
+    pub(super) z: f64,
+}
+
 impl Value {
     /// Normal noise: the same distance on both sides.
-    fn symmetric(number: Number, stddev: f64, zs: &[f64]) -> Self {
-        let centre = number.as_f64();
-        let ends = zs.iter().map(|z| (centre - z * stddev, centre + z * stddev)).collect();
-        Self { number, stddev, ends }
+    fn normal(number: Number, noised: Noised, levels: &[Level]) -> Self {
+        let end = |z: f64| noised.value + z * noised.sigma;
+        Self { number, stddev: noised.sigma, ends: levels.iter().map(|level| (end(-level.z), end(level.z))).collect() }
+    }
+
+    /// Where the error is that of the interval of one standard deviation.
+    fn by_interval(number: Number, interval: impl Fn(f64) -> (f64, f64), levels: &[Level]) -> Self {
+        let (low, high) = interval(1.0);
+        Self { number, stddev: (high - low) / 2.0, ends: levels.iter().map(|level| interval(level.z)).collect() }
     }
 }
 
-/// The value of one output in one group. `zs`: normal quantiles of the levels that are asked for.
-pub(super) fn estimate(estimate: &Estimate, group: Group, zs: &[f64]) -> Option<Value> {
-    let integer = |value: i128| Number::Integer(saturate(value));
+/// The value of one output in one group.
+pub(super) fn estimate(estimate: &Estimate, group: Group, levels: &[Level]) -> Option<Value> {
+    let noised = |number: usize| Noised { value: group.noised(number) as f64, sigma: group.sigma(number) };
     match estimate {
-        Estimate::Count { count } => {
-            Some(Value::symmetric(integer(group.noised(*count).max(0)), group.sigma(*count), zs))
-        }
+        Estimate::Count { count } => Some(not_below_zero(group.noised(*count), noised(*count), levels)),
         Estimate::SumInteger { sum, step } => {
-            let number = integer(group.noised(*sum).saturating_mul(i128::from(*step)));
-            Some(Value::symmetric(number, group.sigma(*sum) * *step as f64, zs))
+            let number = Number::Integer(saturate(group.noised(*sum).saturating_mul(i128::from(*step))));
+            Some(Value::normal(number, noised(*sum).times(*step as f64), levels))
         }
         Estimate::Sum { sum, step } => {
-            let number = Number::Float(group.noised(*sum) as f64 * step);
-            Some(Value::symmetric(number, group.sigma(*sum) * step, zs))
+            let sum = noised(*sum).times(*step);
+            Some(Value::normal(Number::Float(sum.value), sum, levels))
         }
         Estimate::Mean { sum, count, mid, step, lower, upper } => {
-            let (ratio, error) = ratio(group, *sum, *count)?;
-            let mean = (mid + step * ratio).clamp(*lower, *upper);
-            Some(Value::symmetric(Number::Float(mean), error * step, zs))
+            let place = |ratio: f64| (mid + step * ratio).clamp(*lower, *upper);
+            of_ratio(noised(*sum), noised(*count), *step, place, levels)
         }
         Estimate::Share { sum, count } => {
-            let (ratio, error) = ratio(group, *sum, *count)?;
-            Some(Value::symmetric(Number::Float(ratio.clamp(0.0, 1.0)), error, zs))
+            of_ratio(noised(*sum), noised(*count), 1.0, |ratio| ratio.clamp(0.0, 1.0), levels)
+        }
+        Estimate::Moments { kind, count, parts, mid, half } => {
+            let part = |scaled: &Scaled| Part { sum: noised(scaled.sum), mid: scaled.mid, step: scaled.step };
+            let parts = parts.each_ref().map(|scaled| scaled.as_ref().map(part));
+            let moments = Moments { kind: *kind, count: noised(*count), parts, mid: *mid, half: *half };
+            let value = Number::Float(moments.value()?);
+            Some(Value::by_interval(value, |z| moments.interval(z), levels))
+        }
+        Estimate::Quantile { tree, leaves, branching, .. } => {
+            quantile(estimate, group_tree(group, *tree, *leaves, *branching), levels)
+        }
+        Estimate::Mode { tree, leaves, branching, values } => {
+            let fullest = group_tree(group, *tree, *leaves, *branching).fullest(*values)?;
+            let ends = levels.iter().map(|_| (f64::NAN, f64::NAN)).collect();
+            Some(Value { number: Number::Integer(fullest as i64), stddev: f64::NAN, ends })
+        }
+        Estimate::Distinct { counts } => {
+            let all: Vec<Noised> = counts.iter().map(|count| noised(*count)).collect();
+            let chosen = distinct::choice(&all)?;
+            let mut value = not_below_zero(group.noised(counts[chosen]), all[chosen], &[]);
+            value.ends = levels.iter().map(|level| distinct::interval(&all, all[chosen], level.level)).collect();
+            Some(value)
         }
     }
 }
 
-/// `sum/count` and its standard error, where the noised count is at least 1.
-fn ratio(group: Group, sum: usize, count: usize) -> Option<(f64, f64)> {
-    if group.noised(count) < 1 {
-        return None;
+fn not_below_zero(count: i128, noised: Noised, levels: &[Level]) -> Value {
+    let mut value = Value::normal(Number::Integer(saturate(count.max(0))), noised, levels);
+    for (low, high) in &mut value.ends {
+        (*low, *high) = (low.max(0.0), high.max(0.0));
     }
-    let denominator = group.noised(count) as f64;
-    let ratio = group.noised(sum) as f64 / denominator;
-    Some((ratio, group.sigma(sum).hypot(ratio * group.sigma(count)) / denominator))
+    value
+}
+
+fn of_ratio(s: Noised, c: Noised, step: f64, place: impl Fn(f64) -> f64, levels: &[Level]) -> Option<Value> {
+    let (ratio, error) = ratio::ratio(s, c)?;
+    let ends = |level: &Level| {
+        let (low, high) = ratio::interval(s, c, level.z);
+        (place(low), place(high))
+    };
+    let ends = levels.iter().map(ends).collect();
+    Some(Value { number: Number::Float(place(ratio)), stddev: error * step, ends })
+}
+
+fn group_tree<'a>(group: Group<'a>, tree: usize, leaves: usize, branching: usize) -> Tree<'a> {
+    Tree { nodes: group.tree(tree), leaves, branching, sigma: group.sigma(tree) }
+}
+
+fn quantile(estimate: &Estimate, tree: Tree, levels: &[Level]) -> Option<Value> {
+    let Estimate::Quantile { used, fraction, lower, width, upper, whole, .. } = estimate else {
+        return None;
+    };
+    let curve = tree.curve();
+    let place = |position: f64| (lower + position * width).min(*upper);
+    let number = curve.position(*fraction, *used).map(place)?;
+    let ends = |z: f64| {
+        let (low, high) = curve.edges(*fraction, *used, z);
+        // A leaf of integers ends with the last of them.
+        let last = if *whole { 1.0 } else { 0.0 };
+        (place(low as f64), (lower + high as f64 * width - last).min(*upper))
+    };
+    let number = Number::Float(if *whole { number.floor() } else { number });
+    Some(Value::by_interval(number, ends, levels))
 }
 
 fn saturate(value: i128) -> i64 {

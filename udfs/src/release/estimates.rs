@@ -5,7 +5,7 @@
 //!
 //! **Sensitivity, Noise, Cost** none: post-processing of a release (Dwork, Roth 2014, Proposition 2.1).
 
-use super::estimate::{Number, Value, estimate};
+use super::estimate::{Level, Number, Value, estimate};
 use super::measured::Measured;
 use super::output::Output;
 use super::run::key_rows;
@@ -28,13 +28,14 @@ pub fn estimates(
 ) -> Result<RecordBatch> {
     outputs.iter().try_for_each(|output| output.check(spec))?;
     let rows = Measured::new(measured, spec)?;
-    let zs: Vec<f64> = levels.iter().map(|level| normal_quantile(0.5 + level / 2.0)).collect();
+    let levels: Vec<Level> =
+        levels.iter().map(|&level| Level { level, z: normal_quantile(0.5 + level / 2.0) }).collect();
     let mut columns: Vec<ArrayRef> = (0..spec.keys).map(|key| Arc::clone(rows.key(key))).collect();
     let suppressed = spec.keys == 0 && rows.rows() == 0;
     for output in outputs {
         let mut values: Vec<Option<Value>> = (0..rows.rows())
             .map(|row| rows.group(row))
-            .map(|group| estimate(&output.estimate, group, &zs).filter(|_| group.shows(output.cell)))
+            .map(|group| estimate(&output.estimate, group, &levels).filter(|_| group.shows(output.cell)))
             .collect();
         let mut masked = vec![false; values.len()];
         if let Some(mask) = &output.mask {
@@ -44,7 +45,7 @@ pub fn estimates(
         if suppressed {
             (values, masked) = (vec![None], vec![false]);
         }
-        columns.extend(columns_of(&values, &masked, &output.estimate.data_type(), zs.len()));
+        columns.extend(columns_of(&values, &masked, &output.estimate.data_type(), levels.len()));
     }
     let count = if suppressed { 1 } else { rows.rows() };
     let options = RecordBatchOptions::new().with_row_count(Some(count));
@@ -93,7 +94,10 @@ fn apply_mask(mask: &Mask, bases: &[f64], values: &mut [Option<Value>]) -> Vec<b
 
 fn columns_of(values: &[Option<Value>], masked: &[bool], data_type: &DataType, levels: usize) -> Vec<ArrayRef> {
     let unmasked = |of: &dyn Fn(&Value) -> f64| -> ArrayRef {
-        let numbers = values.iter().zip(masked).map(|(value, masked)| value.as_ref().filter(|_| !masked).map(of));
+        let numbers = values
+            .iter()
+            .zip(masked)
+            .map(|(value, masked)| value.as_ref().filter(|_| !masked).map(of).filter(|number| !number.is_nan()));
         Arc::new(numbers.collect::<Float64Array>())
     };
     let numbers = values.iter().map(|value| value.as_ref().map(|value| value.number));

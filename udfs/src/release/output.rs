@@ -2,7 +2,8 @@
 //!
 //! Plain data. Outputs are post-processing: the same measured rows serve any of them at no cost.
 
-use super::spec::ReleaseSpec;
+use super::estimate::Moment;
+use super::spec::{ReleaseSpec, What};
 use crate::mask::{Base, Mask};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_err};
@@ -34,29 +35,75 @@ pub enum Estimate {
     Mean { sum: usize, count: usize, mid: f64, step: f64, lower: f64, upper: f64 },
     /// `sum/count` within [0, 1]; NULL where the noised count is below 1. Float64.
     Share { sum: usize, count: usize },
+    /// A variance, a covariance or what is made of them, from the sums of u, v, u², v², uv that `kind` needs; x and y stand `mid` +
+    /// u and `mid` + v, within `half` of their middles. NULL where the counts are too small. Float64.
+    Moments { kind: Moment, count: usize, parts: [Option<Scaled>; 5], mid: [f64; 2], half: [f64; 2] },
+    /// Where the rank `fraction` lies in a tree of counts whose first `used` leaves are `width` wide and begin at `lower`; `whole`
+    /// where its values are integers. At most `upper`. Float64.
+    Quantile {
+        tree: usize,
+        leaves: usize,
+        branching: usize,
+        used: usize,
+        fraction: f64,
+        lower: f64,
+        width: f64,
+        upper: f64,
+        whole: bool,
+    },
+    /// The number of the leaf that the most rows fall into, of the first `values`. Has no standard error. Int64.
+    Mode { tree: usize, leaves: usize, branching: usize, values: usize },
+    /// The best of several counts of distinct values, under ascending bounds on a person's part. Int64.
+    Distinct { counts: Vec<usize> },
+}
+
+/// A sum of lattice values whose mean is `mid + step · sum / count`.
+#[derive(Debug, Clone)]
+pub struct Scaled {
+    pub sum: usize,
+    pub mid: f64,
+    pub step: f64,
 }
 
 /// An estimate as integers, for equality and hashing: floats by their bits.
-type Bits = (u8, [usize; 2], [u64; 4]);
+type Bits = (u8, Vec<usize>, Vec<u64>);
 
 impl Estimate {
     fn bits(&self) -> Bits {
+        let floats = |floats: &[f64]| floats.iter().map(|float| float.to_bits()).collect();
         match self {
-            Self::Count { count } => (0, [*count, 0], [0; 4]),
-            Self::SumInteger { sum, step } => (1, [*sum, 0], [*step as u64, 0, 0, 0]),
-            Self::Sum { sum, step } => (2, [*sum, 0], [step.to_bits(), 0, 0, 0]),
+            Self::Count { count } => (0, vec![*count], vec![]),
+            Self::SumInteger { sum, step } => (1, vec![*sum], vec![*step as u64]),
+            Self::Sum { sum, step } => (2, vec![*sum], floats(&[*step])),
             Self::Mean { sum, count, mid, step, lower, upper } => {
-                (3, [*sum, *count], [mid.to_bits(), step.to_bits(), lower.to_bits(), upper.to_bits()])
+                (3, vec![*sum, *count], floats(&[*mid, *step, *lower, *upper]))
             }
-            Self::Share { sum, count } => (4, [*sum, *count], [0; 4]),
+            Self::Share { sum, count } => (4, vec![*sum, *count], vec![]),
+            Self::Moments { kind, count, parts, mid, half } => {
+                let sums = parts.iter().map(|part| part.as_ref().map_or(usize::MAX, |part| part.sum));
+                let places = parts.iter().flatten().flat_map(|part| [part.mid, part.step]);
+                let places: Vec<f64> = places.chain(*mid).chain(*half).collect();
+                (5, [*kind as usize, *count].into_iter().chain(sums).collect(), floats(&places))
+            }
+            Self::Quantile { tree, leaves, branching, used, fraction, lower, width, upper, whole } => (
+                6,
+                vec![*tree, *leaves, *branching, *used, usize::from(*whole)],
+                floats(&[*fraction, *lower, *width, *upper]),
+            ),
+            Self::Mode { tree, leaves, branching, values } => (7, vec![*tree, *leaves, *branching, *values], vec![]),
+            Self::Distinct { counts } => (8, counts.clone(), vec![]),
         }
     }
 
     /// The type of the value column.
     pub fn data_type(&self) -> DataType {
         match self {
-            Self::Count { .. } | Self::SumInteger { .. } => DataType::Int64,
-            Self::Sum { .. } | Self::Mean { .. } | Self::Share { .. } => DataType::Float64,
+            Self::Count { .. } | Self::SumInteger { .. } | Self::Mode { .. } | Self::Distinct { .. } => DataType::Int64,
+            Self::Sum { .. }
+            | Self::Mean { .. }
+            | Self::Share { .. }
+            | Self::Moments { .. }
+            | Self::Quantile { .. } => DataType::Float64,
         }
     }
 
@@ -65,34 +112,59 @@ impl Estimate {
             Self::Count { count } => vec![*count],
             Self::SumInteger { sum, .. } | Self::Sum { sum, .. } => vec![*sum],
             Self::Mean { sum, count, .. } | Self::Share { sum, count, .. } => vec![*sum, *count],
+            Self::Moments { count, parts, .. } => parts.iter().flatten().map(|part| part.sum).chain([*count]).collect(),
+            Self::Quantile { tree, .. } | Self::Mode { tree, .. } => vec![*tree],
+            Self::Distinct { counts } => counts.clone(),
         }
     }
 
     /// The measurement that the value shows, where it shows one.
     pub(super) fn own(&self) -> usize {
         match self {
-            Self::Count { count } => *count,
+            Self::Count { count } | Self::Moments { count, .. } => *count,
             Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } | Self::Share { sum, .. } => {
                 *sum
             }
+            Self::Quantile { tree, .. } | Self::Mode { tree, .. } => *tree,
+            Self::Distinct { counts } => counts.first().copied().unwrap_or(0),
         }
     }
 
     fn check(&self) -> Result<()> {
+        let place = |mid: f64, step: f64| mid.is_finite() && step.is_finite() && step > 0.0;
         let sound = match self {
             Self::Count { .. } | Self::Share { .. } => true,
             Self::SumInteger { step, .. } => *step > 0,
             Self::Sum { step, .. } => step.is_finite() && *step > 0.0,
             Self::Mean { mid, step, lower, upper, .. } => {
-                mid.is_finite()
-                    && step.is_finite()
-                    && *step > 0.0
-                    && lower.is_finite()
-                    && upper.is_finite()
-                    && lower <= upper
+                place(*mid, *step) && lower.is_finite() && upper.is_finite() && lower <= upper
             }
+            Self::Moments { kind, parts, mid, half, .. } => {
+                let needed = kind.needs().iter().zip(parts).all(|(needed, part)| !needed || part.is_some());
+                let places = parts.iter().flatten().all(|part| place(part.mid, part.step));
+                needed && places && mid.iter().chain(half).all(|float| float.is_finite())
+            }
+            Self::Quantile { leaves, used, fraction, lower, width, upper, .. } => {
+                let within = (1..=*leaves).contains(used) && (0.0..=1.0).contains(fraction);
+                within && place(*lower, *width) && upper.is_finite() && lower <= upper
+            }
+            Self::Mode { leaves, values, .. } => (1..=*leaves).contains(values),
+            Self::Distinct { counts } => !counts.is_empty(),
         };
         if sound { Ok(()) } else { plan_err!("release: an estimate's step and bounds must be finite and in order") }
+    }
+
+    /// What the measurements that are read must be: words, or trees of a certain form.
+    fn fits(&self, spec: &ReleaseSpec) -> bool {
+        let is =
+            |number: &usize, what: fn(&What) -> bool| spec.measurements.get(*number).is_some_and(|m| what(&m.what));
+        match self {
+            Self::Quantile { tree, leaves, branching, .. } | Self::Mode { tree, leaves, branching, .. } => {
+                let form = What::Tree { leaves: *leaves, branching: *branching };
+                spec.measurements.get(*tree).is_some_and(|m| m.what == form)
+            }
+            _ => self.measurements().iter().all(|number| is(number, |what| matches!(what, What::Word(_)))),
+        }
     }
 }
 
@@ -114,7 +186,7 @@ impl Output {
     /// Checks that `spec` measures what this output reads.
     pub fn check(&self, spec: &ReleaseSpec) -> Result<()> {
         let known = |number: &usize| *number < spec.measurements.len();
-        if !self.estimate.measurements().iter().all(known) {
+        if !self.estimate.measurements().iter().all(known) || !self.estimate.fits(spec) {
             return plan_err!("release: an output names a measurement that is not there");
         }
         self.estimate.check()?;

@@ -1,0 +1,99 @@
+//! Aggregates as SQL: what is measured for them, and what is refused with what to write instead.
+
+use paravent_udfs::{Estimate, What};
+
+use super::compile_tests::compile;
+
+/// The estimates and the number of measurements of a statement's only release.
+fn asked(sql: &str) -> (Vec<Estimate>, usize) {
+    let verified = compile(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let [release] = verified.releases() else { panic!("{sql}: one release") };
+    let estimates = release.outputs().iter().map(|output| output.estimate.clone()).collect();
+    (estimates, release.spec().unwrap().measurements.len())
+}
+
+fn refused(sql: &str, sqlstate: &str, hint: &str) {
+    let error = compile(sql).err().unwrap_or_else(|| panic!("{sql} is answered"));
+    assert_eq!(error.sqlstate.code(), sqlstate, "{sql}: {error:?}");
+    assert!(error.hint.as_deref().unwrap_or_default().contains(hint), "{sql}: {error:?}");
+}
+
+/// Persons, two sums and a count of rows: whatever is made of them.
+#[test]
+fn what_needs_the_same_sums_measures_them_once() {
+    let (estimates, measurements) = asked(
+        "SELECT avg(hours), var_pop(hours), var_samp(hours), stddev(hours), stddev_pop(hours), count(*) FROM week",
+    );
+    assert_eq!((estimates.len(), measurements), (6, 4), "{estimates:?}");
+    let (estimates, measurements) = asked(
+        "SELECT corr(hours, hours + week), regr_slope(hours, hours + week) FROM (SELECT hours, clamp(week, 0, 9) AS week FROM week) w",
+    );
+    assert_eq!((estimates.len(), measurements), (2, 7), "{estimates:?}");
+}
+
+#[test]
+fn one_tree_serves_every_fraction() {
+    let (estimates, measurements) = asked(
+        "SELECT median(hours), min(hours), max(hours), percentile_cont(0.9) WITHIN GROUP (ORDER BY hours), \
+         percentile_cont(ARRAY[0.1, 0.2]) WITHIN GROUP (ORDER BY hours DESC) FROM week",
+    );
+    assert_eq!((estimates.len(), measurements), (6, 2), "{estimates:?}");
+    let fraction = |i: usize| match &estimates[i] {
+        Estimate::Quantile { fraction, .. } => *fraction,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((fraction(0), fraction(1), fraction(2), fraction(4), fraction(5)), (0.5, 0.01, 0.99, 0.9, 0.8));
+}
+
+/// Integers have a leaf each where they are few.
+#[test]
+fn leaves_of_integers_are_integers() {
+    let leaves = |sql: &str| match asked(sql).0.remove(0) {
+        Estimate::Quantile { leaves, used, lower, width, whole, .. } => (leaves, used, lower, width, whole),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(leaves("SELECT median(clamp(size, 1, 12)) FROM mail"), (16, 12, 1.0, 1.0, true));
+    assert_eq!(leaves("SELECT median(clamp(size, 0, 999)) FROM mail"), (256, 250, 0.0, 4.0, true));
+    assert_eq!(leaves("SELECT median(hours) FROM week").4, false);
+}
+
+/// One bound for a value that each person has once; several where they can have many; one again under a profile, and its base.
+#[test]
+fn distinct_values_are_tried_under_several_bounds() {
+    assert_eq!(asked("SELECT count(DISTINCT country) FROM person").1, 2);
+    assert_eq!(asked("SELECT count(DISTINCT week) FROM week").1, 5);
+    assert_eq!(asked("SELECT count(DISTINCT boss) FROM person").1, 2);
+    let (estimates, measurements) = asked("SELECT count(DISTINCT week) FROM week WHERE hours > 5");
+    assert!(matches!(&estimates[..], [Estimate::Distinct { counts }] if counts.len() == 1), "{estimates:?}");
+    assert_eq!(measurements, 3);
+    let release = &compile("SELECT count(DISTINCT week) FROM week WHERE hours > 5").unwrap();
+    assert!(release.releases()[0].outputs()[0].mask.is_some());
+    refused("SELECT count(DISTINCT CASE WHEN hours > 5 THEN week END) FROM week", "0A000", "FILTER");
+}
+
+#[test]
+fn the_most_frequent_of_declared_values() {
+    let verified = compile("SELECT mode() WITHIN GROUP (ORDER BY hours > 5) FROM week").unwrap();
+    let spec = verified.releases()[0].spec().unwrap();
+    assert_eq!(spec.measurements[1].what, What::Tree { leaves: 4, branching: 4 });
+    refused("SELECT mode() WITHIN GROUP (ORDER BY hours) FROM week", "22023", "domain");
+}
+
+#[test]
+fn what_has_no_private_form_says_what_to_use_instead() {
+    for name in ["string_agg(country, ',')", "array_agg(country)", "first_value(country)", "last_value(country)"] {
+        refused(&format!("SELECT {name} FROM person"), "0A000", "group by the column");
+    }
+    for name in ["nth_value(country, 2)", "any_value(country)", "json_agg(country)", "xmlagg(country)"] {
+        refused(&format!("SELECT {name} FROM person"), "0A000", "group by the column");
+    }
+    for name in ["bool_and(country = 'DE')", "bool_or(country = 'DE')", "every(country = 'DE')"] {
+        refused(&format!("SELECT {name} FROM person"), "0A000", "share(");
+    }
+    refused("SELECT bit_and(size) FROM mail", "0A000", "share(");
+    refused("SELECT sum(DISTINCT size) FROM mail", "0A000", "count(DISTINCT");
+    refused("SELECT max(country) FROM person", "0A000", "group by the column");
+    refused("SELECT median(week) FROM week", "22023", "clamp(");
+    refused("SELECT corr(hours, week) FROM week", "22023", "clamp(");
+    refused("SELECT percentile_cont(1.5) WITHIN GROUP (ORDER BY hours) FROM week", "22023", "WITHIN GROUP");
+}
