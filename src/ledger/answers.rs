@@ -1,20 +1,42 @@
 //! The answer store: measured rows under a key of rows, data, rules and scope. What was released once may be shown again
 //! for nothing; showing it again tells nothing new.
 //!
-//! In: bytes that a paid release made. Out: the same bytes, the oldest first, so that what was shown first is shown again.
+//! In: bytes that a paid release made, and what they answer, in its own words. Out: the same, the oldest first, so that what was
+//! shown first is shown again.
 
 use super::{Ledger, Reservation};
 use crate::error::Result;
 
+/// One kept answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredAnswer {
+    id: i64,
+    /// As whoever stored it wrote it.
+    pub answers: String,
+}
+
 impl Ledger {
-    /// Everything that is kept about these rows.
-    pub async fn stored(&self, rows: &[u8; 32]) -> Result<Vec<Vec<u8>>> {
+    /// What the answers that are kept about these rows answer.
+    pub async fn stored(&self, rows: &[u8; 32]) -> Result<Vec<StoredAnswer>> {
         let rows = *rows;
         self.state
             .read(move |connection| {
                 let mut kept = connection
-                    .prepare_cached("SELECT measured FROM stored_answer WHERE rows = ?1 ORDER BY log_id, id")?;
-                Ok(kept.query_map([rows], |row| row.get(0))?.collect::<std::result::Result<_, _>>()?)
+                    .prepare_cached("SELECT id, answers FROM stored_answer WHERE rows = ?1 ORDER BY log_id, id")?;
+                let answers =
+                    kept.query_map([rows], |row| Ok(StoredAnswer { id: row.get(0)?, answers: row.get(1)? }))?;
+                Ok(answers.collect::<std::result::Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// The bytes of one of them.
+    pub async fn measured(&self, answer: &StoredAnswer) -> Result<Vec<u8>> {
+        let id = answer.id;
+        self.state
+            .read(move |connection| {
+                let mut kept = connection.prepare_cached("SELECT measured FROM stored_answer WHERE id = ?1")?;
+                Ok(kept.query_row([id], |row| row.get(0))?)
             })
             .await
     }
@@ -24,14 +46,16 @@ impl Ledger {
         &self,
         paid: &Reservation,
         rows: &[u8; 32],
+        answers: String,
         measured: Vec<u8>,
         release_epoch: u64,
     ) -> Result<()> {
-        let row = (*rows, paid.log_id().get(), release_epoch as i64, measured);
+        let row = (*rows, paid.log_id().get(), release_epoch as i64, answers, measured);
         self.state
             .write(move |tx| {
                 tx.prepare_cached(
-                    "INSERT INTO stored_answer (rows, log_id, release_epoch, measured) VALUES (?1, ?2, ?3, ?4)",
+                    "INSERT INTO stored_answer (rows, log_id, release_epoch, answers, measured) \
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
                 .execute(row)?;
                 Ok(())

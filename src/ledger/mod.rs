@@ -15,6 +15,7 @@ mod batches;
 mod budget;
 mod chain;
 mod log;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
+pub use answers::StoredAnswer;
 pub use batches::{budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
 pub use chain::Broken;

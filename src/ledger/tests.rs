@@ -288,9 +288,11 @@ async fn what_is_kept_about_rows_comes_back_the_oldest_first() {
     let paid = pay(ledger, "ana", &limits_for(2)).await.unwrap();
     let key = [3; 32];
     assert!(ledger.stored(&key).await.unwrap().is_empty());
-    ledger.store(&paid, &key, vec![1, 2, 3], 4).await.unwrap();
-    ledger.store(&paid, &key, vec![9], 4).await.unwrap();
-    assert_eq!(ledger.stored(&key).await.unwrap(), vec![vec![1, 2, 3], vec![9]], "the oldest first");
+    ledger.store(&paid, &key, "one".to_owned(), vec![1, 2, 3], 4).await.unwrap();
+    ledger.store(&paid, &key, "two".to_owned(), vec![9], 4).await.unwrap();
+    let kept = ledger.stored(&key).await.unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.answers.as_str()).collect::<Vec<_>>(), ["one", "two"], "the oldest first");
+    assert_eq!(ledger.measured(&kept[0]).await.unwrap(), [1, 2, 3]);
     assert!(ledger.stored(&[4; 32]).await.unwrap().is_empty());
     ledger.forget_before_epoch(4).await.unwrap();
     assert_eq!(ledger.stored(&key).await.unwrap().len(), 2);

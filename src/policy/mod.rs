@@ -16,9 +16,11 @@ mod role;
 mod scram;
 mod separation;
 mod settings;
+mod statistician;
 mod table;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
@@ -27,6 +29,7 @@ pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
+pub use weights::Weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::duration::{parse_interval, parse_timeout, show_interval, show_timeout};
+use super::weights::Weights;
 use crate::error::{Error, Result, SqlState};
 
 /// System-wide values. Every field is validated when it is set; see [`Setting`].
@@ -27,6 +28,10 @@ pub struct Settings {
     pub window_seconds: u64,
     /// `statement_timeout`: milliseconds, 0 = none.
     pub statement_timeout_ms: u64,
+    /// `privacy.analyze_epsilon`: what one ANALYZE spends, in all.
+    pub analyze_epsilon: f64,
+    /// `privacy.weights`: which values of an answer get more of the statement's epsilon.
+    pub weights: Weights,
 }
 
 impl Default for Settings {
@@ -42,6 +47,10 @@ impl Default for Settings {
             principal_budget_epsilon: 20.0,
             window_seconds: 30 * 86_400,
             statement_timeout_ms: 60_000,
+            // Half of a statement's epsilon is a quarter of its rho: the quantiles of twenty columns of two thousand persons are
+            // then within a few percent of the persons.
+            analyze_epsilon: 0.5,
+            weights: Weights::default(),
         }
     }
 }
@@ -59,6 +68,8 @@ pub enum Setting {
     PrincipalBudgetEpsilon,
     Window,
     StatementTimeout,
+    AnalyzeEpsilon,
+    Weights,
 }
 
 /// Fewer than ten persons can be recognised in each other's company; no setting goes below.
@@ -68,7 +79,7 @@ const HOUR_SECONDS: u64 = 3_600;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -79,6 +90,8 @@ impl Setting {
         Self::PrincipalBudgetEpsilon,
         Self::Window,
         Self::StatementTimeout,
+        Self::AnalyzeEpsilon,
+        Self::Weights,
     ];
 
     /// Case does not matter.
@@ -98,6 +111,8 @@ impl Setting {
             Self::PrincipalBudgetEpsilon => "privacy.principal_budget_epsilon",
             Self::Window => "privacy.window",
             Self::StatementTimeout => "statement_timeout",
+            Self::AnalyzeEpsilon => "privacy.analyze_epsilon",
+            Self::Weights => "privacy.weights",
         }
     }
 
@@ -113,6 +128,8 @@ impl Setting {
             Self::BudgetDelta => "a number above 0, 1e-3 at most",
             Self::Window => "an interval from '1 hour' to '3660 days'",
             Self::StatementTimeout => "milliseconds, or a number with ms, s, min, h or d",
+            Self::AnalyzeEpsilon => "a number from 0.001 to 10",
+            Self::Weights => "a list such as 'hours=4, persons=1'",
         }
     }
 }
@@ -131,6 +148,8 @@ impl Settings {
             Setting::PrincipalBudgetEpsilon => show_number(self.principal_budget_epsilon),
             Setting::Window => show_interval(self.window_seconds),
             Setting::StatementTimeout => show_timeout(self.statement_timeout_ms),
+            Setting::AnalyzeEpsilon => show_number(self.analyze_epsilon),
+            Setting::Weights => self.weights.show(),
         }
     }
 
@@ -166,6 +185,8 @@ impl Settings {
             Setting::StatementTimeout => {
                 next.statement_timeout_ms = parse_timeout(text).ok_or_else(refuse)?;
             }
+            Setting::AnalyzeEpsilon => next.analyze_epsilon = number(&|v| (1e-3..=10.0).contains(&v))?,
+            Setting::Weights => next.weights = Weights::parse(text)?,
         }
         Ok(next)
     }
@@ -177,8 +198,8 @@ impl Settings {
 
     /// `SET setting = value` in a session, or by `ALTER ROLE … SET`: the settings as that session then has them.
     ///
-    /// `self` is the system's settings. A session may ask for less epsilon and for less time than these, and for nothing else:
-    /// every other privacy setting is the administrator's.
+    /// `self` is the system's settings. A session may ask for less epsilon and for less time than these, and say which of its
+    /// values weigh more; every other privacy setting is the administrator's.
     pub fn session_setting_allowed(&self, setting: Setting, text: &str) -> Result<Self> {
         match setting {
             Setting::Epsilon => {
@@ -199,6 +220,7 @@ impl Settings {
                     .detail(format!("the administrator's limit is {}", self.show(setting)))
                     .hint("set a shorter time"))
             }
+            Setting::Weights => self.set(setting, text),
             Setting::MinGroupSize
             | Setting::MaskLow
             | Setting::MaskHigh
@@ -206,7 +228,8 @@ impl Settings {
             | Setting::BudgetEpsilon
             | Setting::BudgetDelta
             | Setting::PrincipalBudgetEpsilon
-            | Setting::Window => Err(Error::new(
+            | Setting::Window
+            | Setting::AnalyzeEpsilon => Err(Error::new(
                 SqlState::InsufficientPrivilege,
                 format!("permission denied to set parameter \"{}\"", setting.name()),
             )

@@ -110,6 +110,11 @@ fn placed(expression: &Expr, inputs: &[&DFSchema], now: DateTime<Utc>) -> Result
                 None => Transformed::no(Expr::Column(column)),
             },
             Expr::Alias(alias) => Transformed::yes(*alias.expr),
+            // Quoted, so that no text can pass for two.
+            Expr::Literal(value, _) => {
+                let written = format!("{} {:?}", value.data_type(), value.to_string());
+                Transformed::yes(Expr::Column(Column::new_unqualified(written)))
+            }
             other => Transformed::no(other),
         })
     });

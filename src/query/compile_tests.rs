@@ -44,7 +44,13 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
         max_rows_per_person: max_rows,
         max_groups_per_person: None,
     };
-    KnownTable { table, schema: Arc::new(Schema::new(fields)), proven_keys: unique_keys, snapshot: "s".to_owned() }
+    KnownTable {
+        table,
+        schema: Arc::new(Schema::new(fields)),
+        proven_keys: unique_keys,
+        snapshot: "s".to_owned(),
+        statistics: None,
+    }
 }
 
 /// A company: `person` (one row each), `week` (many), `mail` (many, no key), `chat` (declared values), `calendar` (public);
@@ -178,6 +184,7 @@ pub(crate) fn context(text: &str) -> Context {
         functions: Arc::new(Functions::new()),
         epsilon: Epsilon::new(1.0).unwrap(),
         delta: Delta::new(1e-9).unwrap(),
+        weights: Default::default(),
         now: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),
         text: text.to_owned(),
     }

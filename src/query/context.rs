@@ -14,7 +14,8 @@ use paravent_udfs::{Delta, Epsilon};
 
 use super::allow;
 use super::errors_of::ErrorOf;
-use crate::policy::{Policies, Principal, Table, UniqueKey};
+use super::statistics::Statistics;
+use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
 pub struct Context {
@@ -26,6 +27,8 @@ pub struct Context {
     /// What the statement may spend: rho = epsilon^2 / 2, delta on selection.
     pub epsilon: Epsilon,
     pub delta: Delta,
+    /// Which values get more of it.
+    pub weights: Weights,
     /// When the statement began: what `now()` says.
     pub now: DateTime<Utc>,
     /// The statement's own text, for positions.
@@ -41,6 +44,8 @@ pub struct KnownTable {
     pub proven_keys: Vec<UniqueKey>,
     /// Identity of the data.
     pub snapshot: String,
+    /// What ANALYZE released about it.
+    pub statistics: Option<Arc<Statistics>>,
 }
 
 /// What a scan in a plan stands for. It has a schema and nothing to read: the release room puts the real source in its place.

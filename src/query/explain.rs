@@ -26,6 +26,7 @@ pub fn privacy_lines(verified: &Verified, sources: &[&str]) -> Vec<String> {
 fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<String> {
     let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let keys = if facts.keys.is_empty() { "none: one row".to_owned() } else { list(&mut facts.keys.iter()) };
+    let persons = facts.parts.first().map_or(0.0, |part| 100.0 * part.get() / facts.rho.get());
     let mut lines = vec![
         format!("release {number}"),
         format!("  tables: {}", list(&mut facts.tables.iter())),
@@ -38,10 +39,20 @@ fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<Strin
             None => "  rows per person and group: unbounded (persons are counted, rows are not)".to_owned(),
         },
         format!("  floor (k): {} persons, exact", facts.floor),
-        format!("  threshold (tau): {} on the noisy person count", facts.threshold),
+        format!("  threshold (tau): {} on the noisy person count, {persons:.0} % of the price", facts.threshold),
     ];
+    if let Some((persons, group)) = facts.persons {
+        lines.push(match facts.keys.is_empty() {
+            true => format!("  persons: about {persons:.0} (statistics)"),
+            false => format!("  persons: about {persons:.0} (statistics), {group:.0} a group if a key has ten values"),
+        });
+    }
     for column in &facts.columns {
-        lines.push(format!("  column {}: {}", column.label, column_line(column)));
+        lines.push(format!(
+            "  column {}: {}",
+            column.label,
+            column_line(column, facts.persons.map(|(_, group)| group))
+        ));
     }
     let price = format!("  price: rho {:.6}, delta {:.1e}", facts.rho.get(), facts.delta.get());
     lines.push(price);
@@ -49,15 +60,16 @@ fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<Strin
     lines
 }
 
-fn column_line(column: &ColumnFacts) -> String {
+fn column_line(column: &ColumnFacts, group: Option<f64>) -> String {
     let bounds = column.bounds.map(|b| format!("bounds [{}, {}], ", b.lower(), b.upper())).unwrap_or_default();
     let error = if column.per_group_size {
-        format!("expected standard error about {:.4} / size of the group", column.sigma)
+        let here = group.map(|group| format!(" ({:.4} for {group:.0} persons)", column.sigma / group));
+        format!("expected standard error about {:.4} / size of the group{}", column.sigma, here.unwrap_or_default())
     } else {
         format!("expected standard error {:.4}", column.sigma)
     };
     let mask = if column.masked { ", masked at the edges of the band" } else { "" };
-    format!("{bounds}{error}{mask}")
+    format!("{bounds}{error}{mask}, {:.0} % of the price", 100.0 * column.part)
 }
 
 fn groups_proof(proof: Proof) -> &'static str {

@@ -26,7 +26,9 @@ mod position;
 mod private;
 mod resolve;
 mod rewrite;
+mod split;
 pub mod statement;
+pub mod statistics;
 mod verify;
 #[cfg(test)]
 pub(crate) mod verify_tests;

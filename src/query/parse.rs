@@ -69,7 +69,9 @@ fn parse_one(slice: &Slice<'_>, dialect: &BoundedPostgres) -> Result<Statement> 
 }
 
 /// What a statement other than a query may begin with.
-const FIRST_WORDS: [&str; 25] = [
+const FIRST_WORDS: [&str; 27] = [
+    "ANALYZE",
+    "ANALYSE",
     "EXPLAIN",
     "COPY",
     "DECLARE",
@@ -106,6 +108,7 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
     };
     match first {
         "EXPLAIN" => cursors::explain(reader),
+        "ANALYZE" | "ANALYSE" => analyze(reader),
         "COPY" => cursors::copy(reader),
         "DECLARE" => cursors::declare(reader),
         "FETCH" => cursors::fetch(reader),
@@ -131,6 +134,19 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
         "REVOKE" => roles::revoke(reader),
         verb => object(reader, verb),
     }
+}
+
+/// `ANALYZE table, …`. Each table costs budget, so they are named.
+fn analyze(reader: &mut Reader<'_>) -> Result<Statement> {
+    if reader.at_end() {
+        let hint = "name the tables: each ANALYZE spends privacy.analyze_epsilon";
+        return Err(kinds::refuse_missing("ANALYZE of all tables", hint).at(reader.position()));
+    }
+    let tables = reader.list(|reader| reader.table())?;
+    if reader.peek_is(&Token::LParen) {
+        return Err(kinds::refuse_missing("ANALYZE of some columns", "name the table alone").at(reader.position()));
+    }
+    Ok(Statement::Analyze(tables))
 }
 
 /// `CREATE`, `ALTER`, `DROP`.

@@ -1,7 +1,7 @@
 //! The private plan of a statement: its releases in order, the plan above them, and what they cost.
 //!
 //! In: drafts of releases. Out: [`Private`]. The price follows from the plan and the settings alone, never from data: rho of the
-//! statement is epsilon^2 / 2, split evenly over its releases and their measurements; delta likewise over the selections.
+//! statement is epsilon^2 / 2, split over what all its releases measure as [`split`] says; delta evenly over the selections.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
 use super::facts::built;
 use super::identity::Identity;
+use super::split::{self, Asked, split};
+use super::statistics::Use;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
@@ -48,6 +50,8 @@ pub(super) struct Draft {
     pub identity: Identity,
     /// What the query calls the outputs.
     pub labels: Vec<String>,
+    /// How much the error of each output weighs.
+    pub weights: Vec<f64>,
     pub policies: BTreeSet<String>,
     pub tables: BTreeSet<String>,
     pub person_key: String,
@@ -78,7 +82,11 @@ pub struct ReleaseFacts {
     pub floor: u64,
     pub threshold: i64,
     pub rho: Rho,
+    /// Of each measurement; in all `rho`.
+    pub parts: Vec<Rho>,
     pub delta: Delta,
+    /// Persons in all and behind one row of the answer, about: from statistics.
+    pub persons: Option<(f64, f64)>,
     pub columns: Vec<ColumnFacts>,
 }
 
@@ -91,6 +99,8 @@ pub struct ColumnFacts {
     pub sigma: f64,
     /// The answer divides by the persons or rows of a group: its error is about `sigma` over that number.
     pub per_group_size: bool,
+    /// What of the release's rho goes into it: shared by all that use the same measurement.
+    pub part: f64,
 }
 
 /// A verified statement is made of this: nothing below a release can be read except by it.
@@ -99,6 +109,8 @@ pub struct Private {
     pub(super) releases: Vec<ReleasePlan>,
     /// Confidence levels of the intervals that every output gets.
     pub(super) levels: Vec<f64>,
+    /// What is to be said beside the answer.
+    pub(super) notices: Vec<String>,
     /// The plan above the releases; reads released and public rows only.
     pub(super) shape: LogicalPlan,
     /// The names that the client will see.
@@ -109,15 +121,22 @@ impl Private {
     pub(super) fn assemble(
         context: &Context,
         drafts: Vec<Draft>,
+        least: Rho,
         levels: Vec<f64>,
+        notices: Vec<String>,
         shape: LogicalPlan,
         columns: SchemaRef,
     ) -> Result<Self> {
-        let parts = drafts.len().max(1) as f64;
-        let rho = share(Rho::of_epsilon(context.epsilon).get() / parts, Rho::new)?;
-        let delta = share(context.delta.get() / parts, Delta::new)?;
-        let releases = drafts.into_iter().map(|draft| draft.priced(context, rho, delta)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { releases, levels, shape, columns })
+        let delta = share(context.delta.get() / drafts.len().max(1) as f64, Delta::new)?;
+        let errors: Vec<Vec<f64>> = drafts.iter().map(|draft| draft.errors(context)).collect();
+        let mut parts = split(Rho::of_epsilon(context.epsilon).get(), least.get(), &errors.concat()).into_iter();
+        let mut releases = Vec::new();
+        for (draft, errors) in drafts.into_iter().zip(errors) {
+            let parts =
+                parts.by_ref().take(errors.len()).map(|part| share(part, Rho::new)).collect::<Result<Vec<_>>>()?;
+            releases.push(draft.priced(context, &parts, delta)?);
+        }
+        Ok(Self { releases, levels, notices, shape, columns })
     }
 }
 
@@ -143,14 +162,25 @@ impl Draft {
         built(LogicalPlanBuilder::scan(format!("released_{number}"), source, None).and_then(LogicalPlanBuilder::build))
     }
 
-    fn priced(self, context: &Context, rho: Rho, delta: Delta) -> Result<ReleasePlan> {
-        let each = share(rho.get() / self.measurements.len() as f64, Rho::new)?;
+    fn errors(&self, context: &Context) -> Vec<f64> {
+        split::errors(&Asked {
+            measurements: &self.measurements,
+            outputs: &self.outputs,
+            weights: &self.weights,
+            persons_weight: context.weights.of_persons(),
+            max_groups: self.max_groups,
+        })
+    }
+
+    /// `parts`: the rho of each measurement.
+    fn priced(self, context: &Context, parts: &[Rho], delta: Delta) -> Result<ReleasePlan> {
+        let rho = share(parts.iter().map(|part| part.get()).sum(), Rho::new)?;
         let selections = self.max_groups as f64 * (1 + self.cells.len()) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
         let floor = context.policies.settings.min_group_size;
         let mut measurements = Vec::new();
-        for m in &self.measurements {
-            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, each).map_err(|_| refuse_scale())?;
+        for (m, part) in self.measurements.iter().zip(parts) {
+            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, *part).map_err(|_| refuse_scale())?;
             measurements.push(Measurement { column: self.keys + m.state, what: m.what, noise });
         }
         let threshold = |count: usize, cap: u64| -> Result<i64> {
@@ -167,7 +197,8 @@ impl Draft {
         };
         let cells = self.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
         let threshold = threshold(0, 1)?;
-        let columns = self.columns(&measurements);
+        let persons = self.persons(context, rho);
+        let columns = self.columns(&measurements, parts);
         let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, cells };
         let node = built(Release::try_new(self.plan, spec.clone()))?;
         let facts = ReleaseFacts {
@@ -182,7 +213,9 @@ impl Draft {
             floor,
             threshold,
             rho,
+            parts: parts.to_vec(),
             delta,
+            persons,
             columns,
         };
         Ok(ReleasePlan {
@@ -194,7 +227,17 @@ impl Draft {
         })
     }
 
-    fn columns(&self, measurements: &[Measurement]) -> Vec<ColumnFacts> {
+    /// As many as in the table that has the fewest.
+    fn persons(&self, context: &Context, rho: Rho) -> Option<(f64, f64)> {
+        let usage = Use { rho: rho.get(), keys: self.keys, floor: context.policies.settings.min_group_size };
+        let known = self.tables.iter().filter_map(|table| context.tables.get(table)?.statistics.as_ref());
+        let fewest = known.min_by(|a, b| a.persons.total_cmp(&b.persons))?;
+        Some((fewest.persons, fewest.persons_a_group(usage)))
+    }
+
+    fn columns(&self, measurements: &[Measurement], parts: &[Rho]) -> Vec<ColumnFacts> {
+        let rho: f64 = parts.iter().map(|part| part.get()).sum();
+        let part = |index: usize| parts.get(index).map_or(f64::NAN, |part| part.get() / rho);
         let sigma = |index: &usize| match (measurements.get(*index), self.measurements.get(*index)) {
             (Some(noised), Some(draft)) => noised.noise.std_dev() * draft.step,
             (None, _) | (_, None) => f64::NAN,
@@ -220,6 +263,7 @@ impl Draft {
                     masked: output.mask.is_some(),
                     sigma,
                     per_group_size,
+                    part: part(output.estimate.own()),
                 }
             })
             .collect()

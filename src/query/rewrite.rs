@@ -5,6 +5,7 @@
 
 mod above;
 mod calls;
+mod estimated;
 mod join;
 mod link;
 mod release_point;
@@ -24,6 +25,8 @@ use super::contributions::LeastShare;
 use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::private::{Draft, Private};
+use super::split::Names;
+use super::statistics::Use;
 use super::{errors_of, position};
 use crate::error::{Error, Result, SqlState};
 use paravent_udfs::{Epsilon, Rho};
@@ -33,21 +36,38 @@ use paravent_udfs::{Epsilon, Rho};
 pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
     let budget_share = least_share(context, &checked.plan)?;
     let levels = errors_of::levels(&checked.plan)?;
-    let mut rewriter = Rewriter { context, budget_share, levels, drafts: Vec::new(), hidden: 0 };
+    let names = Names::of(&checked.plan)?;
+    let usage = usage(context, &checked.plan)?;
+    let mut rewriter =
+        Rewriter { context, budget_share, levels, names, usage, notices: Vec::new(), drafts: Vec::new(), hidden: 0 };
     let node = rewriter.node(&checked.plan)?;
     let Rows::Public(_) = &node.rows else {
         return Err(refuse_rows(&node));
     };
     let shape = rewriter.visible_only(node)?;
-    Private::assemble(context, rewriter.drafts, rewriter.levels, shape, checked.columns)
+    Private::assemble(
+        context,
+        rewriter.drafts,
+        budget_share.exact,
+        rewriter.levels,
+        rewriter.notices,
+        shape,
+        checked.columns,
+    )
 }
 
 pub(super) struct Rewriter<'a> {
     pub context: &'a Context,
     /// The least rho that a measurement of this statement gets, however many there turn out to be.
     pub budget_share: LeastShare,
+    /// What the query calls its columns, for `privacy.weights`.
+    pub names: Names,
     /// Confidence levels that the statement names.
     pub levels: Vec<f64>,
+    /// What bounds from statistics are weighed for.
+    pub usage: Use,
+    /// What is to be said beside the answer.
+    pub notices: Vec<String>,
     /// Releases found so far; later ones may read earlier ones.
     pub drafts: Vec<Draft>,
     /// Makes names of hidden columns unique.
@@ -80,6 +100,21 @@ fn least_share(context: &Context, plan: &LogicalPlan) -> Result<LeastShare> {
     let coarse_epsilon = context.epsilon.get().min(10_f64.powf(2.0 * steps + 1.0));
     let coarse = share(coarse_epsilon, 512_f64.powf((parts.ln() / 512_f64.ln()).ceil()))?;
     Ok(LeastShare { coarse, exact: share(context.epsilon.get(), parts)? })
+}
+
+/// About what a measurement of the statement gets, and the most group keys that an aggregate has.
+fn usage(context: &Context, plan: &LogicalPlan) -> Result<Use> {
+    let (mut keys, mut measured) = (0, 1.0);
+    let counted = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            keys = keys.max(aggregate.group_expr.len());
+            measured += aggregate.aggr_expr.len() as f64;
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+    built(counted)?;
+    let rho = Rho::of_epsilon(context.epsilon).get() / measured;
+    Ok(Use { rho, keys, floor: context.policies.settings.min_group_size })
 }
 
 impl Rewriter<'_> {

@@ -31,6 +31,8 @@ pub enum Statement {
         header: bool,
         delimiter: u8,
     },
+    /// `ANALYZE t, …`: releases statistics of tables.
+    Analyze(Vec<String>),
     Declare {
         name: String,
         hold: bool,
@@ -182,6 +184,7 @@ impl Statement {
             Self::Query(_) => "SELECT",
             Self::Explain { .. } => "EXPLAIN",
             Self::CopyOut { .. } => "COPY",
+            Self::Analyze(_) => "ANALYZE",
             Self::Declare { .. } => "DECLARE",
             Self::Fetch { .. } => "FETCH",
             Self::CloseCursor(_) => "CLOSE",

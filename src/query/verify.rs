@@ -39,6 +39,7 @@ use crate::error::{Error, Result};
 pub struct Verified {
     releases: Vec<VerifiedRelease>,
     levels: Vec<f64>,
+    notices: Vec<String>,
     shape: LogicalPlan,
     columns: SchemaRef,
 }
@@ -63,6 +64,11 @@ impl Verified {
     /// Confidence levels of the intervals that every released value gets.
     pub fn levels(&self) -> &[f64] {
         &self.levels
+    }
+
+    /// What is to be said beside the answer.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// The answer's columns by the names that the client sees.
@@ -156,7 +162,7 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
         .collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
     sources::verify(context, &shape, releases.len(), &BTreeSet::new())?;
-    Ok(Verified { releases, levels: private.levels, shape, columns: private.columns })
+    Ok(Verified { releases, levels: private.levels, notices: private.notices, shape, columns: private.columns })
 }
 
 /// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.

@@ -20,10 +20,11 @@ use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Int64Type, Schema};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use sha2::{Digest, Sha256};
 
-use super::measured::Measured;
+use super::measured::{Answers, Measured};
 use super::released::Released;
 use crate::error::{Error, Result};
-use crate::query::{Identity, SourceKind, VerifiedRelease};
+use crate::ledger::StoredAnswer;
+use crate::query::{Identity, MeasurementIdentity, SourceKind, VerifiedRelease};
 
 /// Where the answers about some rows are kept: a hash of rows, data, rules and scope.
 pub type RowsKey = [u8; 32];
@@ -79,33 +80,56 @@ pub fn rows_key(
     Ok(Some(hash.finalize().into()))
 }
 
-/// The first stored rows that answer `release`. `stored`: everything kept under its [`rows_key`], the oldest first.
-pub fn answer(
+/// How stored rows answer a release: which of them, and what has to be done with them.
+pub struct Found {
+    /// Its number among those that were looked at.
+    pub number: usize,
+    pub origin: Origin,
+    wanted: Identity,
+    epsilon: f64,
+    columns: Columns,
+}
+
+/// The stored rows that answer `release`. `stored`: what is kept under its [`rows_key`], the oldest first.
+pub fn find(
     release: &VerifiedRelease,
-    stored: Vec<Measured>,
+    stored: &[StoredAnswer],
     epsilon: f64,
     prefer_stored: bool,
-) -> Result<Option<(Measured, Origin)>> {
+) -> Result<Option<Found>> {
     let wanted = release.identity();
-    for rows in &stored {
-        let accurate = prefer_stored || rows.answers.epsilon >= epsilon;
-        if let Some(columns) = Columns::same_groups(wanted, &rows.answers.identity).filter(|_| accurate) {
-            let whole = wanted.measurements.len() == rows.answers.identity.measurements.len();
-            let origin = if whole { Origin::Same } else { Origin::Part };
-            return Ok(Some((columns.chosen(rows, wanted)?, origin)));
+    let kept = stored.iter().map(|kept| Answers::from_store(&kept.answers)).collect::<Result<Vec<_>>>()?;
+    let found = |(number, kept): (usize, &Answers), origin, columns| Found {
+        number,
+        origin,
+        wanted: wanted.clone(),
+        epsilon: kept.epsilon,
+        columns,
+    };
+    for (number, kept) in kept.iter().enumerate() {
+        let accurate = prefer_stored || kept.epsilon >= epsilon;
+        if let Some(columns) = Columns::same_groups(wanted, &kept.identity).filter(|_| accurate) {
+            let whole = wanted.measurements.len() == kept.identity.measurements.len();
+            return Ok(Some(found((number, kept), if whole { Origin::Same } else { Origin::Part }, columns)));
         }
     }
     if !prefer_stored {
         return Ok(None);
     }
-    // The fewest groups to add up have the least noise.
-    let finer = stored.iter().filter_map(|rows| Some((rows, Columns::finer_groups(wanted, &rows.answers.identity)?)));
-    match finer.min_by_key(|(rows, _)| rows.batch.num_rows()) {
-        Some((rows, columns)) => {
-            let chosen = columns.chosen(rows, wanted)?;
-            Ok(Some((rolled_up(chosen, wanted.keys.len())?, Origin::RollUp)))
-        }
-        None => Ok(None),
+    let finer = kept.iter().enumerate().filter_map(|(number, kept)| {
+        Some(found((number, kept), Origin::RollUp, Columns::finer_groups(wanted, &kept.identity)?))
+    });
+    // The fewer keys, the fewer groups to add up, and the less noise.
+    Ok(finer.min_by_key(|found| kept.get(found.number).map_or(usize::MAX, |kept| kept.identity.keys.len())))
+}
+
+impl Found {
+    /// The answer, from the bytes of the rows that were found.
+    pub fn measured(&self, bytes: &[u8]) -> Result<Measured> {
+        let chosen = self.columns.chosen(&Answers::rows_from_store(bytes)?, &self.wanted)?;
+        let keys = self.wanted.keys.len();
+        let batch = if self.origin == Origin::RollUp { rolled_up(chosen, keys)? } else { chosen };
+        Ok(Measured::new(batch, self.wanted.clone(), self.epsilon))
     }
 }
 
@@ -123,7 +147,7 @@ impl Columns {
 
     /// Finer groups, and every measurement adds up.
     fn finer_groups(wanted: &Identity, stored: &Identity) -> Option<Self> {
-        let adds_up = |want: &crate::query::MeasurementIdentity, have: &crate::query::MeasurementIdentity| {
+        let adds_up = |want: &MeasurementIdentity, have: &MeasurementIdentity| {
             want.additive.is_some() && want.additive == have.additive
         };
         // A part of a finer group is the same part as long as it is told by the same count.
@@ -134,7 +158,7 @@ impl Columns {
         wanted: &Identity,
         stored: &Identity,
         same_text: impl Fn(&String, &String) -> bool,
-        same_number: impl Fn(&crate::query::MeasurementIdentity, &crate::query::MeasurementIdentity) -> bool,
+        same_number: impl Fn(&MeasurementIdentity, &MeasurementIdentity) -> bool,
     ) -> Option<Self> {
         let keys = wanted.keys.iter().map(|want| stored.keys.iter().position(|have| same_text(want, have)));
         let numbers = wanted.measurements.iter().map(|want| {
@@ -150,7 +174,7 @@ impl Columns {
     }
 
     /// The wanted columns in the wanted order, under the names that measured rows have.
-    fn chosen(&self, rows: &Measured, wanted: &Identity) -> Result<Measured> {
+    fn chosen(&self, rows: &RecordBatch, wanted: &Identity) -> Result<RecordBatch> {
         let (keys, numbers, cells) = (wanted.keys.len(), wanted.measurements.len(), wanted.cells.len());
         let name = |i: usize, was: &str| match i {
             i if i < keys => was.to_owned(),
@@ -159,21 +183,19 @@ impl Columns {
             _ => was.to_owned(),
         };
         let fields = self.0.iter().enumerate().map(|(i, &from)| {
-            let field = rows.batch.schema_ref().fields().get(from).ok_or_else(Error::internal)?;
+            let field = rows.schema_ref().fields().get(from).ok_or_else(Error::internal)?;
             Ok(Arc::new(field.as_ref().clone().with_name(name(i, field.name()))))
         });
         let fields = fields.collect::<Result<Vec<FieldRef>>>()?;
-        let columns = self.0.iter().map(|&from| rows.batch.column(from).clone()).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options);
-        let batch = batch.map_err(|_| Error::internal())?;
-        Ok(Measured::new(batch, wanted.clone(), rows.answers.epsilon))
+        let columns = self.0.iter().map(|&from| rows.column(from).clone()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+            .map_err(|_| Error::internal())
     }
 }
 
 /// Sums of the rows that agree in the first `keys` columns, in the order of the keys.
-fn rolled_up(rows: Measured, keys: usize) -> Result<Measured> {
-    let Measured { batch, answers } = rows;
+fn rolled_up(batch: RecordBatch, keys: usize) -> Result<RecordBatch> {
     let groups = groups(&batch, keys)?;
     let firsts = UInt64Array::from_iter_values(groups.iter().filter_map(|rows| rows.first()).map(|row| *row as u64));
     let mut columns: Vec<ArrayRef> = Vec::new();
@@ -185,8 +207,7 @@ fn rolled_up(rows: Measured, keys: usize) -> Result<Measured> {
         });
     }
     let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
-    let batch = RecordBatch::try_new_with_options(batch.schema(), columns, &options).map_err(|_| Error::internal())?;
-    Ok(Measured { batch, answers })
+    RecordBatch::try_new_with_options(batch.schema(), columns, &options).map_err(|_| Error::internal())
 }
 
 /// The rows of each group; without keys all of them, or no group where there is no row.

@@ -3,11 +3,7 @@
 //! In: the rows of the engine's release operator. Out: the same rows, and what questions they answer. Must never: be handed to the
 //! encoder; only what [`Measured::released`] makes of them may be.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::Schema;
+use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use paravent_udfs::estimates;
@@ -16,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::Released;
 use crate::error::{Error, Result};
 use crate::query::{Identity, VerifiedRelease};
-
-/// Where the stored rows say what they answer.
-const ANSWERS: &str = "paravent.answers";
 
 /// The rows of one release, as they were drawn.
 #[derive(Debug, Clone)]
@@ -46,30 +39,29 @@ impl Measured {
         made.map(Released::new).map_err(|_| Error::internal())
     }
 
+    /// For the answer store: what these rows answer.
+    pub fn answers(&self) -> Result<String> {
+        serde_json::to_string(&self.answers).map_err(|_| Error::internal())
+    }
+
     /// For the answer store: an Arrow stream.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let answers = serde_json::to_string(&self.answers).map_err(|_| Error::internal())?;
-        let fields = self.batch.schema_ref().fields().clone();
-        let schema = Arc::new(Schema::new_with_metadata(fields, HashMap::from([(ANSWERS.to_owned(), answers)])));
         let mut bytes = Vec::new();
-        let written = self.batch.clone().with_schema(schema.clone()).and_then(|batch| {
-            let mut writer = StreamWriter::try_new(&mut bytes, &schema)?;
-            writer.write(&batch)?;
-            writer.finish()
-        });
+        let written = StreamWriter::try_new(&mut bytes, self.batch.schema_ref())
+            .and_then(|mut writer| writer.write(&self.batch).and_then(|()| writer.finish()));
         written.map_err(|_| Error::internal())?;
         Ok(bytes)
     }
+}
 
-    /// Only for bytes out of the answer store, which holds nothing but what [`Measured::to_bytes`] gave it.
-    pub fn from_store(bytes: &[u8]) -> Result<Self> {
+impl Answers {
+    /// Only for what the answer store gives back.
+    pub(super) fn from_store(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|_| Error::internal())
+    }
+
+    pub(super) fn rows_from_store(bytes: &[u8]) -> Result<RecordBatch> {
         let mut reader = StreamReader::try_new(bytes, None).map_err(|_| Error::internal())?;
-        let batch = reader.next().transpose().map_err(|_| Error::internal())?.ok_or_else(Error::internal)?;
-        let answers = batch.schema_ref().metadata().get(ANSWERS).ok_or_else(Error::internal)?;
-        let answers = serde_json::from_str(answers).map_err(|_| Error::internal())?;
-        let schema = Arc::new(Schema::new(batch.schema_ref().fields().clone()));
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options);
-        Ok(Self { batch: batch.map_err(|_| Error::internal())?, answers })
+        reader.next().transpose().map_err(|_| Error::internal())?.ok_or_else(Error::internal)
     }
 }

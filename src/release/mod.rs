@@ -14,7 +14,7 @@ mod laws;
 mod measured;
 mod released;
 
-pub use answers::{Origin, RowsKey, answer, rows_key};
+pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use engine::{Engine, Sources};
 pub use measured::Measured;
 pub use released::{Released, Shaped};

@@ -41,6 +41,12 @@ pub struct Notice {
     pub hint: Option<String>,
 }
 
+impl Notice {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { severity: "NOTICE", message: message.into(), hint: None }
+    }
+}
+
 impl Answer {
     /// The command tag, complete (`SELECT 8`, `CREATE ROLE`).
     pub fn tag(&self) -> &str {

@@ -65,6 +65,7 @@ impl Session {
             | Statement::Discard
             | Statement::Deallocate(_)
             | Statement::Unlisten
+            | Statement::Analyze(_)
             | Statement::Admin(_) => None,
         };
         Ok(Description { parameters: Vec::new(), columns })
@@ -113,6 +114,7 @@ impl Session {
             let known = self.known(&around, &verified).await?;
             let sources: Vec<&str> = known.origins.iter().map(|origin| origin.in_words()).collect();
             let mut lines = query::privacy_lines(&verified, &sources);
+            lines.extend(verified.notices().iter().map(|notice| format!("note: {notice}")));
             lines.extend(self.budget_lines(&verified).await?);
             lines
         } else {

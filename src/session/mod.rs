@@ -4,6 +4,7 @@
 //! a query is `path::query`; what is not a query is answered here, and touches nobody's rows.
 
 mod admin;
+mod analyze;
 mod answer;
 mod cursors;
 mod describe;
@@ -226,6 +227,7 @@ impl Session {
                 return self.declare(asked, name, *hold, query).await;
             }
             Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
+            Statement::Analyze(tables) => self.analyze(asked, tables).await?,
             Statement::Admin(admin) => self.administer(admin, asked.text).await?,
             Statement::Fetch { .. }
             | Statement::CloseCursor(_)
@@ -346,6 +348,7 @@ impl Session {
             Statement::Query(_)
             | Statement::Explain { .. }
             | Statement::CopyOut { .. }
+            | Statement::Analyze(_)
             | Statement::Declare { .. }
             | Statement::Admin(_) => {
                 return Err(Error::internal());

@@ -58,14 +58,25 @@ impl Known {
 impl Session {
     pub(super) async fn query(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Shaped, Failure> {
         let around = self.surroundings(query, asked.text).await?;
-        let verified = compile(&around, query, asked.parameters)?;
-        let known = self.known(&around, &verified).await?;
+        self.answered(asked, &around, query).await
+    }
+
+    /// The same in surroundings that were gathered before.
+    pub(super) async fn answered(
+        &mut self,
+        asked: &Asked<'_>,
+        around: &Surroundings,
+        query: &ast::Query,
+    ) -> Result<Shaped, Failure> {
+        let verified = compile(around, query, asked.parameters)?;
+        let known = self.known(around, &verified).await?;
         self.notices.extend(known.notices());
-        let reservation = self.reserve(asked, &around, &verified, &known).await?;
+        self.notices.extend(verified.notices().iter().map(Notice::new));
+        let reservation = self.reserve(asked, around, &verified, &known).await?;
         self.unfinished = Some(reservation.log_id());
         let log = reservation.log_id();
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
-        let answered = self.fulfil(&around, reservation, &verified, known).await;
+        let answered = self.fulfil(around, reservation, &verified, known).await;
         let outcome = match &answered {
             Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store },
             Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
@@ -96,7 +107,7 @@ impl Session {
             if *origin == Origin::New
                 && let Some(key) = release::rows_key(release, &shown, &around.snapshots, epoch)?
             {
-                self.server.ledger.store(&paid, &key, rows.to_bytes()?, epoch).await?;
+                self.server.ledger.store(&paid, &key, rows.answers()?, rows.to_bytes()?, epoch).await?;
             }
         }
         release::shape(&self.server.engine, verified, &released, &sources).await
@@ -127,8 +138,14 @@ impl Session {
             let found = match release::rows_key(release, &shown, &around.snapshots, epoch)? {
                 Some(key) => {
                     let kept = self.server.ledger.stored(&key).await?;
-                    let kept = kept.iter().map(|bytes| Measured::from_store(bytes)).collect::<Result<_>>()?;
-                    release::answer(release, kept, around.context.epsilon.get(), prefer_stored)?
+                    match release::find(release, &kept, around.context.epsilon.get(), prefer_stored)? {
+                        Some(found) => {
+                            let answer = kept.get(found.number).ok_or_else(Error::internal)?;
+                            let rows = found.measured(&self.server.ledger.measured(answer).await?)?;
+                            Some((rows, found.origin))
+                        }
+                        None => None,
+                    }
                 }
                 None => None,
             };

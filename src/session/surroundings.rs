@@ -1,6 +1,7 @@
 //! Gathers what a query is compiled against and run on: the tables it names, their data's identity, their proven keys.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::Utc;
 use datafusion::common::TableReference;
@@ -12,7 +13,8 @@ use paravent_udfs::{Delta, Epsilon};
 use super::Session;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Policies, Table, UniqueKey};
+use crate::policy::{Access, Capability, Policies, Principal, Settings, Table, UniqueKey};
+use crate::query::statistics::Statistics;
 use crate::query::{Context, KnownTable};
 use crate::release::Sources;
 
@@ -27,18 +29,29 @@ pub(super) struct Surroundings {
 impl Session {
     pub(super) async fn surroundings(&self, query: &ast::Query, text: &str) -> Result<Surroundings> {
         let policies = self.server.catalog.policies();
-        let principal = self.principal()?;
-        let settings = self.settings_in_force();
+        self.surroundings_as(query, text, policies, self.principal()?, &self.settings_in_force()).await
+    }
+
+    /// The same for somebody else.
+    pub(super) async fn surroundings_as(
+        &self,
+        query: &ast::Query,
+        text: &str,
+        policies: Arc<Policies>,
+        principal: Principal,
+        settings: &Settings,
+    ) -> Result<Surroundings> {
         let readable = principal.can(Capability::Analyse);
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for table in read_tables(&policies, &relations(query)?) {
             let classified = table.access != Access::Unclassified;
             let (snapshot, proven_keys) =
                 if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
+            let statistics = if readable && classified { self.statistics_of(table).await? } else { None };
             let schema = arrow_schema(table)?;
             known.insert(
                 table.name.clone(),
-                KnownTable { table: table.clone(), schema, proven_keys, snapshot: snapshot.clone() },
+                KnownTable { table: table.clone(), schema, proven_keys, snapshot: snapshot.clone(), statistics },
             );
             snapshots.insert(table.name.clone(), snapshot);
             tables.push(table.clone());
@@ -50,6 +63,7 @@ impl Session {
             functions: self.server.functions.clone(),
             epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
+            weights: settings.weights.clone(),
             now: Utc::now(),
             text: text.to_owned(),
         };
@@ -71,6 +85,14 @@ impl Session {
             }
         }
         Ok((snapshot.as_str().to_owned(), proven))
+    }
+
+    /// What ANALYZE found in the present data, by the present person key.
+    async fn statistics_of(&self, table: &Table) -> Result<Option<Arc<Statistics>>> {
+        let snapshot = self.statistics_snapshot(table).await?;
+        let kept = self.server.ledger.statistics(&table.name, &snapshot).await?;
+        let known = kept.and_then(|text| Statistics::from_text(&text));
+        Ok(known.filter(|known| known.of == format!("{:?}", table.access)).map(Arc::new))
     }
 
     pub(super) async fn sources(&self, tables: &[Table]) -> Result<Sources> {

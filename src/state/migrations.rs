@@ -1,6 +1,6 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -100,7 +100,18 @@ CREATE TABLE stored_answer (
     rows          BLOB NOT NULL,
     log_id        INTEGER NOT NULL REFERENCES query_log (id),
     release_epoch INTEGER NOT NULL,
+    answers       TEXT NOT NULL,
     measured      BLOB NOT NULL
 ) STRICT;
 CREATE INDEX stored_answer_about ON stored_answer (rows, log_id, id);
+";
+
+/// What ANALYZE released.
+const STATISTICS: &str = "
+CREATE TABLE table_statistics (
+    table_name TEXT NOT NULL,
+    snapshot   TEXT NOT NULL,
+    statistics TEXT NOT NULL,
+    PRIMARY KEY (table_name, snapshot)
+) STRICT, WITHOUT ROWID;
 ";

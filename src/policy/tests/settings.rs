@@ -46,6 +46,8 @@ fn no_setting_switches_protection_off() {
         (Setting::PrincipalBudgetEpsilon, &["0", "inf"]),
         (Setting::Window, &["0", "59 minutes", "10 fortnights", "-1 day", "9999 days", "day"]),
         (Setting::StatementTimeout, &["-1", "5 parsecs", "", "s", "99999999999"]),
+        (Setting::AnalyzeEpsilon, &["0", "-1", "10.1", "NaN"]),
+        (Setting::Weights, &["hours", "hours=0", "hours=much", "=1"]),
     ];
     for (setting, texts) in refused {
         for text in texts {
@@ -101,7 +103,7 @@ fn intervals_and_timeouts_read_as_in_postgres() {
 }
 
 #[test]
-fn a_session_moves_epsilon_and_timeout_down_and_nothing_else() {
+fn a_session_moves_epsilon_and_timeout_down_and_weights_anywhere() {
     let system = Settings::default();
     let set = |setting, text: &str| system.session_setting_allowed(setting, text);
     assert_eq!(set(Setting::Epsilon, "0.5").unwrap().epsilon, 0.5);
@@ -117,7 +119,7 @@ fn a_session_moves_epsilon_and_timeout_down_and_nothing_else() {
     let endless = system.set(Setting::StatementTimeout, "0").unwrap();
     assert!(endless.session_setting_allowed(Setting::StatementTimeout, "1h").is_ok());
     for setting in Setting::ALL {
-        if setting != Setting::Epsilon && setting != Setting::StatementTimeout {
+        if ![Setting::Epsilon, Setting::StatementTimeout, Setting::Weights].contains(&setting) {
             let refusal = set(setting, &system.show(setting)).unwrap_err();
             assert_eq!(refusal.sqlstate, SqlState::InsufficientPrivilege);
             let said = format!("permission denied to set parameter \"{}\"", setting.name());

@@ -33,9 +33,6 @@ pub(super) fn refuse(reader: &Reader<'_>) -> Error {
         "PREPARE" | "EXECUTE" => refuse_missing(&first, PROTOCOL),
         "DO" | "CALL" => refuse_missing(&first, NO_PROCEDURES),
         "VACUUM" | "REINDEX" | "CLUSTER" | "CHECKPOINT" | "REFRESH" => refuse_missing(&first, NO_UPKEEP),
-        "ANALYZE" | "ANALYSE" => {
-            refuse_missing(&first, "write bounds with ALTER TABLE … ALTER COLUMN … SET (lower = …, upper = …)")
-        }
         "MOVE" => refuse_missing(&first, "write FETCH and pass over the rows"),
         "LOCK" | "NOTIFY" | "COMMENT" | "SECURITY" | "REASSIGN" => refuse_missing(&first, ""),
         _ => reader.unexpected(),

@@ -112,6 +112,8 @@ impl Rewriter<'_> {
                 .aggregate(groups, contributions.states())
                 .and_then(LogicalPlanBuilder::build),
         )?;
+        let labels = labels(&calls, &contributions.shown);
+        let weights = labels.iter().map(|label| self.names.weight(&self.context.weights, label)).collect();
         let draft = Draft {
             plan,
             keys: keys.len(),
@@ -124,7 +126,8 @@ impl Rewriter<'_> {
             outputs: contributions.outputs,
             cells,
             identity,
-            labels: labels(&calls, &contributions.shown),
+            labels,
+            weights,
             policies: scope.person.policies.clone(),
             tables: scope.person.tables.clone(),
             person_key: scope.person.person_key.clone(),

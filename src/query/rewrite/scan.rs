@@ -75,17 +75,14 @@ impl Rewriter<'_> {
         )?;
         let unique = unique_keys(known, &way, &domains);
         let one_row = unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key));
-        let columns = known
-            .schema
-            .fields()
-            .iter()
-            .zip(domains)
-            .map(|(field, domain)| {
-                let reaches = if domain.is_none() { reaches(known, field.name()) } else { BTreeSet::new() };
-                PersonColumn { domain, reaches, ..self.column_facts(known, field.name(), &way, one_row) }
-            })
-            .collect();
-        let max_rows = if one_row { Some(1) } else { table.max_rows_per_person };
+        let max_rows = if one_row { Some(1) } else { self.max_rows(known) };
+        let mut columns = Vec::new();
+        for (field, domain) in known.schema.fields().iter().zip(domains) {
+            let reaches = if domain.is_none() { reaches(known, field.name()) } else { BTreeSet::new() };
+            let bounds = self.bounds(known, field.name(), max_rows);
+            let facts = self.column_facts(known, field.name(), &way, one_row);
+            columns.push(PersonColumn { domain, reaches, bounds, ..facts });
+        }
         let person = Person {
             columns,
             unique,

@@ -119,7 +119,7 @@ impl Estimate {
     }
 
     /// The measurement that the value shows, where it shows one.
-    pub(super) fn own(&self) -> usize {
+    pub fn own(&self) -> usize {
         match self {
             Self::Count { count } | Self::Moments { count, .. } => *count,
             Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } | Self::Share { sum, .. } => {

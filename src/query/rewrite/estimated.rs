@@ -1,0 +1,44 @@
+//! Bounds that nobody declared: from the statistics that `ANALYZE` released, and with a notice that says so.
+//!
+//! They hold by being enforced (values are clamped, rows scaled, groups chosen), like declared ones.
+
+use super::Rewriter;
+use crate::policy::{Bounds, Class};
+use crate::query::context::KnownTable;
+
+impl Rewriter<'_> {
+    /// Rows of one person that count: declared, else from statistics.
+    pub(super) fn max_rows(&mut self, known: &KnownTable) -> Option<u64> {
+        if known.table.max_rows_per_person.is_some() {
+            return known.table.max_rows_per_person;
+        }
+        let rows = known.statistics.as_ref()?.max_rows(self.usage)?;
+        self.notice(format!("of table {}, {rows} rows of one person count (from statistics)", known.table.name));
+        Some(rows)
+    }
+
+    /// Bounds of a column: declared, else from statistics. `max_rows`: of one person.
+    pub(super) fn bounds(&mut self, known: &KnownTable, name: &str, max_rows: Option<u64>) -> Option<Bounds> {
+        let column = known.table.column(name)?;
+        let summed = match column.class {
+            Some(Class::Measure | Class::Attribute) => column.is_numeric(),
+            Some(Class::Identifier | Class::Sensitive | Class::Hidden | Class::Content | Class::Public) | None => false,
+        };
+        if column.bounds.is_some() || !summed {
+            return column.bounds;
+        }
+        let statistics = known.statistics.as_ref()?;
+        let bounds = statistics.bounds(name, max_rows.unwrap_or(1), self.usage)?;
+        if self.names.uses(name) {
+            let (table, low, high) = (&known.table.name, bounds.lower(), bounds.upper());
+            self.notice(format!("values of {table}.{name} are counted from {low} to {high} (from statistics)"));
+        }
+        Some(bounds)
+    }
+
+    fn notice(&mut self, notice: String) {
+        if !self.notices.contains(&notice) {
+            self.notices.push(notice);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! How a statement's rho is split among what it measures: so that the answer shows the least error, not evenly.
+//!
+//! In: every measurement's squared sensitivity and how much the answers depend on it. Out: a rho for each. Pure; it follows from
+//! the plan and the settings alone, never from data.
+//!
+//! **The error that is minimised.** The sum, over the values that are shown, of the expected squared relative error. A measurement
+//! with squared sensitivity Δ² that is given ρ has the variance Δ²/(2ρ), so the sum is Σ eᵢ/ρᵢ, where eᵢ is what measurement i
+//! would contribute at ρ = 1. Under Σ ρᵢ = ρ it is least where ρᵢ ∝ √eᵢ (Lagrange); a measurement below the least that the
+//! lattice was planned for is held there, and the others share the rest (the problem is convex, so holding is optimal).
+//!
+//! **Relative to what.** Before a query runs nobody knows its answer. The values are taken to lie anywhere within their bounds with
+//! equal chance; an answer's scale is the root mean square that it then has. The number of persons behind a group cancels: all
+//! values of a group share it. One statement's releases are split together by the same rule: a release that measures more, or
+//! whose persons reach more groups, gets more, so that the errors come out alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use paravent_udfs::{Base, Estimate, What};
+
+use super::contributions::{DraftMeasurement, DraftOutput};
+use super::facts::built;
+use crate::error::Result;
+use crate::policy::{Bounds, Weights};
+
+/// What the selection of groups weighs beside one value that is shown: noise in the person count that only selects shows no
+/// error, but a higher threshold hides small groups.
+const SELECTION: f64 = 0.25;
+
+/// What a release asks of the split.
+pub(super) struct Asked<'a> {
+    pub measurements: &'a [DraftMeasurement],
+    pub outputs: &'a [DraftOutput],
+    /// One an output.
+    pub weights: &'a [f64],
+    /// What the analyst says the person count weighs where it selects.
+    pub persons_weight: Option<f64>,
+    pub max_groups: u64,
+}
+
+/// The eᵢ of one release: expected squared relative error, summed over the outputs that use measurement i, at ρ = 1. In units of
+/// one person's reach in one group, so that what is left of a sensitivity is how often a person is measured: in M groups, and at
+/// each level of a tree.
+pub(super) fn errors(asked: &Asked) -> Vec<f64> {
+    let mut errors = vec![0.0; asked.measurements.len()];
+    let mut add = |index: usize, influence: f64| {
+        if let (Some(error), Some(measurement)) = (errors.get_mut(index), asked.measurements.get(index)) {
+            *error += influence * asked.max_groups as f64 * f64::from(measurement.what.levels());
+        }
+    };
+    add(0, asked.persons_weight.unwrap_or(1.0) * SELECTION);
+    let mut trees: BTreeMap<usize, f64> = BTreeMap::new();
+    for (output, weight) in asked.outputs.iter().zip(asked.weights) {
+        for (index, influence) in influences(output) {
+            match &output.estimate {
+                Estimate::Quantile { .. } | Estimate::Mode { .. } => {
+                    let most = trees.entry(index).or_default();
+                    *most = most.max(weight * influence);
+                }
+                Estimate::Count { .. }
+                | Estimate::Sum { .. }
+                | Estimate::SumInteger { .. }
+                | Estimate::Mean { .. }
+                | Estimate::Share { .. }
+                | Estimate::Moments { .. }
+                | Estimate::Distinct { .. } => add(index, weight * influence),
+            }
+        }
+        if let Some(cell) = output.cell {
+            add(cell.count, SELECTION);
+        }
+        if let Some(Base::Measurement(base)) = output.mask.as_ref().map(|mask| &mask.base) {
+            add(*base, SELECTION);
+        }
+    }
+    trees.into_iter().for_each(|(index, influence)| add(index, influence));
+    errors
+}
+
+/// The measurements an output is made of, each with the square of the output's relative change when the measurement changes by
+/// one person's reach in a group of one person. Values x are uniform in their bounds, of half width h about the middle.
+fn influences(output: &DraftOutput) -> Vec<(usize, f64)> {
+    match &output.estimate {
+        // One in one.
+        Estimate::Count { count } => vec![(*count, 1.0)],
+        // The reach is the largest |x|; the scale is the root mean square of x.
+        Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => {
+            vec![(*sum, output.bounds.map_or(3.0, reach_over_scale))]
+        }
+        // A mean is shown on its column's range, so the scale is that of a value in [0, 2h]: 4h²/3. The numerator's reach is h;
+        // the denominator moves the mean by its distance from the middle, h²/3 in the mean square.
+        Estimate::Mean { sum, count, .. } => vec![(*sum, 3.0 / 4.0), (*count, 1.0 / 4.0)],
+        // The same for x in [0, 1] that is measured from 0: scale 1/3, reach 1; the denominator moves the share by itself.
+        Estimate::Share { sum, count } => vec![(*sum, 3.0), (*count, 1.0)],
+        // A second moment of reach h²/2 beside a variance of h²/3; the means and the count matter less.
+        Estimate::Moments { count, parts, .. } => {
+            parts.iter().flatten().map(|part| (part.sum, 9.0 / 4.0)).chain([(*count, 1.0 / 2.0)]).collect()
+        }
+        // A rank is a sum of half the siblings at each level. One walk or several down the same tree: it is noised once.
+        Estimate::Quantile { tree, leaves, branching, .. } => {
+            let levels = What::Tree { leaves: *leaves, branching: *branching }.levels();
+            vec![(*tree, f64::from(levels) * (*branching as f64) / 2.0)]
+        }
+        Estimate::Mode { tree, .. } => vec![(*tree, 1.0)],
+        // Only the best of them is shown.
+        Estimate::Distinct { counts } => counts.iter().map(|count| (*count, 1.0 / counts.len() as f64)).collect(),
+    }
+}
+
+/// The largest |x|² within the bounds over the mean of x²; between 1 and 4.
+fn reach_over_scale(bounds: Bounds) -> f64 {
+    let (low, high) = (bounds.lower(), bounds.upper());
+    let largest = bounds.magnitude();
+    let (low, high) = (low / largest, high / largest);
+    let ratio = 3.0 / (low * low + low * high + high * high);
+    if ratio.is_finite() { ratio.clamp(1.0, 4.0) } else { 1.0 }
+}
+
+/// A ρ for each measurement: ∝ √eᵢ, none below `least`, in all `total` or a hair less.
+///
+/// Laws: the sum is at most `total`; each is above zero, and at least `least` where `total` allows it (else all are alike); Σ eᵢ/ρᵢ
+/// is not above what an even split gives.
+pub(super) fn split(total: f64, least: f64, errors: &[f64]) -> Vec<f64> {
+    // Room for the rounding of the sum of some hundred parts.
+    let total = total * (1.0 - 1e-12);
+    let even = total / errors.len().max(1) as f64;
+    let least = least.min(even);
+    let roots: Vec<f64> = errors.iter().map(|error| if *error > 0.0 { error.sqrt() } else { 0.0 }).collect();
+    let mut held = vec![false; errors.len()];
+    loop {
+        let free = |i: &usize| !held[*i];
+        let sum: f64 = (0..errors.len()).filter(free).map(|i| roots[i]).sum();
+        let left = total - least * held.iter().filter(|held| **held).count() as f64;
+        if !sum.is_finite() || sum <= 0.0 {
+            return vec![even; errors.len()];
+        }
+        let share = |i: usize| left * roots[i] / sum;
+        let below: Vec<usize> = (0..errors.len()).filter(free).filter(|i| share(*i) < least).collect();
+        if below.is_empty() {
+            return (0..errors.len()).map(|i| if held[i] { least } else { share(i) }).collect();
+        }
+        for i in below {
+            held[i] = true;
+        }
+    }
+}
+
+/// What a query calls its columns: from a column's name to the aliases of what is made of it.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    aliases: BTreeMap<String, BTreeSet<String>>,
+    /// Columns that some expression reads.
+    used: BTreeSet<String>,
+}
+
+impl Names {
+    pub fn of(plan: &LogicalPlan) -> Result<Self> {
+        let mut names = Self::default();
+        let read = plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Projection(projection) = node {
+                projection.expr.iter().for_each(|expression| names.add(expression));
+            }
+            node.apply_expressions(|expression| {
+                // A column that is handed on is not used by that.
+                if !matches!(expression, Expr::Column(_)) {
+                    names.used.extend(expression.column_refs().into_iter().map(|column| column.name.clone()));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        });
+        built(read)?;
+        Ok(names)
+    }
+
+    fn add(&mut self, expression: &Expr) {
+        if let Expr::Alias(alias) = expression {
+            for column in alias.expr.column_refs() {
+                self.aliases.entry(column.name.clone()).or_default().insert(alias.name.clone());
+            }
+        }
+    }
+
+    pub fn uses(&self, column: &str) -> bool {
+        self.used.contains(column)
+    }
+
+    /// The largest weight among the label itself and whatever the query calls it; 1 where none is given.
+    pub fn weight(&self, weights: &Weights, label: &str) -> f64 {
+        let mut seen: BTreeSet<String> =
+            [label.to_owned(), unqualified(label), label.replace("count(*)", "count(Int64(1))")].into();
+        let mut open: Vec<String> = seen.iter().cloned().collect();
+        while let Some(name) = open.pop() {
+            let further = self.aliases.get(&name).into_iter().flatten();
+            let fresh: Vec<String> = further.filter(|name| seen.insert((*name).clone())).cloned().collect();
+            open.extend(fresh);
+        }
+        seen.iter().filter_map(|name| weights.of(name)).reduce(f64::max).unwrap_or(1.0)
+    }
+}
+
+/// `sum(person_week.hours)` as people write it: `sum(hours)`.
+fn unqualified(label: &str) -> String {
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let (mut text, mut last) = (String::new(), String::new());
+    for c in label.chars().chain(['\0']) {
+        if word(c) {
+            last.push(c);
+            continue;
+        }
+        let number = last.parse::<f64>().is_ok();
+        text.push_str(if number { &last } else { last.rsplit('.').next().unwrap_or_default() });
+        last.clear();
+        text.push(c);
+    }
+    text.trim_end_matches('\0').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shown(errors: &[f64], parts: &[f64]) -> f64 {
+        errors.iter().zip(parts).map(|(error, part)| error / part).sum()
+    }
+
+    #[test]
+    fn in_proportion_to_the_roots() {
+        let parts = split(6.0, 0.1, &[1.0, 4.0, 9.0]);
+        for (part, expected) in parts.iter().zip([1.0, 2.0, 3.0]) {
+            assert!((part - expected).abs() < 1e-9, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn what_matters_little_is_held_at_the_least_and_the_rest_shared() {
+        let parts = split(1.0, 0.2, &[1e-6, 1.0, 4.0]);
+        for (part, expected) in parts.iter().zip([0.2, 0.8 / 3.0, 1.6 / 3.0]) {
+            assert!((part - expected).abs() < 1e-9, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn evenly_where_nothing_is_known_or_nothing_else_is_allowed() {
+        for (errors, least) in
+            [(&[0.0, 0.0][..], 0.1), (&[1.0, 100.0], 0.5), (&[1.0, 100.0], 7.0), (&[f64::NAN, f64::NAN], 0.1)]
+        {
+            let parts = split(1.0, least, errors);
+            assert!(parts.iter().all(|part| (part - 0.5).abs() < 1e-9), "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_a_sum_scale_it() {
+        let of = |low, high| reach_over_scale(Bounds::new(low, high).unwrap());
+        assert!((of(0.0, 80.0) - 3.0).abs() < 1e-12);
+        assert!((of(-5.0, 5.0) - 3.0).abs() < 1e-12);
+        assert!((of(7.0, 7.0) - 1.0).abs() < 1e-12);
+        assert!((of(0.0, 1e308) - 3.0).abs() < 1e-12);
+        assert_eq!(of(0.0, 0.0), 1.0);
+    }
+
+    #[test]
+    fn a_weight_is_found_by_alias_and_by_what_was_written() {
+        let aliases =
+            [("sum(w.hours)".to_owned(), ["h".to_owned()].into()), ("h".to_owned(), ["total".to_owned()].into())];
+        let names = Names { aliases: aliases.into(), used: BTreeSet::new() };
+        for (text, expected) in
+            [("h=4", 4.0), ("TOTAL=5", 5.0), ("sum(hours)=6", 6.0), ("sum(w.hours)=7", 7.0), ("x=2", 1.0)]
+        {
+            let weights = Weights::parse(text).unwrap();
+            assert_eq!(names.weight(&weights, "sum(w.hours)"), expected, "{text}");
+        }
+        assert_eq!(unqualified("avg(a.b.c * 2.5) + t.x"), "avg(c * 2.5) + x");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// The laws of [`split`]; and no small move of rho from one part to another shows less error.
+        #[test]
+        fn no_split_shows_less(
+            errors in proptest::collection::vec((-12.0..12.0_f64).prop_map(f64::exp), 1..12),
+            total in 1e-9..50.0_f64,
+            least in 0.0..1.0_f64,
+            (from, to) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        ) {
+            let least = least * total / errors.len() as f64;
+            let parts = split(total, least, &errors);
+            prop_assert_eq!(parts.len(), errors.len());
+            prop_assert!(parts.iter().sum::<f64>() <= total);
+            prop_assert!(parts.iter().sum::<f64>() >= total * (1.0 - 1e-9));
+            prop_assert!(parts.iter().all(|part| *part > 0.0 && *part >= least * (1.0 - 1e-11)));
+            let even = vec![total / errors.len() as f64; errors.len()];
+            prop_assert!(shown(&errors, &parts) <= shown(&errors, &even) * (1.0 + 1e-9));
+            let (from, to) = (from.index(parts.len()), to.index(parts.len()));
+            let moved = (parts[from] - least) / 16.0;
+            if from != to && moved > 0.0 {
+                let mut other = parts.clone();
+                other[from] -= moved;
+                other[to] += moved;
+                prop_assert!(shown(&errors, &parts) <= shown(&errors, &other) * (1.0 + 1e-9));
+            }
+        }
+    }
+}
