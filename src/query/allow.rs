@@ -112,6 +112,24 @@ pub(super) fn per_person_aggregate(name: &str) -> bool {
     )
 }
 
+/// Window functions over one person's own rows, besides aggregates.
+pub(super) fn person_window(name: &str) -> bool {
+    matches!(
+        name,
+        "row_number"
+            | "rank"
+            | "dense_rank"
+            | "percent_rank"
+            | "cume_dist"
+            | "ntile"
+            | "lag"
+            | "lead"
+            | "first_value"
+            | "last_value"
+            | "nth_value"
+    )
+}
+
 /// Aggregates that a release answers.
 pub(super) fn released_aggregate(name: &str) -> bool {
     matches!(

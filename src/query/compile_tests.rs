@@ -212,7 +212,7 @@ pub(crate) fn compile(sql: &str) -> Result<Verified> {
 }
 
 /// Every word stands in the plan, in this order.
-fn check(sql: &str, words: &[&str]) {
+pub(super) fn check(sql: &str, words: &[&str]) {
     let plan = plan_lines(&compile(sql).unwrap_or_else(|error| panic!("{error}: {sql}"))).join("\n");
     let mut rest = plan.as_str();
     for word in words {
@@ -223,7 +223,7 @@ fn check(sql: &str, words: &[&str]) {
     }
 }
 
-fn refused(sql: &str, sqlstate: &str) {
+pub(super) fn refused(sql: &str, sqlstate: &str) {
     match compile(sql) {
         Ok(verified) => panic!("{sql} became\n{}", plan_lines(&verified).join("\n")),
         Err(error) => assert_eq!(error.sqlstate.code(), sqlstate, "{sql}: {error}"),

@@ -13,6 +13,7 @@ mod check;
 pub(crate) mod compile_tests;
 mod context;
 mod contributions;
+mod decorrelate;
 mod errors_of;
 mod explain;
 mod expression;
@@ -26,6 +27,8 @@ mod position;
 mod private;
 mod resolve;
 mod rewrite;
+#[cfg(test)]
+mod shape_tests;
 mod split;
 pub mod statement;
 pub mod statistics;

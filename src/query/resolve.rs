@@ -11,13 +11,12 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
-use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
-use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
+use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
 use super::context::{Context, Source, SourceKind};
+use super::decorrelate::{below_aggregates, decorrelate};
 use super::{names, position};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability};
@@ -94,14 +93,11 @@ impl Unbound {
     }
 }
 
-/// Explicit casts, `count(*)` spelled out, and every equality of a join among its pairs (also of `FROM a, b WHERE a.k = b.k`):
-/// what every later stage relies on.
+/// Explicit casts, `count(*)` spelled out, subqueries as joins: what every later stage relies on.
 fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
-    let joins =
-        Optimizer::with_rules(vec![Arc::new(EliminateCrossJoin::new()), Arc::new(ExtractEquijoinPredicate::new())]);
-    Analyzer::new()
-        .execute_and_check(plan, &ConfigOptions::default(), |_, _| {})
-        .and_then(|plan| joins.optimize(plan, &OptimizerContext::new(), |_, _| {}))
+    below_aggregates(plan)
+        .and_then(|plan| Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {}))
+        .and_then(decorrelate)
         .map_err(|error| refuse_plan(context, &error))
 }
 

@@ -6,28 +6,34 @@
 mod above;
 mod calls;
 mod estimated;
+mod exists;
+mod grouping;
 mod join;
 mod link;
 mod release_point;
 mod scan;
+mod subquery;
+mod union;
+mod window;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SubqueryAlias, Union,
-    Window,
+    Aggregate, Distinct, Expr, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort,
+    SubqueryAlias, Window,
 };
 
 use super::check::Checked;
 use super::context::Context;
 use super::contributions::LeastShare;
+use super::errors_of;
 use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::private::{Draft, Private};
 use super::split::Names;
 use super::statistics::Use;
-use super::{errors_of, position};
 use crate::error::{Error, Result, SqlState};
 use paravent_udfs::{Epsilon, Rho};
 
@@ -138,7 +144,15 @@ impl Rewriter<'_> {
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union),
-            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(public(plan.clone(), Public::default())),
+            LogicalPlan::EmptyRelation(_) => {
+                Ok(public(plan.clone(), Public { unique: vec![BTreeSet::new()], ..Public::default() }))
+            }
+            LogicalPlan::Values(values) => {
+                let unique = if values.values.len() <= 1 { vec![BTreeSet::new()] } else { vec![] };
+                Ok(public(plan.clone(), Public { unique, ..Public::default() }))
+            }
+            // A derived table that may refer to its neighbours, and does not.
+            LogicalPlan::Subquery(subquery) if subquery.outer_ref_columns.is_empty() => self.node(&subquery.subquery),
             LogicalPlan::Subquery(_)
             | LogicalPlan::Repartition(_)
             | LogicalPlan::Statement(_)
@@ -177,31 +191,31 @@ impl Rewriter<'_> {
         let node = self.open_node(&projection.input)?;
         match &node.rows {
             Rows::Public(rows) => self.public_projection(&node, rows, &projection.expr),
-            Rows::Person(person) => {
-                let scope = Scope::new(self.context, &node)?;
-                // Putting columns into another order, as the reordering of joins does, reads none of them.
-                let reorders = (0..node.visible).all(|column| {
-                    projection.expr.iter().any(|e| !matches!(e, Expr::Alias(_)) && scope.index_of(e) == Some(column))
-                });
-                let derive = |e: &Expr| if reorders { scope.hand_on(e) } else { scope.derive(e) };
-                let derived = projection.expr.iter().map(derive).collect::<Result<Vec<_>>>()?;
-                let place = |old: usize| projection.expr.iter().position(|e| scope.index_of(e) == Some(old));
-                let person = Person {
-                    unique: person.unique_after(place),
-                    columns: derived.iter().map(|d| d.facts.clone()).collect(),
-                    ..person.clone()
-                };
-                let visible = derived.len();
-                let expressions: Vec<Expr> = derived
-                    .into_iter()
-                    .map(|d| d.expression)
-                    .zip(&projection.expr)
-                    .map(|(total, was)| named_as(total, was))
-                    .collect();
-                let plan = built(project(node.plan.clone(), expressions, node.hidden()))?;
-                Ok(Node { plan, visible, rows: Rows::Person(person) })
+            Rows::Person(_) => {
+                let (node, wanted) = self.with_scalars(node, &projection.expr)?;
+                self.person_projection(&node, &wanted)
             }
         }
+    }
+
+    pub(super) fn person_projection(&self, node: &Node, wanted: &[Expr]) -> Result<Node> {
+        let scope = Scope::new(self.context, node)?;
+        // Putting columns into another order, as the reordering of joins does, reads none of them.
+        let reorders = (0..node.visible)
+            .all(|column| wanted.iter().any(|e| !matches!(e, Expr::Alias(_)) && scope.index_of(e) == Some(column)));
+        let derive = |e: &Expr| if reorders { scope.hand_on(e) } else { scope.derive(e) };
+        let derived = wanted.iter().map(derive).collect::<Result<Vec<_>>>()?;
+        let place = |old: usize| wanted.iter().position(|e| scope.index_of(e) == Some(old));
+        let person = Person {
+            unique: scope.person.unique_after(place),
+            columns: derived.iter().map(|d| d.facts.clone()).collect(),
+            ..scope.person.clone()
+        };
+        let visible = derived.len();
+        let expressions: Vec<Expr> =
+            derived.into_iter().map(|d| d.expression).zip(wanted).map(|(total, was)| named_as(total, was)).collect();
+        let plan = built(project(node.plan.clone(), expressions, node.hidden()))?;
+        Ok(Node { plan, visible, rows: Rows::Person(person) })
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Node> {
@@ -214,7 +228,13 @@ impl Rewriter<'_> {
                 )?;
                 Ok(Node { plan, ..node })
             }
-            Rows::Person(_) => self.person_filter(node, &filter.predicate),
+            Rows::Person(_) => {
+                let visible = node.visible;
+                let (node, predicate) = self.with_scalars(node, std::slice::from_ref(&filter.predicate))?;
+                let predicate = predicate.first().ok_or_else(Error::internal)?;
+                let node = self.person_filter(node, predicate)?;
+                self.narrowed(node, visible)
+            }
         }
     }
 
@@ -223,7 +243,7 @@ impl Rewriter<'_> {
     pub(super) fn person_filter(&mut self, node: Node, predicate: &Expr) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
         let (mut group, mut profile) = (Vec::new(), Vec::new());
-        for part in datafusion::logical_expr::utils::split_conjunction(predicate) {
+        for part in datafusion::logical_expr::utils::split_conjunction(unaliased(predicate)) {
             let derived = scope.derive(part)?;
             let side = if derived.facts.profiles() { &mut profile } else { &mut group };
             side.push(derived.expression);
@@ -264,12 +284,7 @@ impl Rewriter<'_> {
             Distinct::On(on) => {
                 let node = self.node(&on.input)?;
                 let Rows::Public(rows) = &node.rows else {
-                    return Err(Error::new(
-                        SqlState::FeatureNotSupported,
-                        "DISTINCT ON over rows of persons is not released",
-                    )
-                    .detail("it would show single rows")
-                    .hint("use GROUP BY with count, sum or avg"));
+                    return self.person_distinct_on(node, on);
                 };
                 let mut on = on.clone();
                 for list in [&mut on.on_expr, &mut on.select_expr] {
@@ -307,7 +322,7 @@ impl Rewriter<'_> {
 
     fn limit(&mut self, limit: &Limit) -> Result<Node> {
         let node = self.node(&limit.input)?;
-        let Rows::Public(_) = &node.rows else {
+        let Rows::Public(rows) = &node.rows else {
             return Err(refuse_limit());
         };
         let plan = LogicalPlan::Limit(Limit {
@@ -315,14 +330,26 @@ impl Rewriter<'_> {
             fetch: limit.fetch.clone(),
             input: Arc::new(node.plan.clone()),
         });
-        Ok(Node { plan, ..node })
+        let mut rows = rows.clone();
+        if matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(0 | 1)))) {
+            rows.unique.push(BTreeSet::new());
+        }
+        Ok(Node { plan, visible: node.visible, rows: Rows::Public(rows) })
     }
 
     fn window(&mut self, window: &Window) -> Result<Node> {
         let node = self.node(&window.input)?;
-        let Rows::Public(rows) = &node.rows else {
-            let place = window.window_expr.first().and_then(|e| position::of_expression(self.context, e));
-            return Err(refuse_window().at(place));
+        let rows = match &node.rows {
+            Rows::Public(rows) => rows,
+            Rows::Person(_) => {
+                let visible = node.visible;
+                let (node, calls) = self.with_scalars(node, &window.window_expr)?;
+                if node.visible != visible {
+                    return Err(refuse_window());
+                }
+                let window = Window { window_expr: calls, ..window.clone() };
+                return self.person_window(&node, &window);
+            }
         };
         let functions =
             window.window_expr.iter().map(|e| self.public_expression(&node, rows, e)).collect::<Result<Vec<_>>>()?;
@@ -334,23 +361,6 @@ impl Rewriter<'_> {
         let plan = self.visible_only(node.clone())?;
         let plan = built(LogicalPlanBuilder::from(plan).window(functions).and_then(LogicalPlanBuilder::build))?;
         Ok(public(plan, kept))
-    }
-
-    fn union(&mut self, union: &Union) -> Result<Node> {
-        let mut plans = Vec::new();
-        let mut released = false;
-        for input in &union.inputs {
-            let node = self.node(input)?;
-            let Rows::Public(rows) = &node.rows else {
-                return Err(Error::new(SqlState::FeatureNotSupported, "UNION over rows of persons is not supported")
-                    .hint("aggregate each side first, then UNION ALL the results"));
-            };
-            released |= rows.released;
-            plans.push(Arc::new(self.visible_only(node)?));
-        }
-        let plan = LogicalPlan::Union(Union { inputs: plans, schema: union.schema.clone() });
-        let columns = union.schema.fields().iter().map(|_| PublicColumn::default()).collect();
-        Ok(public(plan, Public { columns, unique: Vec::new(), released }))
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
@@ -375,7 +385,15 @@ impl Rewriter<'_> {
                 let unique = if single { vec![(0..aggregate.group_expr.len()).collect()] } else { vec![] };
                 Ok(public(plan, Public { columns, unique, released: rows.released }))
             }
-            Rows::Person(_) => self.grouped(node, &aggregate.group_expr, &aggregate.aggr_expr),
+            Rows::Person(_) => {
+                let all: Vec<Expr> = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).cloned().collect();
+                let (node, all) = self.with_scalars(node, &all)?;
+                let (keys, calls) = all.split_at(aggregate.group_expr.len());
+                match keys {
+                    [Expr::GroupingSet(sets)] => self.grouping_sets(&node, aggregate, sets, calls),
+                    keys => self.grouped(node, keys, calls),
+                }
+            }
         }
     }
 
@@ -420,6 +438,13 @@ pub(super) fn project(
 fn named_as(total: Expr, written: &Expr) -> Expr {
     let name = written.qualified_name();
     if total.qualified_name() == name { total } else { total.unalias().alias_qualified(name.0, name.1) }
+}
+
+fn unaliased(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        _ => expression,
+    }
 }
 
 pub(super) fn public(plan: LogicalPlan, mut rows: Public) -> Node {

@@ -245,6 +245,7 @@ fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::Values(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Distinct(_) => Ok(()),
         LogicalPlan::Repartition(_)
         | LogicalPlan::Statement(_)
@@ -255,7 +256,6 @@ fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
         | LogicalPlan::Ddl(_)
         | LogicalPlan::Copy(_)
         | LogicalPlan::DescribeTable(_)
-        | LogicalPlan::Unnest(_)
         | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed above a release")),
     }
 }

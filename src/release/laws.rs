@@ -152,7 +152,7 @@ fn within((each, whole): &(Vec<f64>, f64)) -> bool {
 }
 
 /// Shapes that the grammar does not make.
-const QUESTIONS: [&str; 15] = [
+const QUESTIONS: [&str; 22] = [
     "SELECT count(*), count(DISTINCT id) FROM person",
     "SELECT country, count(*), avg(hours), sum(hours), share(hours > 9) FROM person JOIN week USING (id) GROUP BY country",
     "SELECT week, sum(hours), avg(hours), count(*) FROM week GROUP BY week",
@@ -166,6 +166,13 @@ const QUESTIONS: [&str; 15] = [
     "SELECT country, sum(size) FROM person p FULL JOIN mail m ON p.id = m.id GROUP BY country",
     "SELECT a.week, sum(a.hours - b.hours) FROM week a JOIN week b ON a.id = b.id AND a.week = b.week + 1 GROUP BY a.week",
     "SELECT sum(a.hours), count(*) FROM week a JOIN mail b USING (id)",
+    "SELECT country, count(*) FROM person p WHERE EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id AND m.size > 900) GROUP BY 1",
+    "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.hours > w.hours)",
+    "SELECT country, avg(clamp((SELECT sum(size) FROM mail m WHERE m.id = p.id), 0, 5000)) FROM person p GROUP BY 1",
+    "SELECT sum(clamp(x, 0, 100)), count(*) FROM (SELECT id, hours AS x FROM week UNION ALL SELECT id, size FROM mail) t",
+    "SELECT n, count(*) FROM (SELECT row_number() OVER (PARTITION BY id ORDER BY size) AS n FROM mail WHERE size > 5) t WHERE n < 4 GROUP BY n",
+    "SELECT avg(hours), count(*) FROM (SELECT DISTINCT ON (id) id, hours FROM week ORDER BY id, week DESC) t",
+    "SELECT country, count(h), sum(h) FROM person p LEFT JOIN (SELECT id, avg(hours) AS h FROM week GROUP BY id HAVING avg(hours) > 20) w ON p.id = w.id GROUP BY 1",
     "SELECT country, count(*), avg(hours) FROM person JOIN week USING (id) WHERE hours > 20 AND week > 2 GROUP BY country",
     "SELECT week, week % 7, count(*) FROM week JOIN mail USING (id) GROUP BY 1, 2",
 ];

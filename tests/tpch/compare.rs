@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::data::{Cell, exact};
-use crate::questions::{Fate, Question};
+use crate::questions::Question;
 use crate::support::{Refusal, statements, texts};
 
 /// A released number beside the exact one.
@@ -25,7 +25,8 @@ pub struct Value {
     pub place: String,
     pub released: f64,
     pub exact: f64,
-    pub stddev: f64,
+    /// Unknown where the answer is made of several noised numbers.
+    pub stddev: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -43,8 +44,11 @@ impl Value {
     /// Standard errors between the two.
     pub fn errors(&self) -> f64 {
         let off = (self.released - self.exact).abs();
-        // Floating-point sums and the lattice that measures are rounded to.
-        if off <= 1e-6 * self.exact.abs() { 0.0 } else { off / self.stddev }
+        match self.stddev {
+            // Floating-point sums and the lattice that measures are rounded to.
+            Some(stddev) if off > 1e-6 * self.exact.abs() => off / stddev,
+            Some(_) | None => 0.0,
+        }
     }
 
     pub fn relative(&self) -> f64 {
@@ -53,13 +57,14 @@ impl Value {
 
     /// The relative error that the answer itself gives.
     pub fn expected(&self) -> f64 {
-        self.stddev / self.exact.abs()
+        self.stddev.map_or(f64::NAN, |stddev| stddev / self.exact.abs())
     }
 }
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:.6e} ± {:.2e} for {:.6e}", self.place, self.released, self.stddev, self.exact)
+        let stddev = self.stddev.map_or("?".to_owned(), |stddev| format!("{stddev:.2e}"));
+        write!(f, "{}: {:.6e} ± {stddev} for {:.6e}", self.place, self.released, self.exact)
     }
 }
 
@@ -109,14 +114,19 @@ pub async fn ask(
         protected: protected_time,
         plain: plain_time,
     };
-    let Fate::Released(measured) = question.fate else {
+    let measured = question.fate.measured();
+    if measured.is_empty() {
         return Ok(comparison);
+    }
+    let (with, shown) = match protected(admin, analyst, &with_errors(question.text, measured)).await {
+        Ok(answer) => answer,
+        Err(refusal) if refusal.contains("the error of this expression is not known") => (names.clone(), rows),
+        Err(refusal) => return Err(refusal),
     };
-    let (with, measured_rows) = protected(admin, analyst, &with_errors(question.text, measured)).await?;
     if !with.starts_with(&names) {
         return Err(format!("columns {with:?} instead of {names:?}"));
     }
-    comparison.values = values(&names, measured, &measured_rows, &truth)?;
+    comparison.values = values(&names, measured, &shown, &truth)?;
     Ok(comparison)
 }
 
@@ -194,9 +204,14 @@ fn values(names: &[String], measured: &[&str], rows: &[Vec<Cell>], truth: &[Vec<
         let exact = truth.get(&group).ok_or_else(|| format!("no such group: {group:?}"))?;
         for (n, name) in measured.iter().enumerate() {
             let column = names.iter().position(|known| known == name).ok_or_else(|| format!("no column {name}"))?;
-            // NULL: masked, or too few persons have a value.
-            let (Some(released), Some(stddev)) = (number(&row[column]), number(&row[names.len() + n])) else {
+            // NULL: too few persons have a value.
+            let Some(released) = number(&row[column]) else {
                 continue;
+            };
+            // NULL: the value stands at the edge of the band, and says no more.
+            let stddev = match row.get(names.len() + n).map(number) {
+                Some(None) => continue,
+                known => known.flatten(),
             };
             let place = format!("{} {name}", group.join(" "));
             let exact = number(&exact[column]).ok_or_else(|| format!("{place} is NULL in truth"))?;

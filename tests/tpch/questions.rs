@@ -22,10 +22,23 @@ pub enum Fate {
     Public,
     /// Released: these columns are noised, the others are groups.
     Released(&'static [&'static str]),
-    /// Accepted and paid for, but no group is large enough at the tests' scale.
+    /// Accepted and paid for, but nothing describes persons enough at the tests' scale.
     Hidden,
     /// SQLSTATE.
     Refused(&'static str),
+    /// Refused with this SQLSTATE until its shape is built, and then as the second says.
+    Awaited(&'static str, &'static Fate),
+}
+
+impl Fate {
+    /// The columns of a released answer that are noised.
+    pub fn measured(self) -> &'static [&'static str] {
+        match self {
+            Self::Released(measured) => measured,
+            Self::Awaited(_, then) => then.measured(),
+            Self::Public | Self::Hidden | Self::Refused(_) => &[],
+        }
+    }
 }
 
 macro_rules! text {
@@ -42,7 +55,7 @@ const fn changed(number: usize, text: &'static str, changed: &'static str, fate:
     Question { number, text, changed: Some(changed), fate }
 }
 
-use Fate::{Hidden, Public, Released};
+use Fate::{Awaited, Hidden, Public, Released};
 
 pub const QUESTIONS: [Question; 22] = [
     official(
@@ -59,14 +72,14 @@ pub const QUESTIONS: [Question; 22] = [
             "count_order",
         ]),
     ),
-    official(2, text!("q02"), Public),
+    official(2, text!("q02"), Awaited("0A000", &Public)),
     changed(
         3,
         text!("q03"),
         "one row an order: the months of the orders instead of the orders",
         Released(&["revenue"]),
     ),
-    official(4, text!("q04"), Released(&["order_count"])),
+    official(4, text!("q04"), Awaited("0A000", &Released(&["order_count"]))),
     official(5, text!("q05"), Released(&["revenue"])),
     official(6, text!("q06"), Released(&["revenue"])),
     official(7, text!("q07"), Released(&["revenue"])),
@@ -79,26 +92,26 @@ pub const QUESTIONS: [Question; 22] = [
         Released(&["revenue"]),
     ),
     official(11, text!("q11"), Public),
-    official(12, text!("q12"), Released(&["high_line_count", "low_line_count"])),
+    official(12, text!("q12"), Awaited("NULL", &Released(&["high_line_count", "low_line_count"]))),
     official(13, text!("q13"), Released(&["custdist"])),
     official(14, text!("q14"), Released(&["promo_revenue"])),
-    official(15, text!("q15"), Hidden),
+    official(15, text!("q15"), Awaited("0A000", &Hidden)),
     official(16, text!("q16"), Public),
-    official(17, text!("q17"), Hidden),
+    official(17, text!("q17"), Awaited("0A000", &Hidden)),
     changed(
         18,
         text!("q18"),
         "one row an order: the years of the orders instead of the orders",
-        Released(&["customers", "quantity"]),
+        Awaited("0A000", &Hidden),
     ),
-    official(19, text!("q19"), Released(&["revenue"])),
-    official(20, text!("q20"), Hidden),
-    official(21, text!("q21"), Released(&["numwait"])),
+    official(19, text!("q19"), Hidden),
+    official(20, text!("q20"), Awaited("0A000", &Hidden)),
+    official(21, text!("q21"), Awaited("0A000", &Hidden)),
     changed(
         22,
         text!("q22"),
         "a telephone number is an identifier: the customer's nation instead of the number's country code",
-        Released(&["numcust", "totacctbal"]),
+        Awaited("0A000", &Released(&["numcust", "totacctbal"])),
     ),
 ];
 

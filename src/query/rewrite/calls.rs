@@ -201,7 +201,7 @@ pub(super) fn metric(scope: &Scope, written: &Expr, node: &Node, determined: boo
     Ok(Derived { expression, facts })
 }
 
-fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) -> Option<Bounds> {
+pub(super) fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) -> Option<Bounds> {
     let rows = max_rows.map(|rows| rows as f64);
     match name {
         "count" => rows.and_then(|rows| Bounds::new(0.0, rows).ok()),

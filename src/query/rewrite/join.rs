@@ -6,15 +6,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::{JoinType, NullEquality};
+use datafusion::common::{Column, JoinType, NullEquality};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder};
 
 use super::Rewriter;
 use super::above::plain_index;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
-use crate::query::expression::{Scope, keeps_apart};
-use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built};
+use crate::query::expression::{Derived, Scope, keeps_apart};
+use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built, weight};
 use crate::query::position;
 
 /// What a join's equalities say of one another.
@@ -29,12 +30,19 @@ struct Pairs {
 
 impl Rewriter<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
+        let turned = turned(join);
+        let join = turned.as_ref().unwrap_or(join);
         let (left, right) = (self.open_node(&join.left)?, self.open_node(&join.right)?);
         let (left, right) = self.both_closed(join, left, right)?;
         let place = join.on.first().and_then(|(l, _)| position::of_expression(self.context, l));
+        let existence = matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
         let joined = match (&left.rows, &right.rows) {
             (Rows::Public(l), Rows::Public(r)) => self.join_public(join, &left, &right, l, r),
-            (Rows::Person(l), Rows::Person(r)) => self.join_persons(join, &left, &right, l, r),
+            _ if existence => self.exists(join, &left, &right),
+            (Rows::Person(_), Rows::Person(_)) => {
+                let (join, left, right) = self.narrowed_sides(join, left, right)?;
+                self.join_persons(&join, &left, &right)
+            }
             (Rows::Person(l), Rows::Public(r)) => self.join_lookup(join, (&left, l), (&right, r), true),
             (Rows::Public(l), Rows::Person(r)) => self.join_lookup(join, (&right, r), (&left, l), false),
         };
@@ -55,9 +63,64 @@ impl Rewriter<'_> {
             JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
                 l.columns.iter().chain(&r.columns).map(drop_error).collect()
             }
-            JoinType::LeftMark | JoinType::RightMark => return Err(Error::internal()),
+            JoinType::LeftMark => l.columns.iter().map(drop_error).chain([PublicColumn::default()]).collect(),
+            JoinType::RightMark => return Err(Error::internal()),
         };
         Ok(super::public(plan, Public { columns, unique: Vec::new(), released: l.released || r.released }))
+    }
+
+    /// What an outer join asks of the side that may be missing is a filter of that side.
+    fn narrowed_sides(&mut self, join: &Join, left: Node, right: Node) -> Result<(Join, Node, Node)> {
+        let (mut side, other, outer_left) = match join.join_type {
+            JoinType::Left => (right, left, true),
+            JoinType::Right => (left, right, false),
+            JoinType::Inner
+            | JoinType::Full
+            | JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightSemi
+            | JoinType::RightAnti
+            | JoinType::RightMark => return Ok((join.clone(), left, right)),
+        };
+        let mut rest = Vec::new();
+        for part in join.filter.iter().flat_map(split_conjunction) {
+            let columns = part.column_refs();
+            let own =
+                |column: &&Column| side.plan.schema().has_column(column) && !other.plan.schema().has_column(column);
+            if !columns.is_empty() && columns.iter().all(own) {
+                side = self.person_filter(side, part)?;
+            } else {
+                rest.push(part.clone());
+            }
+        }
+        let join = Join { filter: rest.into_iter().reduce(Expr::and), ..join.clone() };
+        Ok(if outer_left { (join, other, side) } else { (join, side, other) })
+    }
+
+    /// The side that may be missing, with the rows that fit its profile only. That a row is there then tells of behaviour, and
+    /// so does each of its columns; with one row at most, how many rows there are tells nothing.
+    fn settled(&self, node: &Node, may_miss: bool, single: bool) -> Result<Node> {
+        let (Some(flag), Rows::Person(person), true) = (node.profile(), &node.rows, may_miss) else {
+            return Ok(node.clone());
+        };
+        if !single {
+            return Err(refuse_measure_condition());
+        }
+        let columns: Vec<Expr> = (0..=node.visible).map(|i| Expr::Column(node.column(i))).collect();
+        let plan = LogicalPlanBuilder::from(node.plan.clone())
+            .filter(Expr::Column(flag))
+            .and_then(|plan| plan.project(columns)?.build());
+        let mut person = Person { profile: false, ..person.clone() };
+        for column in &mut person.columns {
+            column.key = false;
+            if column.class == Class::Identifier {
+                column.refusal.get_or_insert_with(refuse_missing_identifier);
+            } else if weight(column.class) < weight(Class::Measure) {
+                column.class = Class::Measure;
+            }
+        }
+        Ok(Node { plan: built(plan)?, visible: node.visible, rows: Rows::Person(person) })
     }
 
     /// Rows of linked tables stay open where this join gives them their person, or where they meet public rows only.
@@ -82,8 +145,9 @@ impl Rewriter<'_> {
         }
     }
 
-    fn join_persons(&mut self, join: &Join, left: &Node, right: &Node, l: &Person, r: &Person) -> Result<Node> {
+    fn join_persons(&mut self, join: &Join, left: &Node, right: &Node) -> Result<Node> {
         let (scope_l, scope_r) = (Scope::new(self.context, left)?, Scope::new(self.context, right)?);
+        let (l, r) = (scope_l.person, scope_r.person);
         let mut late = Vec::new();
         let mut pairs = Pairs { on: Vec::new(), by_key: false, left: BTreeSet::new(), right: BTreeSet::new() };
         // Does whether there is a partner depend on the person alone?
@@ -102,8 +166,8 @@ impl Rewriter<'_> {
                 pairs.left.insert(Part::Key);
                 pairs.right.insert(Part::Key);
             }
-            pairs.left.extend(scope_l.index_of(a).filter(|_| !keys).map(Part::Visible));
-            pairs.right.extend(scope_r.index_of(b).filter(|_| !keys).map(Part::Visible));
+            pairs.left.extend(plain_index(left, a).filter(|_| !keys).map(Part::Visible));
+            pairs.right.extend(plain_index(right, b).filter(|_| !keys).map(Part::Visible));
             pairs.on.push((da.expression, db.expression));
         }
         if !pairs.by_key {
@@ -111,6 +175,13 @@ impl Rewriter<'_> {
         }
         let left_single = l.unique.iter().any(|set| set.is_subset(&pairs.left));
         let right_single = r.unique.iter().any(|set| set.is_subset(&pairs.right));
+        let (left, right) = (
+            &self.settled(left, join.join_type == JoinType::Right, left_single)?,
+            &self.settled(right, join.join_type == JoinType::Left, right_single)?,
+        );
+        let (Rows::Person(l), Rows::Person(r)) = (&left.rows, &right.rows) else {
+            return Err(Error::internal());
+        };
         let shift = |parts: &BTreeSet<Part>| -> BTreeSet<Part> {
             parts
                 .iter()
@@ -168,7 +239,7 @@ impl Rewriter<'_> {
     }
 
     /// Persons with public rows: a look-up, a calendar, a released threshold.
-    fn join_lookup(
+    pub(super) fn join_lookup(
         &mut self,
         join: &Join,
         (node, person): (&Node, &Person),
@@ -177,17 +248,18 @@ impl Rewriter<'_> {
     ) -> Result<Node> {
         let kept = match join.join_type {
             JoinType::Inner => true,
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => person_left,
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => !person_left,
-            JoinType::Full | JoinType::LeftMark | JoinType::RightMark => false,
+            JoinType::Left => person_left,
+            JoinType::Right => !person_left,
+            JoinType::Full
+            | JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightSemi
+            | JoinType::RightAnti
+            | JoinType::RightMark => false,
         };
         if !kept {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                format!("a {} join that adds rows without a person is not supported", join.join_type),
-            )
-            .detail("a row of nobody's beside rows of persons would show who is missing")
-            .hint("make the table of persons the side whose rows are kept"));
+            return Err(refuse_ownerless(join.join_type));
         }
         let scope = Scope::new(self.context, node)?;
         let mut on = Vec::new();
@@ -200,11 +272,7 @@ impl Rewriter<'_> {
             if derived.facts.class == Class::Identifier
                 && !column.and_then(|i| rows.columns.get(i)).is_some_and(|c| c.of_table)
             {
-                return Err(Error::new(
-                    SqlState::InsufficientPrivilege,
-                    "an identifier can only be joined to a column of a table",
-                )
-                .detail("a list of identifiers in the query would single out persons"));
+                return Err(refuse_listed_identifier());
             }
             if derived.facts.profiles() {
                 return Err(refuse_measure_condition());
@@ -228,13 +296,8 @@ impl Rewriter<'_> {
         } else {
             others.chain(person.columns.iter().cloned()).collect()
         };
-        let semi = matches!(
-            join.join_type,
-            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti
-        );
-        let unique =
-            if single || semi { person.unique_after(|i| Some(i + if semi { 0 } else { offset })) } else { Vec::new() };
-        let joined = Person { columns: if semi { person.columns.clone() } else { columns }, unique, ..person.clone() };
+        let unique = if single { person.unique_after(|i| Some(i + offset)) } else { Vec::new() };
+        let joined = Person { columns, unique, ..person.clone() };
         let plain =
             Node { plan: self.visible_only(table.clone())?, visible: table.visible, rows: Rows::Public(rows.clone()) };
         let sides = if person_left { (node, &plain) } else { (&plain, node) };
@@ -256,7 +319,13 @@ impl Rewriter<'_> {
                 late.push(filter.clone());
                 None
             }
-            (Some(filter), false) => Some(self.condition(join, left, right, filter)?),
+            (Some(filter), false) => {
+                let derived = self.condition(join, left, right, filter)?;
+                if derived.facts.profiles() {
+                    return Err(refuse_measure_condition());
+                }
+                Some(derived.expression)
+            }
             (None, _) => None,
         };
         if !inner && !late.is_empty() {
@@ -264,25 +333,19 @@ impl Rewriter<'_> {
         }
         refuse_lost_profile(join.join_type, left, right)?;
         let plan = build(join, left.plan.clone(), right.plan.clone(), on, filter)?;
-        let columns = |node: &Node| -> Vec<Expr> { (0..node.visible).map(|i| Expr::Column(node.column(i))).collect() };
-        let mut wanted = match join.join_type {
-            JoinType::LeftSemi | JoinType::LeftAnti => columns(left),
-            JoinType::RightSemi | JoinType::RightAnti => columns(right),
-            JoinType::Inner
-            | JoinType::Left
-            | JoinType::Right
-            | JoinType::Full
-            | JoinType::LeftMark
-            | JoinType::RightMark => columns(left).into_iter().chain(columns(right)).collect(),
-        };
+        let columns = |node: &Node| (0..node.visible).map(|i| Expr::Column(node.column(i))).collect::<Vec<_>>();
+        let mut wanted: Vec<Expr> = columns(left).into_iter().chain(columns(right)).collect();
         let visible = wanted.len();
-        let person = Person { columns: person.columns.into_iter().take(visible).collect(), ..person };
         let keys: Vec<Expr> = match join.join_type {
-            JoinType::RightSemi | JoinType::RightAnti | JoinType::Right => vec![right],
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => vec![left],
-            JoinType::Inner | JoinType::Full | JoinType::LeftMark | JoinType::RightMark => {
-                vec![left, right]
-            }
+            JoinType::Right => vec![right],
+            JoinType::Left => vec![left],
+            JoinType::Inner | JoinType::Full => vec![left, right],
+            JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightSemi
+            | JoinType::RightAnti
+            | JoinType::RightMark => return Err(Error::internal()),
         }
         .into_iter()
         .filter(|node| matches!(&node.rows, Rows::Person(of) if of.open == person.open))
@@ -306,8 +369,8 @@ impl Rewriter<'_> {
         Ok(node)
     }
 
-    /// The condition of an outer, semi or anti join beyond its equalities: attributes only, as it decides which rows pair up.
-    fn condition(&self, join: &Join, left: &Node, right: &Node, filter: &Expr) -> Result<Expr> {
+    /// The condition of a join beyond its equalities, over the columns of both sides.
+    pub(super) fn condition(&self, join: &Join, left: &Node, right: &Node, filter: &Expr) -> Result<Derived> {
         let cross = Join::try_new(
             Arc::new(left.plan.clone()),
             Arc::new(right.plan.clone()),
@@ -339,8 +402,7 @@ impl Rewriter<'_> {
         let columns: Vec<PersonColumn> = facts(left).into_iter().chain(facts(right)).collect();
         let visible = columns.len();
         let node = Node { plan, visible, rows: Rows::Person(Person { columns, profile: false, ..person.clone() }) };
-        let derived = Scope::new(self.context, &node)?.derive(filter)?;
-        if derived.facts.profiles() { Err(refuse_measure_condition()) } else { Ok(derived.expression) }
+        Scope::new(self.context, &node)?.derive(filter)
     }
 
     pub(super) fn hidden_name(&mut self, what: &str) -> String {
@@ -362,8 +424,9 @@ fn optional(columns: &[PersonColumn], outer: bool, fixed: bool) -> impl Iterator
     })
 }
 
-/// Is `expression` the person key, at most widened? Not where it is NULL for want of a partner. A cast that brings different keys together would mix persons.
-fn is_key(scope: &Scope, expression: &Expr) -> bool {
+/// Is `expression` the person key, at most widened? Not where it is NULL for want of a partner. A cast that brings different keys together
+/// would mix persons.
+pub(super) fn is_key(scope: &Scope, expression: &Expr) -> bool {
     match expression {
         Expr::Cast(cast) => {
             is_key(scope, &cast.expr)
@@ -380,7 +443,7 @@ fn is_key(scope: &Scope, expression: &Expr) -> bool {
 }
 
 /// Do both values find one row, by its table's unique key? Then both rows belong to that row's person.
-fn same_person(left: &Scope, a: &Expr, right: &Scope, b: &Expr) -> bool {
+pub(super) fn same_person(left: &Scope, a: &Expr, right: &Scope, b: &Expr) -> bool {
     match (reaches(left, a), reaches(right, b)) {
         (Some(a), Some(b)) => !a.is_disjoint(b),
         (None, _) | (_, None) => false,
@@ -396,6 +459,24 @@ fn reaches<'a>(scope: &'a Scope, expression: &Expr) -> Option<&'a BTreeSet<Reach
         }
         _ => scope.index_of(expression).and_then(|i| scope.person.columns.get(i)).map(|facts| &facts.reaches),
     }
+}
+
+/// `a RIGHT SEMI JOIN b` as `b LEFT SEMI JOIN a`.
+fn turned(join: &Join) -> Option<Join> {
+    let join_type = match join.join_type {
+        JoinType::RightSemi => JoinType::LeftSemi,
+        JoinType::RightAnti => JoinType::LeftAnti,
+        JoinType::RightMark => JoinType::LeftMark,
+        JoinType::Inner
+        | JoinType::Left
+        | JoinType::Right
+        | JoinType::Full
+        | JoinType::LeftSemi
+        | JoinType::LeftAnti
+        | JoinType::LeftMark => return None,
+    };
+    let on = join.on.iter().map(|(a, b)| (b.clone(), a.clone())).collect();
+    Some(Join { left: join.right.clone(), right: join.left.clone(), on, join_type, ..join.clone() })
 }
 
 fn build(
@@ -422,9 +503,15 @@ fn build(
 fn refuse_lost_profile(join_type: JoinType, left: &Node, right: &Node) -> Result<()> {
     let lost = match join_type {
         JoinType::Inner => false,
-        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => right.profile().is_some(),
-        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => left.profile().is_some(),
-        JoinType::Full | JoinType::LeftMark | JoinType::RightMark => left.profile().or(right.profile()).is_some(),
+        JoinType::Left => right.profile().is_some(),
+        JoinType::Right => left.profile().is_some(),
+        JoinType::Full
+        | JoinType::LeftSemi
+        | JoinType::LeftAnti
+        | JoinType::LeftMark
+        | JoinType::RightSemi
+        | JoinType::RightAnti
+        | JoinType::RightMark => left.profile().or(right.profile()).is_some(),
     };
     if lost { Err(refuse_measure_condition()) } else { Ok(()) }
 }
@@ -435,13 +522,38 @@ fn refuse_measure_condition() -> Error {
         .hint("join first, then filter in WHERE, or use CASE or FILTER (WHERE …)")
 }
 
+fn refuse_missing_identifier() -> Error {
+    Error::new(
+        SqlState::InsufficientPrivilege,
+        "an identifier cannot be read where a measure decides whether it is there",
+    )
+    .hint("use the person key of the side whose rows are kept")
+}
+
 fn refuse_two_persons(left: &Person, right: &Person) -> Error {
-    let names = |person: &Person| person.tables.iter().cloned().collect::<Vec<_>>().join(", ");
     Error::new(SqlState::FeatureNotSupported, "this join would give a row two persons")
         .detail(format!(
             "rows of {} and rows of {} are joined on something other than the person key",
-            names(left),
-            names(right)
+            tables_of(left),
+            tables_of(right)
         ))
         .hint(format!("join on {} = {}, or aggregate one side first", left.person_key, right.person_key))
+}
+
+pub(super) fn tables_of(person: &Person) -> String {
+    person.tables.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn refuse_listed_identifier() -> Error {
+    Error::new(SqlState::InsufficientPrivilege, "an identifier can only be joined to a column of a table")
+        .detail("a list of identifiers in the query would single out persons")
+}
+
+pub(super) fn refuse_ownerless(join_type: JoinType) -> Error {
+    Error::new(
+        SqlState::FeatureNotSupported,
+        format!("a {join_type} join that adds rows without a person is not supported"),
+    )
+    .detail("a row of nobody's beside rows of persons would show who is missing")
+    .hint("make the table of persons the side whose rows are kept")
 }

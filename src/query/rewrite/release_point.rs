@@ -26,14 +26,6 @@ impl Rewriter<'_> {
     /// `SELECT keys, calls … GROUP BY keys` over rows of persons.
     pub(super) fn grouped(&mut self, node: Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
-        if let Some(set) = keys.iter().find(|key| matches!(key, Expr::GroupingSet(_))) {
-            return Err(Error::new(
-                SqlState::FeatureNotSupported,
-                "GROUPING SETS, ROLLUP and CUBE over rows of persons are not supported",
-            )
-            .hint("ask for each grouping by itself")
-            .at(position::of_expression(self.context, set)));
-        }
         let by_person = keys
             .iter()
             .any(|key| scope.index_of(key).and_then(|i| scope.person.columns.get(i)).is_some_and(names_person));
@@ -96,7 +88,7 @@ impl Rewriter<'_> {
             contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
         }
         let cells = contributions.cells();
-        let single = groups_proof != Proof::Declared;
+        let single = matches!(groups_proof, Proof::Key | Proof::Dependency);
         let identity = identity(node, &derived, &contributions, &cells, single, self.context.now)?;
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {

@@ -8,14 +8,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, TableScan};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, ExprSchemable, FetchType, Join, LogicalPlan, Operator, TableScan, Union, Unnest, Window,
+    WindowFunctionDefinition,
+};
 use paravent_udfs::{BoundGroups, Release};
 
 use super::unproven;
 use crate::error::{Error, Result};
 use crate::policy::Access;
+use crate::query::bounds::number;
 use crate::query::context::{Context, Source, SourceKind};
 
 type Id = usize;
@@ -51,6 +57,8 @@ struct Prover<'a> {
     scans: Vec<Scanned>,
     /// Pairs that a full join equates: whichever is there stands for both.
     either: Vec<BTreeSet<Id>>,
+    /// Row numbers, and what they count within.
+    numbered: Vec<(Id, Ids)>,
 }
 
 /// `release`: before optimisation. `released`: the number of keys of each earlier release.
@@ -68,6 +76,7 @@ pub(super) fn verify(context: &Context, release: &Release, released: &[usize]) -
         equal: vec![],
         scans: vec![],
         either: vec![],
+        numbered: vec![],
     };
     let rows = prover.walk(&states.input)?;
     prover.same_rows();
@@ -171,9 +180,19 @@ impl Prover<'_> {
     fn walk(&mut self, plan: &LogicalPlan) -> Result<Known> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
-            LogicalPlan::Filter(filter) => self.walk(&filter.input),
+            LogicalPlan::Filter(filter) => {
+                let mut below = self.walk(&filter.input)?;
+                self.first_of_each(&filter.predicate, filter.input.schema(), &mut below);
+                Ok(below)
+            }
             LogicalPlan::Sort(sort) => self.walk(&sort.input),
-            LogicalPlan::Limit(limit) => self.walk(&limit.input),
+            LogicalPlan::Limit(limit) => {
+                let mut below = self.walk(&limit.input)?;
+                if matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(0 | 1)))) {
+                    self.at_most_one(&mut below);
+                }
+                Ok(below)
+            }
             LogicalPlan::SubqueryAlias(alias) => self.walk(&alias.input),
             LogicalPlan::Projection(projection) => {
                 let below = self.walk(&projection.input)?;
@@ -193,11 +212,22 @@ impl Prover<'_> {
                 let unique = vec![below.columns.iter().copied().collect()];
                 Ok(Known { columns: below.columns, unique })
             }
-            LogicalPlan::Distinct(Distinct::On(_))
-            | LogicalPlan::Window(_)
-            | LogicalPlan::Union(_)
-            | LogicalPlan::EmptyRelation(_)
-            | LogicalPlan::Values(_) => Ok(self.unknown(plan.schema())),
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::EmptyRelation(_) => {
+                let mut row = self.unknown(plan.schema());
+                self.at_most_one(&mut row);
+                Ok(row)
+            }
+            LogicalPlan::Values(values) => {
+                let mut rows = self.unknown(plan.schema());
+                if values.values.len() <= 1 {
+                    self.at_most_one(&mut rows);
+                }
+                Ok(rows)
+            }
+            LogicalPlan::Distinct(Distinct::On(_)) => Ok(self.unknown(plan.schema())),
             LogicalPlan::Subquery(_)
             | LogicalPlan::Repartition(_)
             | LogicalPlan::Statement(_)
@@ -207,7 +237,6 @@ impl Prover<'_> {
             | LogicalPlan::Ddl(_)
             | LogicalPlan::Copy(_)
             | LogicalPlan::DescribeTable(_)
-            | LogicalPlan::Unnest(_)
             | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed below a release")),
         }
     }
@@ -281,10 +310,12 @@ impl Prover<'_> {
             JoinType::LeftSemi | JoinType::LeftAnti => return Ok(left),
             JoinType::RightSemi | JoinType::RightAnti => return Ok(right),
             JoinType::Inner => {
-                for (a, b) in &pairs {
-                    self.depends(&Ids::from([*a]), *b);
-                    self.depends(&Ids::from([*b]), *a);
-                    self.equal.push((*a, *b));
+                for (a, b) in &join.on {
+                    let a = self.id_of(a, join.left.schema(), &left.columns)?;
+                    let b = self.id_of(b, join.right.schema(), &right.columns)?;
+                    self.depends(&Ids::from([a]), b);
+                    self.depends(&Ids::from([b]), a);
+                    self.equal.push((a, b));
                 }
             }
             // A row without a partner has NULL there, and with this condition alone that, too, is the other side's doing.
@@ -294,11 +325,112 @@ impl Prover<'_> {
                 self.either.extend(pairs.iter().map(|(a, b)| Ids::from([*a, *b])))
             }
             JoinType::Left | JoinType::Right | JoinType::Full => {}
-            JoinType::LeftMark | JoinType::RightMark => return Err(unproven("a mark join below a release")),
+            JoinType::LeftMark => return self.mark(join, left),
+            JoinType::RightMark => return Err(unproven("a mark join the wrong way round")),
         }
         let unique =
             left.unique.iter().flat_map(|a| right.unique.iter().map(move |b| a.union(b).copied().collect())).collect();
         Ok(Known { columns: left.columns.into_iter().chain(right.columns).collect(), unique })
+    }
+
+    /// Whether there is a partner depends on what the row itself brings to the condition.
+    fn mark(&mut self, join: &Join, left: Known) -> Result<Known> {
+        let schema = join.left.schema();
+        let mut from = Ids::new();
+        for (mine, _) in &join.on {
+            from.insert(self.id_of(mine, schema, &left.columns)?);
+        }
+        for column in join.filter.iter().flat_map(Expr::column_refs) {
+            from.extend(schema.maybe_index_of_column(column).and_then(|i| left.columns.get(i)));
+        }
+        let mark = self.fresh();
+        self.depends(&from, mark);
+        Ok(Known { columns: left.columns.into_iter().chain([mark]).collect(), unique: left.unique })
+    }
+
+    fn at_most_one(&mut self, rows: &mut Known) {
+        for column in &rows.columns {
+            self.depends(&Ids::new(), *column);
+        }
+        rows.unique.push(Ids::new());
+    }
+
+    /// A window adds columns to its rows; which row it is tells what stands there.
+    fn window(&mut self, window: &Window) -> Result<Known> {
+        let below = self.walk(&window.input)?;
+        let mut columns = below.columns.clone();
+        for call in &window.window_expr {
+            let made = self.fresh();
+            for set in &below.unique {
+                self.depends(set, made);
+            }
+            let schema = window.input.schema();
+            if let Some(parts) = numbers_rows(call) {
+                let parts = parts.iter().map(|e| self.id_of(e, schema, &below.columns)).collect::<Result<Ids>>()?;
+                self.numbered.push((made, parts));
+            } else if let Some(parts) = whole_partition(call) {
+                let parts = parts.iter().map(|e| self.id_of(e, schema, &below.columns)).collect::<Result<Ids>>()?;
+                self.depends(&parts, made);
+            }
+            columns.push(made);
+        }
+        Ok(Known { columns, unique: below.unique })
+    }
+
+    /// `WHERE row_number() OVER (PARTITION BY p …) = 1` leaves one row for each `p`.
+    fn first_of_each(&mut self, predicate: &Expr, schema: &DFSchema, rows: &mut Known) {
+        for part in split_conjunction(predicate) {
+            let Expr::BinaryExpr(binary) = part else { continue };
+            let one = matches!(binary.right.as_ref(), Expr::Literal(value, _) if number(value) == Some(1.0));
+            let id = plain(&binary.left, schema).and_then(|i| rows.columns.get(i));
+            if let (Operator::Eq, true, Some(id)) = (binary.op, one, id) {
+                let parts: Vec<Ids> =
+                    self.numbered.iter().filter(|(made, _)| made == id).map(|(_, parts)| parts.clone()).collect();
+                for parts in parts {
+                    for column in &rows.columns {
+                        self.depends(&parts, *column);
+                    }
+                    rows.unique.push(parts);
+                }
+            }
+        }
+    }
+
+    /// Nothing is known of a union's rows but where the person stands, and which columns are one another's copies.
+    fn union(&mut self, union: &Union) -> Result<Known> {
+        let branches = union.inputs.iter().map(|input| self.walk(input)).collect::<Result<Vec<_>>>()?;
+        let mut made: BTreeMap<Vec<Id>, Id> = BTreeMap::new();
+        let mut columns = Vec::new();
+        for index in 0..union.schema.fields().len() {
+            let from = branches.iter().map(|branch| branch.columns.get(index).copied());
+            let from: Vec<Id> = from.collect::<Option<_>>().ok_or_else(Error::internal)?;
+            let of_person = from.iter().all(|id| !self.persons.is_disjoint(&self.closure(&Ids::from([*id]))));
+            let column = match made.get(&from) {
+                Some(known) => *known,
+                None => self.fresh(),
+            };
+            made.insert(from, column);
+            if of_person {
+                self.persons.insert(column);
+            }
+            columns.push(column);
+        }
+        Ok(Known { columns, unique: vec![] })
+    }
+
+    /// What is not a list is repeated for each of the list's elements.
+    fn unnest(&mut self, unnest: &Unnest) -> Result<Known> {
+        let below = self.walk(&unnest.input)?;
+        let listed: BTreeSet<usize> = unnest
+            .list_type_columns
+            .iter()
+            .map(|(i, _)| *i)
+            .chain(unnest.struct_type_columns.iter().copied())
+            .collect();
+        let place = |from: &usize| Some(*below.columns.get(*from)?).filter(|_| !listed.contains(from));
+        let columns =
+            unnest.dependency_indices.iter().map(|from| place(from).unwrap_or_else(|| self.fresh())).collect();
+        Ok(Known { columns, unique: vec![] })
     }
 
     /// A column keeps its id; an expression is determined by its columns.
@@ -338,6 +470,29 @@ impl Prover<'_> {
     }
 }
 
+/// The partition of a `row_number()`.
+fn numbers_rows(call: &Expr) -> Option<&[Expr]> {
+    match unaliased(call) {
+        Expr::WindowFunction(function) if function.fun.name() == "row_number" => Some(&function.params.partition_by),
+        _ => None,
+    }
+}
+
+/// The partition of an aggregate that is the same for all its rows.
+fn whole_partition(call: &Expr) -> Option<&[Expr]> {
+    match unaliased(call) {
+        Expr::WindowFunction(function)
+            if matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_))
+                && function.params.order_by.is_empty()
+                && function.params.window_frame.start_bound.is_unbounded()
+                && function.params.window_frame.end_bound.is_unbounded() =>
+        {
+            Some(&function.params.partition_by)
+        }
+        _ => None,
+    }
+}
+
 fn unaliased(expression: &Expr) -> &Expr {
     match expression {
         Expr::Alias(alias) => unaliased(&alias.expr),
@@ -345,9 +500,19 @@ fn unaliased(expression: &Expr) -> &Expr {
     }
 }
 
+/// A column, also in a wider type: equal there is equal here.
 fn plain(expression: &Expr, schema: &DFSchema) -> Option<usize> {
+    let widened = |inner: &Expr, to: &DataType| {
+        let from = inner.get_type(schema).ok()?;
+        let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        let integers = from.is_signed_integer() && to.is_signed_integer();
+        let wide = integers && from.primitive_width() <= to.primitive_width();
+        if wide || (text(&from) && text(to)) { plain(inner, schema) } else { None }
+    };
     match unaliased(expression) {
         Expr::Column(column) => schema.maybe_index_of_column(column),
+        Expr::Cast(cast) => widened(&cast.expr, cast.field.data_type()),
+        Expr::TryCast(cast) => widened(&cast.expr, cast.field.data_type()),
         _ => None,
     }
 }

@@ -1,0 +1,209 @@
+//! The shapes that rows of persons may go through below a release, and those that are refused.
+
+use super::compile_tests::{check, compile, refused};
+use super::plan_lines;
+
+fn plan_of(sql: &str) -> String {
+    plan_lines(&compile(sql).unwrap_or_else(|error| panic!("{error:?}: {sql}"))).join("\n")
+}
+
+fn answered(statements: &[&str]) {
+    for sql in statements {
+        if let Err(error) = compile(sql) {
+            panic!("{error:?}: {sql}");
+        }
+    }
+}
+
+#[test]
+fn existence_of_a_persons_other_rows() {
+    check(
+        "SELECT country, count(*) FROM person p WHERE EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND w.week > 3) GROUP BY 1",
+        &["Release", "LeftSemi Join"],
+    );
+    check("SELECT count(*) FROM person WHERE id NOT IN (SELECT id FROM mail)", &["Release", "LeftAnti Join"]);
+    check(
+        "SELECT count(*) FROM person p WHERE country = 'DE' OR EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id)",
+        &["Release", "LeftMark Join"],
+    );
+    answered(&[
+        "SELECT count(*) FROM person WHERE id IN (SELECT id FROM week) AND id IN (SELECT id FROM mail)",
+        "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.week = w.week + 1)",
+        "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.week > w.week)",
+        "SELECT share(EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id)) FROM person p",
+        "SELECT sum(CASE WHEN EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id) THEN 1 ELSE 0 END) FROM person p",
+    ]);
+}
+
+/// Whether somebody has a row that fits a predicate on a measure is itself a profile: compared with the group, not filtered.
+#[test]
+fn existence_that_tells_of_behaviour_is_a_profile() {
+    for sql in [
+        "SELECT count(*) FROM person p WHERE EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND w.hours > 60)",
+        "SELECT count(*) FROM person p WHERE NOT EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND w.hours > 60)",
+        "SELECT count(*) FROM person WHERE id IN (SELECT id FROM week GROUP BY id HAVING sum(hours) > 300)",
+        "SELECT count(*) FROM person WHERE id NOT IN (SELECT id FROM week WHERE hours > 3)",
+        "SELECT count(DISTINCT id) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.hours > w.hours)",
+    ] {
+        let plan = plan_of(sql);
+        assert!(plan.contains("LeftMark Join") && plan.contains("dp_persons(__p)"), "{sql}\n{plan}");
+        assert!(plan.contains("dp_persons(Boolean(true))"), "{sql}\n{plan}");
+    }
+    let both = plan_of(
+        "SELECT count(*) FROM person p WHERE country = 'DE' OR EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND hours > 9)",
+    );
+    assert!(both.contains("dp_persons(__p)"), "{both}");
+}
+
+#[test]
+fn existence_in_public_and_released_rows() {
+    answered(&[
+        "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM calendar c WHERE c.week = w.week AND season = 'summer')",
+        "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM calendar c WHERE c.week > w.week)",
+        "SELECT sum(hours) FROM week WHERE week NOT IN (SELECT week FROM calendar)",
+        "SELECT count(*) FROM person WHERE country IN (SELECT country FROM person GROUP BY country HAVING count(*) > 50)",
+        "SELECT country, n FROM (SELECT country, count(*) AS n FROM person GROUP BY 1) t \
+         WHERE EXISTS (SELECT 1 FROM (SELECT country, count(*) AS n FROM person GROUP BY 1) u WHERE u.country <> t.country AND u.n > t.n)",
+        "SELECT country, n FROM (SELECT country, count(*) AS n FROM person GROUP BY 1) t WHERE n >= ALL (SELECT count(*) FROM person GROUP BY country)",
+    ]);
+    let measured = plan_of("SELECT count(*) FROM week WHERE hours > ANY (SELECT week FROM calendar)");
+    assert!(measured.contains("dp_count") && measured.contains("__p"), "{measured}");
+}
+
+#[test]
+fn a_released_or_public_value_stands_beside_every_row() {
+    check(
+        "SELECT count(*) FROM week WHERE hours > (SELECT avg(hours) FROM week)",
+        &["Release 0", "Release 1", "released_0"],
+    );
+    answered(&[
+        "SELECT sum(clamp(hours - (SELECT avg(hours) FROM week), -40, 40)) FROM week",
+        "SELECT share(hours > (SELECT max(week) FROM calendar)) FROM week",
+        "SELECT count(*) FROM week WHERE week = (SELECT week FROM calendar ORDER BY week DESC LIMIT 1)",
+        "SELECT country, avg(hours) FROM person JOIN week USING (id) WHERE week > (SELECT avg(week) FROM calendar) GROUP BY 1",
+        "SELECT hours > (SELECT avg(hours) FROM week), count(*) FROM week GROUP BY 1",
+    ]);
+    refused("SELECT count(*) FROM week WHERE week = (SELECT week FROM calendar)", "21000");
+    refused("SELECT count(*) FROM week WHERE hours > (SELECT hours FROM week)", "42501");
+}
+
+#[test]
+fn subqueries_correlated_on_the_key_are_metrics_of_the_person() {
+    check(
+        "SELECT country, avg(clamp((SELECT sum(size) FROM mail m WHERE m.id = p.id), 0, 5000)) FROM person p GROUP BY 1",
+        &["Release", "Left Join", "Aggregate: groupBy=[[m.id"],
+    );
+    answered(&[
+        "SELECT count(*) FROM person p WHERE (SELECT count(*) FROM mail m WHERE m.id = p.id) = 0",
+        "SELECT count(*) FROM person p WHERE (SELECT avg(hours) FROM week w WHERE w.id = p.id) > 30",
+        "SELECT sum(n) FROM (SELECT p.id, (SELECT count(*) FROM week w WHERE w.id = p.id AND hours > 5) AS n FROM person p) t",
+        "SELECT sum(hours) FROM week w WHERE hours > (SELECT avg(hours) FROM week v WHERE v.week = w.week)",
+        "SELECT (SELECT max(season) FROM calendar c WHERE c.week = w.week), sum(hours) FROM week w GROUP BY 1",
+        "SELECT country, avg(t.n) FROM person p, LATERAL (SELECT count(*) AS n FROM week w WHERE w.id = p.id) t GROUP BY 1",
+        "SELECT country, sum(t.hours) FROM person p CROSS JOIN LATERAL (SELECT hours FROM week w WHERE w.id = p.id) t GROUP BY 1",
+        "SELECT country, sum(t.hours) FROM person p LEFT JOIN LATERAL (SELECT hours FROM week w WHERE w.id = p.id) t ON true GROUP BY 1",
+    ]);
+    refused(
+        "SELECT sum(t.hours) FROM person p CROSS JOIN LATERAL (SELECT hours FROM week w WHERE w.id = p.id ORDER BY week LIMIT 1) t",
+        "0A000",
+    );
+}
+
+#[test]
+fn an_outer_join_with_a_profile_on_the_missing_side() {
+    let sql = "SELECT country, count(h), avg(h) FROM person p LEFT JOIN \
+               (SELECT id, avg(hours) AS h FROM week GROUP BY id HAVING avg(hours) > 20) w ON p.id = w.id GROUP BY country";
+    check(sql, &["Release", "Left Join"]);
+    refused("SELECT count(w.week) FROM person p LEFT JOIN week w ON p.id = w.id AND w.hours > 5", "0A000");
+    refused(
+        "SELECT count(*) FROM person p FULL JOIN (SELECT id, hours FROM week WHERE hours > 5) w ON p.id = w.id",
+        "0A000",
+    );
+}
+
+#[test]
+fn unions_of_rows_of_persons() {
+    check(
+        "SELECT sum(clamp(x, 0, 100)) FROM (SELECT id, hours AS x FROM week UNION ALL SELECT id, size FROM mail) t",
+        &["Release", "Union"],
+    );
+    answered(&[
+        "SELECT count(DISTINCT id) FROM (SELECT id FROM week UNION SELECT id FROM mail) t",
+        "SELECT count(*) FROM (SELECT id FROM week UNION SELECT id FROM mail) t",
+        "SELECT count(*) FROM (SELECT id FROM week INTERSECT SELECT id FROM mail) t",
+        "SELECT count(*) FROM (SELECT id FROM person EXCEPT SELECT id FROM mail) t",
+        "SELECT kind, count(*) FROM (SELECT 'w' AS kind, id FROM week WHERE hours > 4 UNION ALL SELECT 'm', id FROM mail) t GROUP BY kind",
+        "SELECT count(*) FROM (SELECT id, week FROM week WHERE hours > 3 INTERSECT SELECT id, week FROM week WHERE week > 4) t",
+        "SELECT week, sum(hours) FROM (SELECT * FROM week WHERE week < 10 UNION ALL SELECT * FROM week WHERE week > 40) t GROUP BY week",
+        "SELECT id IS NULL, count(*) FROM (SELECT id FROM week UNION ALL SELECT id FROM mail UNION ALL SELECT id FROM person) t GROUP BY 1",
+    ]);
+    refused("SELECT count(*) FROM (SELECT id FROM person UNION ALL SELECT week FROM calendar) t", "0A000");
+    refused(
+        "SELECT count(*) FROM (SELECT country FROM person INTERSECT SELECT season FROM calendar) t WHERE 1 = 2 OR country IN (SELECT country FROM person)",
+        "0A000",
+    );
+    refused("SELECT count(*) FROM (SELECT boss AS id FROM person INTERSECT SELECT id FROM mail) t", "42501");
+    refused("SELECT country FROM person UNION ALL SELECT country FROM person", "42501");
+}
+
+#[test]
+fn windows_over_one_persons_rows() {
+    check(
+        "SELECT avg(clamp(hours - before, -80, 80)) FROM \
+         (SELECT hours, lag(hours) OVER (PARTITION BY id ORDER BY week) AS before FROM week) t",
+        &["Release", "WindowAggr", "PARTITION BY [__person"],
+    );
+    answered(&[
+        "SELECT avg(hours) FROM (SELECT hours, row_number() OVER (PARTITION BY id ORDER BY week) AS n FROM week) t WHERE n <= 4",
+        "SELECT count(DISTINCT id) FROM (SELECT id, rank() OVER (PARTITION BY id ORDER BY hours DESC) AS r, week FROM week) t WHERE r = 1 AND week > 10",
+        "SELECT avg(top) FROM (SELECT max(hours) OVER (PARTITION BY id) AS top FROM week) t",
+        "SELECT avg(s) FROM (SELECT clamp(sum(hours) OVER (PARTITION BY id ORDER BY week ROWS 3 PRECEDING), 0, 320) AS s FROM week) t",
+        "SELECT n, count(*) FROM (SELECT ntile(4) OVER (PARTITION BY id ORDER BY week) AS n FROM week) t GROUP BY n",
+        "SELECT avg(first) FROM (SELECT first_value(hours) OVER (PARTITION BY id ORDER BY week) AS first FROM week WHERE hours > 2) t",
+    ]);
+    refused("SELECT avg(n) FROM (SELECT row_number() OVER (ORDER BY week) AS n FROM week) t", "42501");
+    refused("SELECT avg(n) FROM (SELECT sum(hours) OVER (PARTITION BY week) AS n FROM week) t", "42501");
+    refused("SELECT count(n) FROM (SELECT array_agg(hours) OVER (PARTITION BY id) AS n FROM week) t", "0A000");
+    refused(
+        "SELECT avg(n) FROM (SELECT sum(hours) OVER (PARTITION BY id ORDER BY week RANGE 3 PRECEDING) AS n FROM week) t",
+        "0A000",
+    );
+}
+
+#[test]
+fn the_first_row_of_each_person() {
+    let one = "SELECT avg(hours) FROM (SELECT DISTINCT ON (id) id, hours FROM week ORDER BY id, week DESC) t";
+    check(one, &["Release", "row_number"]);
+    assert!(!plan_of(one).contains("sum(__x0)"), "one row a person needs no bringing together");
+    answered(&[
+        "SELECT week, avg(size) FROM (SELECT DISTINCT ON (m.id, week) week, size FROM mail m JOIN week USING (id)) t GROUP BY week",
+    ]);
+    refused("SELECT count(*) FROM (SELECT DISTINCT ON (week) week, hours FROM week) t", "42501");
+}
+
+#[test]
+fn grouping_sets_are_one_release_each() {
+    let sql = "SELECT country, week, count(*), avg(hours), grouping(country) FROM person JOIN week USING (id) GROUP BY ROLLUP (country, week)";
+    assert_eq!(compile(sql).unwrap_or_else(|e| panic!("{e:?}")).releases().len(), 3);
+    answered(&[
+        "SELECT country, count(*) FROM person GROUP BY CUBE (country)",
+        "SELECT country, week, sum(hours), dp_stddev(sum(hours)) FROM person JOIN week USING (id) GROUP BY GROUPING SETS ((country), (week), ())",
+        "SELECT coalesce(country, 'all'), count(*) FROM person GROUP BY ROLLUP (country) HAVING count(*) > 20 ORDER BY 2",
+        "SELECT upper(country), count(*) FROM person GROUP BY ROLLUP (upper(country))",
+    ]);
+    let twice = "SELECT country, count(*) FROM person GROUP BY GROUPING SETS ((country), (country))";
+    assert_eq!(compile(twice).unwrap_or_else(|e| panic!("{e:?}")).releases().len(), 1);
+    refused("SELECT id, count(*) FROM person GROUP BY ROLLUP (id)", "0A000");
+}
+
+#[test]
+fn what_nests_and_repeats() {
+    answered(&[
+        "WITH p AS (SELECT id, avg(hours) AS h FROM week GROUP BY id) SELECT count(*), avg(a.h) FROM p a JOIN p b ON a.id = b.id WHERE a.h > b.h - 1",
+        "SELECT avg(m) FROM (SELECT id, max(h) AS m FROM (SELECT id, week % 4 AS k, sum(d) AS h FROM \
+         (SELECT id, week, avg(hours) AS d FROM week GROUP BY id, week) x GROUP BY id, week % 4) y GROUP BY id) z",
+        "WITH m AS (SELECT avg(hours) AS a FROM week) SELECT count(*) FROM week JOIN m ON week.hours > m.a",
+        "SELECT avg(a.h - b.n) FROM (SELECT id, max(hours) AS h FROM week GROUP BY id) a FULL JOIN (SELECT id, count(*) AS n FROM mail GROUP BY id) b ON a.id = b.id",
+    ]);
+    refused("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r", "0A000");
+}
