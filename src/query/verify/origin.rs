@@ -126,7 +126,7 @@ fn of_column(plan: &LogicalPlan, index: usize) -> Result<Origins> {
         LogicalPlan::Window(window) => {
             let width = window.input.schema().fields().len();
             match index.checked_sub(width).and_then(|i| window.window_expr.get(i)) {
-                Some(function) => of_expression(function, &window.input),
+                Some(function) => of_window(function, &window.input),
                 None => of_column(&window.input, index),
             }
         }
@@ -171,6 +171,21 @@ fn of_column(plan: &LogicalPlan, index: usize) -> Result<Origins> {
         | LogicalPlan::Copy(_)
         | LogicalPlan::DescribeTable(_)
         | LogicalPlan::RecursiveQuery(_) => Err(unproven("an operator that is not allowed below a release")),
+    }
+}
+
+/// What a window function is computed of; where its rows begin and in which order they stand is no part of a value.
+fn of_window(function: &Expr, input: &LogicalPlan) -> Result<Origins> {
+    match function {
+        Expr::Alias(alias) => of_window(&alias.expr, input),
+        Expr::WindowFunction(call) => {
+            let mut origins = Origins::new();
+            for argument in &call.params.args {
+                origins.extend(of_expression(argument, input)?);
+            }
+            Ok(origins)
+        }
+        _ => of_expression(function, input),
     }
 }
 
