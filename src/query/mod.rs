@@ -10,6 +10,8 @@ mod bounds;
 mod canonical;
 mod check;
 #[cfg(test)]
+mod company;
+#[cfg(test)]
 pub(crate) mod compile_tests;
 mod context;
 mod contributions;
@@ -35,6 +37,7 @@ pub mod statistics;
 mod verify;
 #[cfg(test)]
 pub(crate) mod verify_tests;
+mod views;
 
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};
@@ -44,3 +47,4 @@ pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};
+pub use views::{KnownView, view_columns};
