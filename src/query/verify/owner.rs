@@ -242,6 +242,13 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
                 Err(unproven("a join adds rows without a person"))
             }
         },
+        // As below, where nothing of the found row is handed on: the person is known to be there, and its key is not.
+        (Owner::Unmet, Owner::Person(_)) if semi(join, JoinType::LeftSemi) && reach::same_person(context, join) => {
+            Ok(Owner::Person(Keys::default()))
+        }
+        (Owner::Person(_), Owner::Unmet) if semi(join, JoinType::RightSemi) && reach::same_person(context, join) => {
+            Ok(Owner::Person(Keys::default()))
+        }
         // A row of the person's was found, and with it the person.
         (Owner::Unmet, met @ (Owner::Person(_) | Owner::Unmet)) | (met @ Owner::Person(_), Owner::Unmet) => {
             if join.join_type == JoinType::Inner && reach::same_person(context, join) {
@@ -285,6 +292,10 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
             }))
         }
     }
+}
+
+fn semi(join: &Join, join_type: JoinType) -> bool {
+    join.join_type == join_type && !join.null_aware
 }
 
 fn equates(part: &Expr, left: &Keys, right: &Keys) -> bool {
