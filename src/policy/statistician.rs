@@ -13,6 +13,8 @@ impl Policies {
     pub fn with_statistician(&self, table: &str) -> (Self, Option<Principal>) {
         let mut policies = self.clone();
         let role = Role { member_of: ["insights_analyst".to_owned()].into(), built_in: true, ..Role::default() };
+        // Statistics are of a whole table and serve the compiler: how far the values of nearly everyone go is what they are for.
+        (policies.settings.mask_low, policies.settings.mask_high) = (0.0, 1.0);
         policies.roles.insert(NAME.to_owned(), role);
         for table in self.persons_by(table) {
             policies.grants.push(Grant { role: NAME.to_owned(), table: table.name.clone(), columns: None });

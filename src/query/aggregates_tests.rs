@@ -42,7 +42,21 @@ fn one_tree_serves_every_fraction() {
         Estimate::Quantile { fraction, .. } => *fraction,
         other => panic!("{other:?}"),
     };
-    assert_eq!((fraction(0), fraction(1), fraction(2), fraction(4), fraction(5)), (0.5, 0.01, 0.99, 0.9, 0.8));
+    assert_eq!((fraction(0), fraction(1), fraction(2), fraction(4), fraction(5)), (0.5, 0.05, 0.95, 0.9, 0.8));
+}
+
+/// "99 % of them work less than this" is a share outside the band, whoever counts. Of attributes, which anyone may group by, it is not.
+#[test]
+fn percentiles_of_measures_stay_within_the_band() {
+    let fraction = |f: f64, of: &str| format!("SELECT percentile_cont({f}) WITHIN GROUP (ORDER BY {of}) FROM week");
+    for f in [0.0, 0.01, 0.049, 0.951, 0.99, 1.0] {
+        let error = compile(&fraction(f, "hours")).unwrap_err();
+        assert_eq!(error.sqlstate, crate::error::SqlState::InvalidParameterValue, "{f}");
+        assert!(compile(&fraction(f, "clamp(week, 0, 53)")).is_ok(), "{f}");
+    }
+    for f in [0.05, 0.5, 0.95] {
+        assert!(compile(&fraction(f, "hours")).is_ok(), "{f}");
+    }
 }
 
 /// Integers have a leaf each where they are few.

@@ -338,14 +338,9 @@ impl<'a> Contributions<'a> {
 
     /// A count under a profile is shown beside the count of its group, or at the edge of the band.
     fn count_mask(&mut self, profile: bool, cap: u64, count: usize) -> Result<Option<Mask>> {
-        if self.under.by_keys {
-            if profile {
-                return Err(refuse_two_profiles());
-            }
-            return Ok(Some(self.band(Base::Partition(self.under.keys.clone()))));
-        }
         if !profile {
-            return Ok(None);
+            let (keys, by_keys) = (self.under.keys.clone(), self.under.by_keys);
+            return Ok(by_keys.then(|| self.band(Base::Partition { keys, measurement: count })));
         }
         let base = if cap == 1 {
             if self.under.rows.is_some() { self.measure(dp_persons(lit(true)), 0, 1, 1.0)? } else { 0 }
@@ -353,6 +348,11 @@ impl<'a> Contributions<'a> {
             let rows = self.value(lit(1_i64), false, false);
             self.measure(dp_count(counts(rows), lit(cap as i64)), 0, cap, 1.0)?
         };
+        // Where a key is a profile as well, the group is that of the other keys.
+        if self.under.by_keys {
+            let keys = self.under.keys.clone();
+            return Ok(Some(self.band(Base::Partition { keys, measurement: base })));
+        }
         if base == count { Ok(None) } else { Ok(Some(self.band(Base::Measurement(base)))) }
     }
 
@@ -488,8 +488,11 @@ fn limits(mid: f64, bounds: Bounds, step: f64) -> [Expr; 4] {
 }
 
 fn refuse_two_profiles() -> Error {
-    Error::new(SqlState::FeatureNotSupported, "a group key and a predicate that are both measures are not supported")
-        .hint("make one of them an attribute, or ask for two answers")
+    Error::new(
+        SqlState::FeatureNotSupported,
+        "distinct values under a group key and a predicate that are both measures are not supported",
+    )
+    .hint("make one of them an attribute, or ask for two answers")
 }
 
 /// Lattice steps from 0 to `magnitude`, rounded up; at least one, so that there is always noise.

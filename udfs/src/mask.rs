@@ -22,8 +22,8 @@ pub enum Base {
     Itself,
     /// A measurement: the noised count of the group without the profile.
     Measurement(usize),
-    /// The masked value's own measurement, summed over all released rows that agree in these key columns.
-    Partition(Vec<usize>),
+    /// A measurement, summed over all released rows that agree in these key columns.
+    Partition { keys: Vec<usize>, measurement: usize },
 }
 
 impl PartialEq for Mask {

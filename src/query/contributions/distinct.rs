@@ -50,7 +50,7 @@ impl Contributions<'_> {
                 self.values[everybody].gathered = Gathered::Values;
                 Base::Measurement(self.shown_values(everybody, cap, Some(COMPARED))?[0])
             } else {
-                Base::Partition(self.under.keys.clone())
+                Base::Partition { keys: self.under.keys.clone(), measurement: counted[0] }
             };
             (counted, Some(self.band(base)))
         } else {

@@ -1,8 +1,9 @@
 //! Percentiles, `median`, `min`, `max` and `mode`: a histogram of the group's rows.
 //!
-//! In: a call with bounds, or for `mode` with a declared domain. Out: one noised tree of counts, whatever the number of fractions. `min`
-//! and `max` are the 1st and the 99th percentile, since the extreme itself is one person's. Must never: let a person add more than
-//! `cap` rows to the tree.
+//! In: a call with bounds, or for `mode` with a declared domain. Out: one noised tree of counts, whatever the number of fractions. A
+//! percentile says what share of a group lies below it, so its fraction lies within the mask band as any share does; `min` and `max`
+//! are the percentiles at the band's edges, since the extreme itself is one person's. Must never: let a person add more than `cap`
+//! rows to the tree.
 //!
 //! **Sensitivity** levels · cap² · M, see `paravent_udfs::dp_histogram`. **Noise, Cost** of one measurement. **Source** Hay et al. 2010.
 
@@ -14,9 +15,6 @@ use paravent_udfs::{Estimate, HISTOGRAM_LEAVES, What, dp_bin, dp_count, dp_histo
 use super::{Call, Contributions, DraftCell, DraftOutput, Gathered, Shown, counts, gathered_column};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
-
-/// What `min` and `max` are released as.
-pub(super) const EXTREMES: [f64; 2] = [0.01, 0.99];
 
 /// A tree's branching: four levels over 256 leaves, near the least variance of a rank for the noise that it costs.
 const BRANCHING: usize = 4;
@@ -31,13 +29,20 @@ struct Leaves {
 
 impl Contributions<'_> {
     pub(super) fn quantiles(&mut self, call: &Call) -> Result<()> {
+        let settings = &self.context.policies.settings;
+        let (low, high) = (settings.mask_low, settings.mask_high);
         let fractions = match call.name.as_str() {
             "median" | "approx_median" => vec![0.5],
-            "min" => vec![EXTREMES[0]],
-            "max" => vec![EXTREMES[1]],
+            "min" => vec![low],
+            "max" => vec![high],
             "percentile_cont" | "percentile_disc" | "approx_percentile_cont" => call.fractions.each.clone(),
             _ => return Err(Error::internal()),
         };
+        if call.argument.as_ref().is_some_and(|d| d.facts.profiles())
+            && !fractions.iter().all(|fraction| (low..=high).contains(fraction))
+        {
+            return Err(refuse_fraction(low, high));
+        }
         let cap = self.cap_of(call)?;
         let bounds = self.bounds_of(call)?;
         let over = leaves(bounds, call.integer)?;
@@ -149,6 +154,12 @@ fn values_of(call: &Call) -> Option<Vec<ScalarValue>> {
     let (lower, upper) = (bounds.lower().ceil(), bounds.upper().floor());
     let few = upper - lower < most as f64 && lower.abs().max(upper.abs()) < 9e15;
     few.then(|| (lower as i64..=upper as i64).map(ScalarValue::from).collect())
+}
+
+fn refuse_fraction(low: f64, high: f64) -> Error {
+    Error::new(SqlState::InvalidParameterValue, format!("percentiles of a measure lie between {low} and {high}"))
+        .detail("beyond, a percentile would say what almost everyone or almost no one in a group does, which the mask keeps back")
+        .hint(format!("use {low} or {high}"))
 }
 
 fn refuse_mode() -> Error {

@@ -5,6 +5,7 @@
 use super::Rewriter;
 use crate::policy::{Bounds, Class};
 use crate::query::context::KnownTable;
+use crate::query::contributions::Call;
 
 impl Rewriter<'_> {
     /// Rows of one person that count: declared, else from statistics.
@@ -34,6 +35,20 @@ impl Rewriter<'_> {
             self.notice(format!("values of {table}.{name} are counted from {low} to {high} (from statistics)"));
         }
         Some(bounds)
+    }
+
+    /// What a released aggregate is, where its name says something else.
+    pub(super) fn notice_of(&mut self, call: &Call) {
+        let settings = &self.context.policies.settings;
+        let edge = match call.name.as_str() {
+            "min" => settings.mask_low,
+            "max" => settings.mask_high,
+            _ => return,
+        };
+        self.notice(format!(
+            "{} is released as the percentile at {edge}: the extreme itself would be one person's",
+            call.name
+        ));
     }
 
     fn notice(&mut self, notice: String) {

@@ -85,6 +85,7 @@ impl Rewriter<'_> {
         };
         let mut contributions = Contributions::new(self.context, cap, max_groups, self.budget_share, under);
         for call in &calls {
+            self.notice_of(call);
             contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;
         }
         let cells = contributions.cells();

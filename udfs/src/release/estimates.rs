@@ -39,7 +39,7 @@ pub fn estimates(
             .collect();
         let mut masked = vec![false; values.len()];
         if let Some(mask) = &output.mask {
-            let bases = bases(mask, output.estimate.own(), &rows)?;
+            let bases = bases(mask, &rows)?;
             masked = apply_mask(mask, &bases, &mut values);
         }
         if suppressed {
@@ -53,18 +53,18 @@ pub fn estimates(
     Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
-/// `own`: the measurement that the masked value itself shows.
-fn bases(mask: &Mask, own: usize, rows: &Measured) -> Result<Vec<f64>> {
+/// What each masked value is a part of.
+fn bases(mask: &Mask, rows: &Measured) -> Result<Vec<f64>> {
     let noised = |number: usize| (0..rows.rows()).map(move |row| rows.group(row).noised(number) as f64);
     match &mask.base {
         Base::Itself => Ok(vec![1.0; rows.rows()]),
         Base::Measurement(number) => Ok(noised(*number).collect()),
-        Base::Partition(keys) if keys.is_empty() => Ok(vec![noised(own).sum(); rows.rows()]),
-        Base::Partition(keys) => {
+        Base::Partition { keys, measurement } if keys.is_empty() => Ok(vec![noised(*measurement).sum(); rows.rows()]),
+        Base::Partition { keys, measurement } => {
             let columns: Vec<_> = keys.iter().map(|&key| Arc::clone(rows.key(key))).collect();
             let keys = key_rows(&columns, 0..rows.rows())?;
             let mut wholes: HashMap<&OwnedRow, f64> = HashMap::new();
-            for (key, part) in keys.iter().zip(noised(own)) {
+            for (key, part) in keys.iter().zip(noised(*measurement)) {
                 *wholes.entry(key).or_default() += part;
             }
             Ok(keys.iter().map(|key| wholes.get(key).copied().unwrap_or(0.0)).collect())

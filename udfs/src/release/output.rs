@@ -202,7 +202,7 @@ impl Output {
         let base_is_known = match &mask.base {
             Base::Itself => true,
             Base::Measurement(number) => known(number),
-            Base::Partition(keys) => keys.iter().all(|key| *key < spec.keys),
+            Base::Partition { keys, measurement } => known(measurement) && keys.iter().all(|key| *key < spec.keys),
         };
         if base_is_known { Ok(()) } else { plan_err!("release: a mask's base is not there") }
     }

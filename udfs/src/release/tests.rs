@@ -187,7 +187,14 @@ fn a_spec_that_does_not_fit_its_input_is_refused() {
     refuse(&|asked| asked.outputs[0].cell = Some(0));
     refuse(&|asked| asked.cells = vec![CellFloor { column: 2, word: 2, count: 2, threshold: 10 }]);
     refuse(&|asked| asked.outputs[0].mask = Some(Mask { low: 0.9, high: 0.1, base: Base::Itself }));
-    refuse(&|asked| asked.outputs[0].mask = Some(Mask { low: 0.1, high: 0.9, base: Base::Partition(vec![1]) }));
+    refuse(&|asked| {
+        asked.outputs[0].mask =
+            Some(Mask { low: 0.1, high: 0.9, base: Base::Partition { keys: vec![1], measurement: 0 } })
+    });
+    refuse(&|asked| {
+        let base = Base::Partition { keys: vec![0], measurement: 3 };
+        asked.outputs[0].mask = Some(Mask { low: 0.1, high: 0.9, base });
+    });
     let plain = Schema::new(vec![Field::new("g", DataType::Utf8, true), Field::new("n", DataType::Int64, true)]);
     assert!(sound.check(&plain).is_err());
 }

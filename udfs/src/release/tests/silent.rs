@@ -60,7 +60,7 @@ fn masks_compare_noised_values_with_their_base() {
     let spec = spec(vec![
         output("share", Estimate::Share { sum: 1, count: 2 }, band(Base::Itself)),
         count_of(1, band(Base::Measurement(2))),
-        output("persons", Estimate::Count { count: 0 }, band(Base::Partition(vec![]))),
+        output("persons", Estimate::Count { count: 0 }, band(Base::Partition { keys: vec![], measurement: 0 })),
     ]);
     let rows = run_without_noise(&spec, &groups(&[(Some("a"), 980, [95, 95, 95]), (Some("b"), 20, [50, 101, 101])]));
     let shares: Vec<_> = rows.column(1).as_primitive::<Float64Type>().iter().collect();
