@@ -92,6 +92,7 @@ fn files(role: &str) -> Vec<PathBuf> {
 async fn check(login: (&'static str, &'static str), role: &str, protocol: Protocol) {
     let server = TestServer::with_company(SMALL).await;
     bring_files(&server);
+    prepare(&server).await;
     let mut faults = Vec::new();
     for file in files(role) {
         let records = sqllogictest::parse_file::<DefaultColumnType>(&file).unwrap();
@@ -106,6 +107,36 @@ async fn check(login: (&'static str, &'static str), role: &str, protocol: Protoc
         }
     }
     assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Tables beside the demo's: a badge a person, what doors saw of badges, gates.
+async fn prepare(server: &TestServer) {
+    let (mut badges, mut doors) = ("badge_no,person_id\n".to_owned(), "badge_no,day,gate,entries\n".to_owned());
+    let mut parcels = "person_id,kind\n".to_owned();
+    for person in 1..=2_000 {
+        let badge = 10_000 + person;
+        badges.push_str(&format!("{badge},{}\n", 1_000_000 + person));
+        parcels.push_str(&format!(
+            "{},{}\n",
+            1_000_000 + person,
+            if person <= 4 { "crate" } else { ["box", "letter"][person % 2] }
+        ));
+        for day in 1..=3 {
+            let gate = ["north", "south", "south", "back"][(person + day) % 4];
+            doors.push_str(&format!("{badge},{day},{gate},{}\n", 1 + person % 5));
+        }
+    }
+    // A badge that nobody has.
+    doors.push_str("99999,1,north,5\n");
+    server.file("badge.csv", &badges);
+    server.file("parcel.csv", &parcels);
+    server.file("kind.csv", "kind\nbox\nletter\ncrate\n");
+    server.file("door.csv", &doors);
+    server.file("gate.csv", "gate,floor\nnorth,1\nsouth,1\nback,2\nroof,9\n");
+    let admin = server.admin().await;
+    for statement in support::statements(include_str!("slt/tables.sql")) {
+        support::run(&admin, statement).await;
+    }
 }
 
 /// Files that the administrator's scripts speak of.

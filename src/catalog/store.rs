@@ -18,6 +18,7 @@ use crate::policy::Policies;
 
 const ROLE: &str = "role";
 const TABLE: &str = "table";
+const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
 
@@ -49,6 +50,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
         match kind.as_str() {
             ROLE => drop(policies.roles.insert(name, from_json(&body)?)),
             TABLE => drop(policies.tables.insert(name, from_json(&body)?)),
+            VIEW => drop(policies.views.insert(name, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
             _ => return Err(unreadable()),
@@ -69,6 +71,7 @@ pub(super) fn save(
     }
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
+    write_difference(tx, VIEW, &before.views, &after.views)?;
     if before.epoch == 0 || before.settings != after.settings {
         put(tx, SETTINGS, "", &after.settings)?;
     }

@@ -148,7 +148,7 @@ impl SystemCatalog {
 
     async fn prepare(&self, session: &SystemSession, statement: &Statement) -> Result<Planned> {
         // The caller chose this path by the same question; here it is asked again of what is about to be planned.
-        let user_tables = |name: &str| session.policies.tables.contains_key(name);
+        let user_tables = |name: &str| session.policies.is_relation(name);
         if !is_system_query(statement, &user_tables) {
             return Err(unsupported());
         }

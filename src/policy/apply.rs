@@ -42,7 +42,9 @@ impl Policies {
             | Change::AlterTable { .. }
             | Change::AlterColumn { .. }
             | Change::AddUniqueKey { .. }
-            | Change::AddReference { .. } => Capability::Administer,
+            | Change::AddReference { .. }
+            | Change::CreateView { .. }
+            | Change::DropView { .. } => Capability::Administer,
         };
         if actor.can(needed) {
             return Ok(());
@@ -75,6 +77,8 @@ impl Policies {
             Change::AlterTable { name, options } => self.alter_table(&name, &options),
             Change::AlterColumn { table, column, options } => self.alter_column(&table, &column, &options),
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
+            Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
+            Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),
         }
     }
@@ -103,9 +107,10 @@ impl Policies {
 }
 
 /// What a session may set beside the few privacy settings; the session gives these their meaning.
-const SESSION_SETTINGS: [&str; 9] = [
+const SESSION_SETTINGS: [&str; 10] = [
     "privacy.prefer",
     "privacy.purpose",
+    "privacy.show_suppressed",
     "application_name",
     "client_encoding",
     "datestyle",

@@ -34,7 +34,7 @@ impl Policies {
         references: Vec<Reference>,
         if_not_exists: bool,
     ) -> Result<()> {
-        if self.tables.contains_key(&name) {
+        if self.tables.contains_key(&name) || self.views.contains_key(&name) {
             if if_not_exists {
                 return Ok(());
             }
@@ -63,6 +63,7 @@ impl Policies {
             return Err(unknown_table(name));
         }
         self.refuse_left_behind(name)?;
+        self.refuse_read_by_view(name)?;
         self.grants.retain(|grant| grant.table != name);
         Ok(())
     }

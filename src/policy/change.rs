@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Column, Location, RoleName, UniqueKey, Verifier};
+use super::{Column, Location, RoleName, UniqueKey, Verifier, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -83,6 +83,14 @@ pub enum Change {
     AddReference {
         table: String,
         reference: Reference,
+    },
+    CreateView {
+        view: View,
+        or_replace: bool,
+    },
+    DropView {
+        name: String,
+        if_exists: bool,
     },
 }
 

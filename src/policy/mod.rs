@@ -20,6 +20,7 @@ mod statistician;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 mod weights;
 
 pub use change::{Change, Reference};
@@ -29,6 +30,7 @@ pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
+pub use view::View;
 pub use weights::Weights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +48,8 @@ pub struct Policies {
     pub settings: Settings,
     pub roles: BTreeMap<RoleName, Role>,
     pub tables: BTreeMap<String, Table>,
+    #[serde(default)]
+    pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
 }
 
@@ -131,6 +135,11 @@ impl Policies {
             }
         }
         found
+    }
+
+    /// A table or a view.
+    pub fn is_relation(&self, name: &str) -> bool {
+        self.tables.contains_key(name) || self.views.contains_key(name)
     }
 
     /// May `principal` read `column` of `table` (subject to what the column's class allows)?

@@ -15,6 +15,7 @@ use paravent_udfs::{Delta, Epsilon};
 use super::allow;
 use super::errors_of::ErrorOf;
 use super::statistics::Statistics;
+use super::views::KnownView;
 use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
@@ -23,10 +24,14 @@ pub struct Context {
     pub principal: Principal,
     /// The tables that the statement names, as far as the principal may see them.
     pub tables: BTreeMap<String, KnownTable>,
+    /// The views that it names, and those that they name.
+    pub views: BTreeMap<String, KnownView>,
     pub functions: Arc<Functions>,
     /// What the statement may spend: rho = epsilon^2 / 2, delta on selection.
     pub epsilon: Epsilon,
     pub delta: Delta,
+    /// Is there a row for every declared combination of group keys?
+    pub show_suppressed: bool,
     /// Which values get more of it.
     pub weights: Weights,
     /// When the statement began: what `now()` says.
@@ -52,7 +57,9 @@ pub struct KnownTable {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
     pub kind: SourceKind,
-    schema: SchemaRef,
+    /// Read through a view with rights of its own: the grants on the table do not count.
+    pub(super) granted: bool,
+    pub(super) schema: SchemaRef,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,7 +72,7 @@ pub enum SourceKind {
 
 impl Source {
     pub(super) fn new(kind: SourceKind, schema: SchemaRef) -> Self {
-        Self { kind, schema }
+        Self { kind, granted: false, schema }
     }
 }
 

@@ -104,13 +104,15 @@ pub(super) struct PersonColumn {
     pub zero_one: bool,
     /// The values there can be, beside NULL: declared, and enforced by the scan.
     pub domain: Option<Arc<Vec<ScalarValue>>>,
+    /// The public table whose key these values are declared to be.
+    pub refers: Option<Reach>,
     /// Rows of other tables that belong to this row's person, if there are any: where a table's unique key has this value.
     pub reaches: BTreeSet<Reach>,
     /// Why it must not be read, if so.
     pub refusal: Option<Error>,
 }
 
-/// A row of a protected table, found by the value of its unique key.
+/// A row of a table, found by the value of its unique key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reach {
     pub table: String,
@@ -129,6 +131,7 @@ impl PersonColumn {
             bounds,
             zero_one,
             domain: None,
+            refers: None,
             reaches: BTreeSet::new(),
             refusal: None,
         }

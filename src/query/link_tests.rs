@@ -91,6 +91,19 @@ fn a_partner_may_be_missing() {
 }
 
 #[test]
+fn persons_are_counted_through_a_link() {
+    for sql in [
+        "SELECT count(DISTINCT id) FROM door JOIN badge ON badge = number",
+        "SELECT count(DISTINCT buyer) FROM item JOIN purchase USING (order_id)",
+        "SELECT count(DISTINCT who) FROM (SELECT id AS who, week FROM door JOIN badge ON badge = number) AS seen",
+        "SELECT count(DISTINCT who) BETWEEN 1 AND 2 FROM (SELECT b.id AS who, week FROM door d JOIN badge b ON d.badge = b.number) AS seen",
+        "SELECT count(*) FROM (SELECT b.id AS who, week FROM door d JOIN badge b ON d.badge = b.number) AS seen WHERE week = 2",
+    ] {
+        plan(sql);
+    }
+}
+
+#[test]
 fn a_row_gets_one_person_and_no_other() {
     for (sql, sqlstate) in [
         ("SELECT count(*) FROM item a JOIN item b ON a.line = b.line", "0A000"),

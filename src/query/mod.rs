@@ -10,6 +10,8 @@ mod bounds;
 mod canonical;
 mod check;
 #[cfg(test)]
+mod company;
+#[cfg(test)]
 pub(crate) mod compile_tests;
 mod context;
 mod contributions;
@@ -33,6 +35,7 @@ mod split;
 pub mod statement;
 pub mod statistics;
 mod verify;
+mod views;
 
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};
@@ -42,3 +45,4 @@ pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};
+pub use views::{KnownView, view_columns};

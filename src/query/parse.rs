@@ -17,6 +17,7 @@ mod roles;
 mod settings;
 mod tables;
 mod tokens;
+mod views;
 
 #[cfg(test)]
 mod laws;
@@ -152,7 +153,12 @@ fn analyze(reader: &mut Reader<'_>) -> Result<Statement> {
 /// `CREATE`, `ALTER`, `DROP`.
 fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
     let mapping = reader.peek(0).as_deref() == Some("USER") && reader.peek(1).as_deref() == Some("MAPPING");
-    let kinds = ["ROLE", "USER", "GROUP", "EXTERNAL", "TABLE", "SYSTEM"];
+    let or_replace = verb == "CREATE"
+        && ["OR", "REPLACE", "VIEW"].iter().enumerate().all(|(i, word)| reader.peek(i).as_deref() == Some(*word));
+    if or_replace {
+        reader.take(&["OR", "REPLACE"]);
+    }
+    let kinds = ["ROLE", "USER", "GROUP", "EXTERNAL", "TABLE", "SYSTEM", "VIEW"];
     let next = reader.peek(0);
     let kind = kinds.into_iter().find(|kind| !mapping && next.as_deref() == Some(kind));
     match (verb, kind) {
@@ -179,6 +185,14 @@ fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
         ("DROP", Some("TABLE")) => {
             reader.skip();
             tables::drop(reader)
+        }
+        ("CREATE", Some("VIEW")) => {
+            reader.skip();
+            views::create(reader, or_replace)
+        }
+        ("DROP", Some("VIEW")) => {
+            reader.skip();
+            views::drop(reader)
         }
         ("ALTER", Some("SYSTEM")) => {
             reader.skip();

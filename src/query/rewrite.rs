@@ -5,6 +5,7 @@
 
 mod above;
 mod calls;
+mod declared;
 mod estimated;
 mod exists;
 mod grouping;

@@ -147,6 +147,19 @@ pub enum Admin {
         table: String,
         reference: Reference,
     },
+    CreateView {
+        name: String,
+        columns: Option<Vec<String>>,
+        security_invoker: bool,
+        or_replace: bool,
+        /// The query as written.
+        definition: String,
+        query: Box<ast::Query>,
+    },
+    DropView {
+        names: Vec<String>,
+        if_exists: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -215,6 +228,8 @@ impl Admin {
             Self::AlterSystem { .. } => "ALTER SYSTEM",
             Self::CreateExternalTable { .. } => "CREATE EXTERNAL TABLE",
             Self::DropTable { .. } => "DROP TABLE",
+            Self::CreateView { .. } => "CREATE VIEW",
+            Self::DropView { .. } => "DROP VIEW",
             Self::AlterTable { .. }
             | Self::AlterColumn { .. }
             | Self::AddUniqueKey { .. }

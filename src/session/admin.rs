@@ -8,11 +8,12 @@ use datafusion::common::ScalarValue;
 
 use super::Session;
 use super::answer::Answer;
+use super::surroundings::public_names;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier};
-use crate::query::column_type;
+use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier, View};
 use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
+use crate::query::{column_type, view_columns};
 
 impl Session {
     /// `text` is the statement with passwords blanked: what the log of changes keeps.
@@ -82,6 +83,11 @@ impl Session {
                 self.refuse_broken_key(actor, table, key).await?;
                 ("ALTER TABLE", vec![Change::AddUniqueKey { table: table.clone(), key: key.clone() }])
             }
+            Admin::CreateView { .. } => ("CREATE VIEW", vec![self.create_view(actor, admin).await?]),
+            Admin::DropView { names, if_exists } => (
+                "DROP VIEW",
+                names.iter().map(|name| Change::DropView { name: name.clone(), if_exists: *if_exists }).collect(),
+            ),
             Admin::AddReference { table, reference } => {
                 ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
             }
@@ -122,6 +128,40 @@ impl Session {
             references: references.clone(),
             if_not_exists: *if_not_exists,
         })
+    }
+
+    /// The query is planned once, with nobody's rights, so that a view that cannot be is refused to who makes it.
+    async fn create_view(&self, actor: &Principal, admin: &Admin) -> Result<Change> {
+        let Admin::CreateView { name, columns, security_invoker, or_replace, definition, query } = admin else {
+            return Err(Error::internal());
+        };
+        refuse_others(actor)?;
+        let around = self.surroundings(query, definition).await?;
+        let found = view_columns(&around.context, query)?;
+        let names: Vec<String> = match columns {
+            Some(names) if names.len() == found.fields().len() => names.clone(),
+            Some(_) => {
+                return Err(Error::new(
+                    SqlState::InvalidTableDefinition,
+                    "CREATE VIEW names another number of columns than its query has",
+                ));
+            }
+            None => found.fields().iter().map(|field| field.name().clone()).collect(),
+        };
+        let distinct: BTreeSet<&String> = names.iter().collect();
+        if distinct.len() != names.len() {
+            return Err(Error::new(SqlState::DuplicateColumn, "a column of the view is specified more than once")
+                .hint("give each column of the query a name of its own"));
+        }
+        let types = found.fields().iter().map(|field| field.data_type().to_string());
+        let view = View {
+            name: name.clone(),
+            columns: names.into_iter().zip(types).collect(),
+            definition: definition.clone(),
+            security_invoker: *security_invoker,
+            reads: public_names(query)?.into_iter().collect(),
+        };
+        Ok(Change::CreateView { view, or_replace: *or_replace })
     }
 
     /// Declared values must be values of the column's type. The change is tried first, as it knows what a domain is.

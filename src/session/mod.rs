@@ -263,7 +263,7 @@ impl Session {
 
     fn is_system(&self, query: &ast::Query) -> bool {
         let policies = self.server.catalog.policies();
-        is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| policies.tables.contains_key(name))
+        is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| policies.is_relation(name))
     }
 
     /// What is wrong with the query is said first, as without a cursor; then whether there may be a cursor; then it is paid for.
@@ -434,6 +434,11 @@ impl Session {
     /// `privacy.prefer`: stored answers rather than new spending?
     fn prefers_stored(&self) -> bool {
         self.variables.show("privacy.prefer").is_ok_and(|value| value == "stored")
+    }
+
+    /// `privacy.show_suppressed`: a row for every declared combination?
+    fn shows_suppressed(&self) -> bool {
+        self.variables.show("privacy.show_suppressed").is_ok_and(|value| value == "on")
     }
 
     fn all_settings(&self) -> BTreeMap<String, String> {

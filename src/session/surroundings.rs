@@ -13,9 +13,10 @@ use paravent_udfs::{Delta, Epsilon};
 use super::Session;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Policies, Principal, Settings, Table, UniqueKey};
+use crate::policy::{Access, Capability, Policies, Principal, Settings, Table, UniqueKey, View};
+use crate::query::statement::Statement;
 use crate::query::statistics::Statistics;
-use crate::query::{Context, KnownTable};
+use crate::query::{Context, KnownTable, KnownView, parse};
 use crate::release::Sources;
 
 /// The context of one query and the sources behind its tables.
@@ -43,7 +44,9 @@ impl Session {
     ) -> Result<Surroundings> {
         let readable = principal.can(Capability::Analyse);
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        for table in read_tables(&policies, &relations(query)?) {
+        let show_suppressed = self.shows_suppressed();
+        let named = Named::of(&policies, query, show_suppressed)?;
+        for table in named.tables {
             let classified = table.access != Access::Unclassified;
             let (snapshot, proven_keys) =
                 if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
@@ -60,6 +63,8 @@ impl Session {
             policies: policies.clone(),
             principal,
             tables: known,
+            views: named.views,
+            show_suppressed,
             functions: self.server.functions.clone(),
             epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
@@ -105,19 +110,56 @@ impl Session {
     }
 }
 
-/// The tables that a query names, and those through which their rows reach their persons.
-fn read_tables<'a>(policies: &'a Policies, named: &[TableReference]) -> Vec<&'a Table> {
-    let in_reach = named.iter().filter(|name| name.schema().is_none_or(|schema| schema == "public"));
-    let mut open: Vec<&str> = in_reach.map(TableReference::table).collect();
-    let mut read: BTreeMap<&str, &Table> = BTreeMap::new();
-    while let Some(name) = open.pop() {
-        if let Some(table) = policies.tables.get(name)
-            && read.insert(&table.name, table).is_none()
-        {
-            open.extend(table.link().map(|by| by.table.as_str()));
+/// What a query names, itself or through views; the tables through which rows reach their persons; and, where they are
+/// wanted, the public tables that hold declared values.
+struct Named<'a> {
+    tables: Vec<&'a Table>,
+    views: BTreeMap<String, KnownView>,
+}
+
+impl<'a> Named<'a> {
+    fn of(policies: &'a Policies, query: &ast::Query, values_too: bool) -> Result<Self> {
+        let mut open = public_names(query)?;
+        let mut tables: BTreeMap<&str, &Table> = BTreeMap::new();
+        let mut views = BTreeMap::new();
+        while let Some(name) = open.pop() {
+            if let Some(table) = policies.tables.get(&name)
+                && tables.insert(&table.name, table).is_none()
+            {
+                open.extend(table.link().map(|by| by.table.clone()));
+                if values_too {
+                    let public =
+                        |name: &&String| policies.tables.get(*name).is_some_and(|t| t.access == Access::Public);
+                    open.extend(table.foreign_keys.iter().map(|key| &key.table).filter(public).cloned());
+                }
+            }
+            if let Some(view) = policies.views.get(&name)
+                && !views.contains_key(&name)
+            {
+                let known = known_view(view)?;
+                open.extend(public_names(&known.query)?);
+                views.insert(name, known);
+            }
         }
+        Ok(Self { tables: tables.into_values().collect(), views })
     }
-    read.into_values().collect()
+}
+
+/// A view's query, parsed again from its text.
+fn known_view(view: &View) -> Result<KnownView> {
+    let statement = parse::parse(&view.definition)?.pop().map(|parsed| parsed.statement);
+    let Some(Statement::Query(query)) = statement else {
+        tracing::error!("the state file holds a view that is no query");
+        return Err(Error::internal());
+    };
+    let columns = view.columns.iter().map(|(name, _)| name.clone()).collect();
+    Ok(KnownView { query: *query, columns, security_invoker: view.security_invoker })
+}
+
+/// The relations of the schema `public` among those a query names.
+pub(super) fn public_names(query: &ast::Query) -> Result<Vec<String>> {
+    let in_reach = |name: &TableReference| name.schema().is_none_or(|schema| schema == "public");
+    Ok(relations(query)?.iter().filter(|name| in_reach(name)).map(|name| name.table().to_owned()).collect())
 }
 
 /// The relations a query names; names of its own WITH queries are not among them.

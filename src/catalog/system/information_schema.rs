@@ -65,7 +65,7 @@ fn views(objects: &Objects) -> Result<RecordBatch> {
         .all_text("table_catalog", &objects.database)
         .text("table_schema", |r| r.schema.clone())
         .text("table_name", |r| r.name.clone())
-        .no_text("view_definition")
+        .some_text("view_definition", |r| r.definition.clone())
         .all_text("check_option", "NONE")
         .all_text("is_updatable", "NO")
         .all_text("is_insertable_into", "NO")

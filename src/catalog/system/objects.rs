@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::SystemSession;
 use crate::catalog::files::arrow_schema;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::policy::{Access, Capability, Column, Policies, Principal, Table};
 
 pub(super) const PG_CATALOG_OID: i32 = 11;
@@ -49,6 +49,8 @@ pub(super) struct Relation {
     /// In the order of `fields`; may be shorter.
     pub column_comments: Vec<Option<String>>,
     pub selectable: bool,
+    /// Of a view: its query, for those who may see it.
+    pub definition: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +107,7 @@ impl Objects {
         for key in &objects.keys {
             objects.relations.push(index(key));
         }
+        objects.relations.extend(made_views(&session.policies, &session.principal)?);
         for view in &session.views {
             objects.relations.push(Relation {
                 oid: oid("relation", &format!("{}.{}", view.schema, view.name)),
@@ -115,6 +118,7 @@ impl Objects {
                 comment: None,
                 column_comments: vec![],
                 selectable: true,
+                definition: None,
             });
         }
         Ok(objects)
@@ -208,11 +212,38 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             comment: Some(table_comment(table, &part)),
             column_comments: visible.iter().map(|column| column_comment(column)).collect(),
             selectable: table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
+            definition: None,
         };
         keys.extend(visible_keys(table, &relation));
         relations.push(relation);
     }
     Ok((relations, keys))
+}
+
+/// Views that administrators made.
+fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation>> {
+    let seen = policies.views.values().filter(|view| policies.may_see(principal, &view.name));
+    seen.map(|view| {
+        let column = |(name, data_type): &(String, String)| {
+            let data_type = data_type.parse::<DataType>().map_err(|_| Error::internal())?;
+            Ok(Field::new(name, data_type, true))
+        };
+        let fields = view.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
+        let rights = if view.security_invoker { "the rights of who asks" } else { "rights of its own" };
+        Ok(Relation {
+            oid: oid("relation", &format!("public.{}", view.name)),
+            schema: "public".to_owned(),
+            name: view.name.clone(),
+            kind: "v",
+            fields: Arc::new(Schema::new(fields)),
+            comment: Some(format!("a view with {rights}")),
+            column_comments: vec![],
+            selectable: policies.may_read(principal, &view.name, ""),
+            // The text may name tables and columns that were not granted.
+            definition: principal.can(Capability::Administer).then(|| view.definition.clone()),
+        })
+    })
+    .collect()
 }
 
 /// Administrators see every column; others those they were granted.
@@ -258,17 +289,17 @@ fn visible_keys(table: &Table, relation: &Relation) -> Vec<Key> {
 }
 
 fn index(key: &Key) -> Relation {
-    let fields: Vec<Field> =
-        key.columns.iter().map(|name| Field::new(name, arrow::datatypes::DataType::Utf8, true)).collect();
+    let fields: Vec<Field> = key.columns.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
     Relation {
         oid: key.index_oid,
         schema: "public".to_owned(),
         name: key.name.clone(),
         kind: "i",
-        fields: Arc::new(arrow::datatypes::Schema::new(fields)),
+        fields: Arc::new(Schema::new(fields)),
         comment: None,
         column_comments: vec![],
         selectable: false,
+        definition: None,
     }
 }
 

@@ -84,6 +84,10 @@ impl<'a, T> Rows<'a, T> {
         self.flag(name, |_| value)
     }
 
+    pub fn some_text(self, name: &'static str, value: impl Fn(&T) -> Option<String>) -> Self {
+        self.maybe(name, value)
+    }
+
     pub fn no_text(self, name: &'static str) -> Self {
         self.maybe(name, |_| None)
     }

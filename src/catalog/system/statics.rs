@@ -111,6 +111,7 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
         comment: None,
         column_comments: vec![],
         selectable: true,
+        definition: None,
     };
     let sorted: BTreeMap<&String, &Arc<dyn TableProvider>> = found.iter().collect();
     let mut relations: Vec<Relation> =

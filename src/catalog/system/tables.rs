@@ -305,7 +305,7 @@ fn views(objects: &Objects) -> Result<RecordBatch> {
         .text("schemaname", |r| r.schema.clone())
         .text("viewname", |r| r.name.clone())
         .all_text("viewowner", &owner(objects))
-        .no_text("definition")
+        .some_text("definition", |r| r.definition.clone())
         .batch()
 }
 

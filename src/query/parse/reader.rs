@@ -246,6 +246,13 @@ impl<'a> Reader<'a> {
         position_in(self.slice.text, start).map(|position| self.slice.offset + position)
     }
 
+    /// The text from the next token on.
+    pub fn rest(&self) -> String {
+        let start = self.parser.peek_token_ref().span.start;
+        let before = position_in(self.slice.text, start).unwrap_or(1).saturating_sub(1);
+        self.slice.text.chars().skip(before).collect()
+    }
+
     /// Behind the last character.
     pub fn position_at_end(&self) -> Option<usize> {
         Some(self.slice.offset + self.slice.text.chars().count() + 1)

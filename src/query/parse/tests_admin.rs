@@ -76,6 +76,58 @@ fn roles() {
 }
 
 #[test]
+fn views_and_references() {
+    match admin("CREATE OR REPLACE VIEW public.V (a, \"B\") WITH (security_invoker) AS\n  SELECT x, 'ü' FROM t -- all")
+    {
+        Admin::CreateView { name, columns, security_invoker, or_replace, definition, query } => {
+            assert_eq!((name.as_str(), security_invoker, or_replace), ("v", true, true));
+            assert_eq!(columns.unwrap(), ["a", "B"]);
+            assert_eq!(definition, "SELECT x, 'ü' FROM t");
+            assert_eq!(query.to_string(), "SELECT x, 'ü' FROM t");
+        }
+        other => panic!("{other:?}"),
+    }
+    match admin("CREATE VIEW v AS (VALUES (1))") {
+        Admin::CreateView { columns: None, security_invoker: false, or_replace: false, definition, .. } => {
+            assert_eq!(definition, "(VALUES (1))");
+        }
+        other => panic!("{other:?}"),
+    }
+    let reference = |key: &str| {
+        format!(r#"AddReference {{ table: "t", reference: Reference {{ column: "a", table: "p", key: {key} }} }}"#)
+    };
+    for (sql, expected) in [
+        ("DROP VIEW IF EXISTS v, public.w RESTRICT", r#"DropView { names: ["v", "w"], if_exists: true }"#.to_owned()),
+        ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES p", reference("None")),
+        ("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES public.p (k)", reference(r#"Some("k")"#)),
+    ] {
+        assert_eq!(format!("{:?}", admin(sql)), expected, "{sql}");
+    }
+    match admin(
+        "CREATE EXTERNAL TABLE t (a int REFERENCES p, b int, FOREIGN KEY (b) REFERENCES q (k)) STORED AS CSV LOCATION 'x'",
+    ) {
+        Admin::CreateExternalTable { references, .. } => {
+            let found: Vec<_> =
+                references.iter().map(|r| (r.column.as_str(), r.table.as_str(), r.key.as_deref())).collect();
+            assert_eq!(found, [("a", "p", None), ("b", "q", Some("k"))]);
+        }
+        other => panic!("{other:?}"),
+    }
+    for (sql, state) in [
+        ("CREATE VIEW IF NOT EXISTS v AS SELECT 1", SqlState::FeatureNotSupported),
+        ("CREATE VIEW v AS SELECT 1 WITH CHECK OPTION", SqlState::FeatureNotSupported),
+        ("CREATE VIEW v WITH (security_barrier) AS SELECT 1", SqlState::InvalidParameterValue),
+        ("CREATE VIEW v WITH (security_invoker = perhaps) AS SELECT 1", SqlState::InvalidParameterValue),
+        ("CREATE VIEW v", SqlState::SyntaxError),
+        ("DROP VIEW v CASCADE", SqlState::FeatureNotSupported),
+        ("ALTER TABLE t ADD FOREIGN KEY (a, b) REFERENCES p", SqlState::FeatureNotSupported),
+        ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES p ON DELETE CASCADE", SqlState::FeatureNotSupported),
+    ] {
+        assert_eq!(refused(sql).sqlstate, state, "{sql}");
+    }
+}
+
+#[test]
 fn tables() {
     match admin(
         "CREATE EXTERNAL TABLE IF NOT EXISTS public.Mail (sender int NOT NULL, \"At\" timestamp, n bigint UNIQUE, PRIMARY KEY (sender, \"At\")) \

@@ -126,7 +126,8 @@ impl Rewriter<'_> {
             person_key: scope.person.person_key.clone(),
         };
         let shown = contributions.shown;
-        self.above(draft, keys, &calls.into_iter().zip(shown).collect::<Vec<_>>())
+        let released = self.above(draft, keys, &calls.into_iter().zip(shown).collect::<Vec<_>>())?;
+        self.with_declared(released, &derived)
     }
 
     /// The released rows under the names and types that the query expects.

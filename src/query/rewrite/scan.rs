@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan,
 use super::link::{Way, reaches};
 use super::{Rewriter, named_as, public};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::Class;
+use crate::policy::{Access, Class, ForeignKey};
 use crate::query::context::{KnownTable, Source, SourceKind};
 use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built};
 
@@ -23,7 +23,9 @@ impl Rewriter<'_> {
         match &source.kind {
             SourceKind::Public(name) => {
                 let known = self.known(name)?;
-                self.refuse_ungranted(known)?;
+                if !source.granted {
+                    self.refuse_ungranted(known)?;
+                }
                 let bounds = |name: &String| known.table.column(name).and_then(|column| column.bounds);
                 let columns = known.schema.fields().iter();
                 let columns =
@@ -34,7 +36,7 @@ impl Rewriter<'_> {
             }
             SourceKind::Protected(name) => {
                 let known = self.known(name)?.clone();
-                self.protected_scan(&known, plan)
+                self.protected_scan(&known, plan, source.granted)
             }
             SourceKind::Released(_) => Err(Error::internal()),
         }
@@ -58,7 +60,7 @@ impl Rewriter<'_> {
 
     /// Rows of a protected table, with the person key repeated behind them; rows without a person count for nobody.
     /// Rows of a linked table have what leads to their person in its place.
-    pub(super) fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan) -> Result<Node> {
+    pub(super) fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan, granted: bool) -> Result<Node> {
         let table = &known.table;
         let way = self.way_of(known)?;
         let visible = known.schema.fields().len();
@@ -80,8 +82,9 @@ impl Rewriter<'_> {
         for (field, domain) in known.schema.fields().iter().zip(domains) {
             let reaches = if domain.is_none() { reaches(known, field.name()) } else { BTreeSet::new() };
             let bounds = self.bounds(known, field.name(), max_rows);
-            let facts = self.column_facts(known, field.name(), &way, one_row);
-            columns.push(PersonColumn { domain, reaches, bounds, ..facts });
+            let refers = self.refers(known, field.name());
+            let facts = self.column_facts(known, field.name(), (&way, one_row), granted);
+            columns.push(PersonColumn { domain, refers, reaches, bounds, ..facts });
         }
         let person = Person {
             columns,
@@ -97,7 +100,24 @@ impl Rewriter<'_> {
         Ok(Node { plan, visible, rows: Rows::Person(person) })
     }
 
-    fn column_facts(&self, known: &KnownTable, name: &str, way: &Way, one_row: bool) -> PersonColumn {
+    /// The public table that a column is declared to refer to, where the asker may read it.
+    fn refers(&self, known: &KnownTable, column: &str) -> Option<Reach> {
+        let declared = known.table.foreign_keys.iter().filter(|key| key.column == column);
+        let readable = |key: &&ForeignKey| {
+            let parent = self.context.tables.get(&key.table);
+            parent.is_some_and(|parent| parent.table.access == Access::Public)
+                && self.context.policies.may_read(&self.context.principal, &key.table, &key.key)
+        };
+        declared.filter(readable).map(Reach::from).next()
+    }
+
+    fn column_facts(
+        &self,
+        known: &KnownTable,
+        name: &str,
+        (way, one_row): (&Way, bool),
+        granted: bool,
+    ) -> PersonColumn {
         let table = &known.table.name;
         let column = known.table.column(name);
         let class = column.and_then(|column| column.class);
@@ -105,7 +125,7 @@ impl Rewriter<'_> {
             Error::new(SqlState::InsufficientPrivilege, format!("permission denied for column {name} of table {table}"))
                 .detail(detail)
         };
-        let refusal = if !self.context.policies.may_read(&self.context.principal, table, name) {
+        let refusal = if !granted && !self.context.policies.may_read(&self.context.principal, table, name) {
             Some(
                 denied("the column is not granted to any of your roles".to_owned())
                     .hint(format!("an administrator grants it: GRANT SELECT ({name}) ON {table} TO …")),

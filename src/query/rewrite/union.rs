@@ -118,7 +118,10 @@ fn merged(persons: &[&Person], index: usize) -> PersonColumn {
         domain: all.first().and_then(|first| {
             first.domain.clone().filter(|domain| all.iter().all(|column| column.domain.as_ref() == Some(domain)))
         }),
-        reaches: Default::default(),
+        refers: all.first().and_then(|first| {
+            first.refers.clone().filter(|table| all.iter().all(|column| column.refers.as_ref() == Some(table)))
+        }),
+        reaches: BTreeSet::new(),
     }
 }
 

@@ -250,13 +250,14 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
             Ok(Owner::Person(Keys::default()))
         }
         // A row of the person's was found, and with it the person.
-        (Owner::Unmet, met @ (Owner::Person(_) | Owner::Unmet)) | (met @ Owner::Person(_), Owner::Unmet) => {
-            if join.join_type == JoinType::Inner && reach::same_person(context, join) {
-                Ok(met)
-            } else {
-                Err(unproven("a join before the person is known"))
-            }
-        }
+        (Owner::Unmet, met @ (Owner::Person(_) | Owner::Unmet)) => match join.join_type {
+            JoinType::Inner | JoinType::RightSemi | JoinType::RightAnti if reach::same_person(context, join) => Ok(met),
+            _ => Err(unproven("a join before the person is known")),
+        },
+        (met @ Owner::Person(_), Owner::Unmet) => match join.join_type {
+            JoinType::Inner | JoinType::LeftSemi | JoinType::LeftAnti if reach::same_person(context, join) => Ok(met),
+            _ => Err(unproven("a join before the person is known")),
+        },
         (Owner::Unmet, Owner::Nobody) => match join.join_type {
             JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => Ok(Owner::Unmet),
             JoinType::Right

@@ -112,6 +112,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("max_parallel_workers_per_gather", "0", Takes::Integer(0, 1024)),
     variable("password_encryption", "scram-sha-256", Takes::Nothing),
     variable("privacy.prefer", "accuracy", Takes::OneOf(&["accuracy", "stored"])),
+    variable("privacy.show_suppressed", "off", Takes::Bool),
     variable("quote_all_identifiers", "off", Takes::Bool),
     variable("row_security", "on", ON),
     reported("scram_iterations", "4096", Takes::Nothing),

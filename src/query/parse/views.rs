@@ -1,0 +1,63 @@
+//! Views: `CREATE [OR REPLACE] VIEW`, `DROP VIEW`.
+//!
+//! In: a statement after the word VIEW. Out: names, options, and the query both as a tree and as it was written.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::cursors;
+use super::kinds::refuse_missing;
+use super::reader::Reader;
+use crate::error::{Error, Result, SqlState};
+use crate::query::statement::{Admin, Statement};
+
+/// `name [(columns)] [WITH (security_invoker [= value])] AS query`
+pub(super) fn create(reader: &mut Reader<'_>, or_replace: bool) -> Result<Statement> {
+    if reader.peek(0).as_deref() == Some("IF") {
+        return Err(refuse_missing("CREATE VIEW IF NOT EXISTS", "write CREATE OR REPLACE VIEW").at(reader.position()));
+    }
+    let name = reader.table()?;
+    let columns = if reader.peek_is(&Token::LParen) { Some(reader.parenthesized(Reader::name)?) } else { None };
+    let mut security_invoker = false;
+    if reader.take(&["WITH"]) {
+        let place = reader.position();
+        for (option, value) in reader.parenthesized(option)? {
+            security_invoker = match (option.as_str(), value.to_ascii_lowercase().as_str()) {
+                ("security_invoker", "true" | "on" | "yes" | "1") => true,
+                ("security_invoker", "false" | "off" | "no" | "0") => false,
+                ("security_invoker", _) => return Err(refuse_option(&option).hint("valid is true or false").at(place)),
+                _ => return Err(refuse_option(&option).hint("valid is security_invoker").at(place)),
+            };
+        }
+    }
+    reader.expect(&["AS"])?;
+    let definition = reader.rest();
+    let query = cursors::query(reader)?;
+    if reader.peek(0).as_deref() == Some("WITH") {
+        return Err(
+            refuse_missing("WITH CHECK OPTION", "data does not change here: leave it out").at(reader.position())
+        );
+    }
+    Ok(Statement::Admin(Admin::CreateView { name, columns, security_invoker, or_replace, definition, query }))
+}
+
+/// `[IF EXISTS] names [RESTRICT]`
+pub(super) fn drop(reader: &mut Reader<'_>) -> Result<Statement> {
+    let if_exists = reader.take(&["IF", "EXISTS"]);
+    let names = reader.list(Reader::table)?;
+    reader.take(&["RESTRICT"]);
+    if reader.peek(0).as_deref() == Some("CASCADE") {
+        return Err(refuse_missing("DROP VIEW … CASCADE", "drop what depends on it first").at(reader.position()));
+    }
+    Ok(Statement::Admin(Admin::DropView { names, if_exists }))
+}
+
+/// A name alone stands for `true`.
+fn option(reader: &mut Reader<'_>) -> Result<(String, String)> {
+    let name = reader.dotted_name()?;
+    let value = if reader.sign(&Token::Eq) { reader.value()? } else { "true".to_owned() };
+    Ok((name, value))
+}
+
+fn refuse_option(name: &str) -> Error {
+    Error::new(SqlState::InvalidParameterValue, format!("invalid option \"{name}\" of a view"))
+}
