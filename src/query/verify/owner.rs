@@ -255,7 +255,11 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
             _ => Err(unproven("a join before the person is known")),
         },
         (met @ Owner::Person(_), Owner::Unmet) => match join.join_type {
-            JoinType::Inner | JoinType::LeftSemi | JoinType::LeftAnti if reach::same_person(context, join) => Ok(met),
+            JoinType::Inner | JoinType::LeftSemi | JoinType::LeftAnti
+                if !join.null_aware && reach::same_person(context, join) =>
+            {
+                Ok(met)
+            }
             _ => Err(unproven("a join before the person is known")),
         },
         (Owner::Unmet, Owner::Nobody) => match join.join_type {
