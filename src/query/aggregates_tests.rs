@@ -94,6 +94,34 @@ fn the_most_frequent_of_declared_values() {
 }
 
 #[test]
+fn extremes_are_announced() {
+    let notices = |sql: &str| compile(sql).unwrap().notices().to_vec();
+    let told = notices("SELECT min(hours), max(hours), max(hours) AS again FROM week");
+    assert!(matches!(&told[..], [a, b] if a.starts_with("min") && b.starts_with("max")), "{told:?}");
+    assert!(notices("SELECT median(hours) FROM week").is_empty());
+}
+
+/// Several columns share a level, so that together they have it.
+#[test]
+fn the_error_of_an_expression_follows_its_columns() {
+    let levels = |sql: &str| compile(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}")).levels().to_vec();
+    assert_eq!(levels("SELECT dp_interval_low(100 * avg(hours) + 1, 0.9) FROM week"), [0.9]);
+    assert_eq!(levels("SELECT dp_interval_low(sum(hours) / count(*), 0.9) FROM week"), [0.95]);
+    assert!(levels("SELECT dp_stddev(sqrt(avg(hours)) - 2 * round(median(hours))) FROM week").is_empty());
+    refused(
+        "SELECT dp_stddev(week) FROM (SELECT week, count(*) AS n FROM week GROUP BY week) t",
+        "22023",
+        "dp_stddev(",
+    );
+    refused("SELECT dp_stddev(CASE WHEN avg(hours) > 1 THEN 2 END) FROM week", "22023", "dp_stddev(");
+    refused(
+        "SELECT dp_stddev(percentile_cont(ARRAY[0.1]) WITHIN GROUP (ORDER BY hours)) FROM week",
+        "22023",
+        "dp_stddev(",
+    );
+}
+
+#[test]
 fn what_has_no_private_form_says_what_to_use_instead() {
     for name in ["string_agg(country, ',')", "array_agg(country)", "first_value(country)", "last_value(country)"] {
         refused(&format!("SELECT {name} FROM person"), "0A000", "group by the column");

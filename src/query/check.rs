@@ -87,6 +87,9 @@ fn check_expression(context: &Context, expression: &Expr) -> Result<()> {
 
 fn check_part(context: &Context, part: &Expr) -> Result<()> {
     match part {
+        Expr::Like(like) if like.escape_char.is_some_and(|escape| escape != '\\') => {
+            Err(refuse("LIKE with an ESCAPE of its own").hint("escape with a backslash"))
+        }
         Expr::Alias(_)
         | Expr::Column(_)
         | Expr::Literal(..)

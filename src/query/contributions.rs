@@ -372,7 +372,7 @@ impl<'a> Contributions<'a> {
         self.cap.ok_or_else(|| {
             Error::new(SqlState::InvalidParameterValue, format!("nothing says how many rows of one person may count in {}", call.name))
                 .detail("the noise depends on how much one person can change")
-                .hint("an administrator declares it: ALTER TABLE … SET (max_rows_per_person = …); or count persons with count(DISTINCT person key)")
+                .hint("an administrator declares it: ALTER TABLE … SET (max_rows_per_person = …), or runs ANALYZE on the present data; or count persons with count(DISTINCT person key)")
         })
     }
 
@@ -384,7 +384,7 @@ impl<'a> Contributions<'a> {
         argument.facts.bounds.ok_or_else(|| {
             Error::new(SqlState::InvalidParameterValue, format!("{} needs bounds of its argument", call.name))
                 .detail("the noise depends on how far one row can move the answer")
-                .hint(format!("write {}(clamp(x, lo, hi)), or an administrator declares them: ALTER TABLE … ALTER COLUMN … SET (lower = …, upper = …)", call.name))
+                .hint(format!("write {}(clamp(x, lo, hi)), or an administrator declares them: ALTER TABLE … ALTER COLUMN … SET (lower = …, upper = …), or runs ANALYZE on the present data", call.name))
         })
     }
 

@@ -37,14 +37,19 @@ pub(super) fn levels(plan: &LogicalPlan) -> Result<Vec<f64>, Error> {
     found
 }
 
-/// The level of one call: its second argument, or 0.95.
+/// The level of one call, its second argument or 0.95, for each of the columns that its first one is made of: together they then have
+/// it (Bonferroni; see `rewrite/errors`).
 pub(super) fn level(arguments: &[Expr]) -> Result<f64, Error> {
-    let Some(level) = arguments.get(1) else {
-        return Ok(0.95);
+    let level = match arguments.get(1) {
+        None => 0.95,
+        Some(level) => {
+            literal(level).as_ref().and_then(bounds::number).filter(|l| *l > 0.0 && *l < 1.0).ok_or_else(|| {
+                Error::new(SqlState::InvalidParameterValue, "the level of an interval is a number between 0 and 1")
+            })?
+        }
     };
-    literal(level).as_ref().and_then(bounds::number).filter(|l| *l > 0.0 && *l < 1.0).ok_or_else(|| {
-        Error::new(SqlState::InvalidParameterValue, "the level of an interval is a number between 0 and 1")
-    })
+    let columns = arguments.first().map_or(0, |argument| argument.column_refs().len());
+    Ok(if columns > 1 { 1.0 - (1.0 - level) / columns as f64 } else { level })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

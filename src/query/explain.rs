@@ -62,7 +62,9 @@ fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<Strin
 
 fn column_line(column: &ColumnFacts, group: Option<f64>) -> String {
     let bounds = column.bounds.map(|b| format!("bounds [{}, {}], ", b.lower(), b.upper())).unwrap_or_default();
-    let error = if column.per_group_size {
+    let error = if column.of_rank {
+        format!("expected standard error {:.4} rows of rank in each node", column.sigma)
+    } else if column.per_group_size {
         let here = group.map(|group| format!(" ({:.4} for {group:.0} persons)", column.sigma / group));
         format!("expected standard error about {:.4} / size of the group{}", column.sigma, here.unwrap_or_default())
     } else {

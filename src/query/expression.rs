@@ -83,6 +83,7 @@ impl<'a> Scope<'a> {
             }
             Expr::BinaryExpr(binary) => self.binary(binary),
             Expr::Like(like) => {
+                refuse_pattern_of_rows(&like.pattern)?;
                 let [value, pattern] = self.operands([&like.expr, &like.pattern])?;
                 let facts = truth(&[&value.facts, &pattern.facts]);
                 let total = Like::new(
@@ -193,6 +194,19 @@ impl<'a> Scope<'a> {
     }
 
     fn binary(&self, binary: &BinaryExpr) -> Result<Derived> {
+        if matches!(
+            binary.op,
+            Operator::RegexMatch
+                | Operator::RegexIMatch
+                | Operator::RegexNotMatch
+                | Operator::RegexNotIMatch
+                | Operator::LikeMatch
+                | Operator::ILikeMatch
+                | Operator::NotLikeMatch
+                | Operator::NotILikeMatch
+        ) {
+            refuse_pattern_of_rows(&binary.right)?;
+        }
         let [left, right] = self.operands([&binary.left, &binary.right])?;
         let logical = truth(&[&left.facts, &right.facts]);
         let plain = |left: Derived, right: Derived, facts| Derived {
@@ -228,7 +242,15 @@ impl<'a> Scope<'a> {
             Operator::Multiply => Ok(arithmetic(paravent_udfs::total_mul(), left, right)),
             Operator::Divide | Operator::IntegerDivide => Ok(arithmetic(paravent_udfs::total_div(), left, right)),
             Operator::Modulo => Ok(arithmetic(paravent_udfs::total_mod(), left, right)),
-            Operator::StringConcat | Operator::BitwiseAnd | Operator::BitwiseOr | Operator::BitwiseXor => {
+            Operator::StringConcat => {
+                let facts = PersonColumn { bounds: None, zero_one: false, ..mixed(&[&left.facts, &right.facts]) };
+                let text = Arc::new(arrow::datatypes::Field::new("text", DataType::Utf8, true));
+                let as_text = |side: Derived| -> Result<Derived> {
+                    Ok(Derived { expression: self.total_cast(side.expression, text.clone())?, facts: side.facts })
+                };
+                Ok(plain(as_text(left)?, as_text(right)?, facts))
+            }
+            Operator::BitwiseAnd | Operator::BitwiseOr | Operator::BitwiseXor => {
                 let facts = PersonColumn { bounds: None, zero_one: false, ..mixed(&[&left.facts, &right.facts]) };
                 Ok(plain(left, right, facts))
             }
@@ -312,7 +334,22 @@ impl<'a> Scope<'a> {
             zero_one: numeric && (value.facts.zero_one || boolean_number),
             ..mixed(&[&value.facts])
         };
-        Ok(Derived { expression: Expr::TryCast(TryCast::new_from_field(Box::new(value.expression), field)), facts })
+        let expression = self.total_cast(value.expression, field)?;
+        Ok(Derived { expression, facts })
+    }
+
+    /// TRY_CAST, and where that can fail, which it does for times far away, a cast that cannot.
+    fn total_cast(&self, value: Expr, field: arrow::datatypes::FieldRef) -> Result<Expr> {
+        use datafusion::logical_expr::ExprSchemable;
+        let from = value.get_type(self.node.plan.schema().as_ref()).map_err(|_| Error::internal())?;
+        let to = field.data_type();
+        if from != *to && !arrow::compute::can_cast_types(&from, to) {
+            return Err(Error::new(SqlState::FeatureNotSupported, "there is no cast between these two types"));
+        }
+        if from.is_temporal() || to.is_temporal() || matches!(from, DataType::Interval(_) | DataType::Duration(_)) {
+            return Ok(paravent_udfs::total_cast(to.clone()).call(vec![value]));
+        }
+        Ok(Expr::TryCast(TryCast::new_from_field(Box::new(value), field)))
     }
 
     fn is_boolean(&self, expression: &Expr) -> bool {
@@ -324,6 +361,9 @@ impl<'a> Scope<'a> {
         if super::errors_of::ErrorOf::of(&function.func).is_some() {
             return Err(Error::new(SqlState::GroupingError, format!("{} takes an aggregate", function.func.name()))
                 .hint(format!("for example {}(count(*))", function.func.name())));
+        }
+        if function.func.name().starts_with("regexp_") {
+            function.args.iter().skip(1).try_for_each(refuse_pattern_of_rows)?;
         }
         let arguments = function.args.iter().map(|argument| self.operand(argument)).collect::<Result<Vec<_>>>()?;
         let facts: Vec<&PersonColumn> = arguments.iter().map(|d| &d.facts).collect();
@@ -341,6 +381,16 @@ impl<'a> Scope<'a> {
             Expr::ScalarFunction(ScalarFunction::new_udf(total, arguments.into_iter().map(|d| d.expression).collect()));
         Ok(Derived { expression, facts })
     }
+}
+
+/// A pattern is compiled, which for some takes seconds: one person's text would decide whether a statement ends in time.
+fn refuse_pattern_of_rows(pattern: &Expr) -> Result<()> {
+    if pattern.column_refs().is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::FeatureNotSupported, "a pattern that differs from row to row is not supported")
+        .detail("compiling a person's text as a pattern could fail, or take very long")
+        .hint("write the pattern as a literal; strpos, starts_with and contains take columns"))
 }
 
 /// The value of a literal, also under the casts that the planner adds.

@@ -35,6 +35,8 @@ mod split;
 pub mod statement;
 pub mod statistics;
 mod verify;
+#[cfg(test)]
+pub(crate) mod verify_tests;
 mod views;
 
 pub use check::{Checked, check};

@@ -99,6 +99,8 @@ pub struct ColumnFacts {
     pub sigma: f64,
     /// The answer divides by the persons or rows of a group: its error is about `sigma` over that number.
     pub per_group_size: bool,
+    /// The answer is a value at a rank: the error is that of the rank.
+    pub of_rank: bool,
     /// What of the release's rho goes into it: shared by all that use the same measurement.
     pub part: f64,
 }
@@ -263,6 +265,7 @@ impl Draft {
                     masked: output.mask.is_some(),
                     sigma,
                     per_group_size,
+                    of_rank: matches!(output.estimate, Estimate::Quantile { .. } | Estimate::Mode { .. }),
                     part: part(output.estimate.own()),
                 }
             })

@@ -6,6 +6,7 @@
 mod above;
 mod calls;
 mod declared;
+mod errors;
 mod estimated;
 mod exists;
 mod grouping;

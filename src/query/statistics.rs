@@ -48,7 +48,7 @@ pub struct Spread {
     pub up: Quantiles,
 }
 
-/// Values at [`FRACTIONS`], ascending.
+/// Values at the first of [`FRACTIONS`], ascending: those that the noise left something of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles(Vec<f64>);
 
@@ -64,11 +64,13 @@ pub struct Use {
 }
 
 impl Quantiles {
-    /// Noise may have put them out of order; `None` where there are not as many as fractions, or one is no number.
-    pub fn new(mut values: Vec<f64>) -> Option<Self> {
+    /// `values` at all fractions, of which the first `kept` are worth anything. Noise may have put them out of order; `None` where
+    /// there are not as many as fractions, or one is no number.
+    pub fn new(mut values: Vec<f64>, kept: usize) -> Option<Self> {
         if values.len() != FRACTIONS.len() || values.iter().any(|value| !value.is_finite()) {
             return None;
         }
+        values.truncate(kept.max(2));
         values.sort_by(f64::total_cmp);
         Some(Self(values))
     }
@@ -82,13 +84,11 @@ impl Quantiles {
     }
 
     /// The mean over persons of how far the value exceeds `bound`: the area under the survival curve, which is drawn in straight
-    /// lines through the quantiles, from twice the lower half's width below the median to a little above the last.
+    /// lines through the quantiles, from twice the lower half's width below the median on, and as a tail beyond the last.
     fn excess(&self, bound: f64) -> f64 {
         let half = (self.0.get(1).copied().unwrap_or(0.0) - self.median()).max(0.0);
-        let tail = self.last() + (self.last() - self.0.get(FRACTIONS.len() - 3).copied().unwrap_or(0.0)).max(0.0);
         let quantiles = self.0.iter().zip(FRACTIONS).map(|(value, fraction)| (*value, 1.0 - fraction));
-        let points: Vec<(f64, f64)> =
-            [(self.median() - 2.0 * half, 1.0)].into_iter().chain(quantiles).chain([(tail, 0.0)]).collect();
+        let points: Vec<(f64, f64)> = [(self.median() - 2.0 * half, 1.0)].into_iter().chain(quantiles).collect();
         let below = points.first().map_or(0.0, |(start, _)| (start - bound).max(0.0));
         let area = |pair: &[(f64, f64)]| match pair {
             [(left, above_left), (right, above_right)] if *right > bound && right > left => {
@@ -98,7 +98,26 @@ impl Quantiles {
             }
             _ => 0.0,
         };
-        below + points.windows(2).map(area).sum::<f64>()
+        below + points.windows(2).map(area).sum::<f64>() + self.tail(bound.max(self.last()))
+    }
+
+    /// The same beyond the last quantile: between an exponential and a Pareto tail through the last two (a log-normal one lies there),
+    /// their geometric mean. Nothing where the two are one.
+    fn tail(&self, bound: f64) -> f64 {
+        let (last, before) = (self.last(), self.0.iter().rev().nth(1).copied().unwrap_or(0.0));
+        let above = |back: usize| FRACTIONS.get(self.0.len().wrapping_sub(back)).map_or(1.0, |fraction| 1.0 - fraction);
+        let steps = (above(2) / above(1)).ln();
+        let scale = (last - before) / steps;
+        if scale.is_nan() || scale <= 0.0 {
+            return 0.0;
+        }
+        let exponential = above(1) * scale * (-(bound - last) / scale).exp();
+        if before <= 0.0 {
+            return exponential;
+        }
+        let index = (steps / (last / before).ln()).max(1.2);
+        let pareto = above(1) * (bound / last).powf(-index) * bound / (index - 1.0);
+        (exponential * pareto).sqrt()
     }
 }
 
@@ -118,8 +137,8 @@ impl Statistics {
         let persons = self.persons_a_group(usage);
         // A person's rows beyond the bound are lost one by one: the loss is known and not between two limits.
         let cost = |rows: f64| squared(rows * noise(usage)) + squared(persons * self.rows.excess(rows));
-        let most = (self.rows.last() * 1.5).ceil().max(1.0);
-        let rows = cheapest(1.0, most, cost).ceil();
+        let most = (self.rows.last() * 4.0).ceil().max(1.0);
+        let rows = cheapest(1.0, most, cost).round();
         (rows >= 1.0 && rows <= 1e9).then_some(rows as u64)
     }
 
@@ -129,8 +148,8 @@ impl Statistics {
         let upper = self.reach(&spread.up, cap, usage);
         let lower = -self.reach(&spread.down, cap, usage);
         // A column that never falls below 0 is bounded by 0: a sum is no exacter for a higher bound, and its zeros stay zeros.
-        let lower = if lower >= 0.0 { 0.0 } else { lower };
-        let upper = if upper <= 0.0 { 0.0 } else { upper };
+        let lower = if lower >= -upper.abs() / 1000.0 { 0.0 } else { lower };
+        let upper = if upper <= lower.abs() / 1000.0 { 0.0 } else { upper };
         Bounds::new(round_out(lower), round_out(upper)).ok()
     }
 
@@ -144,7 +163,7 @@ impl Statistics {
         let repeated = self.rows.median().clamp(1.0, cap as f64).sqrt();
         let noise = noise(usage) * cap as f64;
         let cost = |bound: f64| squared(bound * noise) + squared(persons * repeated * quantiles.excess(bound));
-        cheapest(last / 1024.0, last * 1.5, cost)
+        cheapest(last / 1024.0, last * 4.0, cost)
     }
 
     /// Persons behind one row of the answer, about.
@@ -189,7 +208,7 @@ mod tests {
     const USE: Use = Use { rho: 0.25, keys: 0, floor: 10 };
 
     fn quantiles(values: [f64; 7]) -> Quantiles {
-        Quantiles::new(values.to_vec()).unwrap()
+        Quantiles::new(values.to_vec(), 7).unwrap()
     }
 
     fn statistics(persons: f64, up: [f64; 7], down: [f64; 7]) -> Statistics {
@@ -208,8 +227,8 @@ mod tests {
     #[test]
     fn quantiles_are_numbers_in_order() {
         assert_eq!(quantiles([3.0, 1.0, 2.0, 4.0, 5.0, 7.0, 6.0]), quantiles([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]));
-        assert!(Quantiles::new(vec![1.0]).is_none());
-        assert!(Quantiles::new(vec![f64::NAN; 7]).is_none());
+        assert!(Quantiles::new(vec![1.0], 7).is_none());
+        assert!(Quantiles::new(vec![f64::NAN; 7], 7).is_none());
     }
 
     #[test]

@@ -7,15 +7,19 @@
 //! 2. one person has one row in a group, and reaches one group where the plan does not bound them (`repeat`);
 //! 3. every row below belongs to one person: persons meet persons on their keys, and aggregates below keep the key;
 //! 4. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
-//! 5. floor and threshold are no lower than the settings ask;
-//! 6. the plan above reads released and public rows only.
+//! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
+//! 6. no group key is made of an identifier (`origin`);
+//! 7. the plan above reads released and public rows only, and every source is what the catalog says (`sources`).
 
+mod origin;
 mod owner;
 mod price;
 mod reach;
 mod repeat;
+mod selection;
+mod sources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -136,6 +140,12 @@ impl VerifiedRelease {
         found
     }
 
+    /// What the price assumes of each measurement: the squared sensitivity, over all groups and levels.
+    #[cfg(test)]
+    pub fn squared_sensitivities(&self) -> Result<Vec<f64>> {
+        price::squared_sensitivities(root(&self.plan).ok_or_else(Error::internal)?, &self.facts)
+    }
+
     /// The question it answers.
     pub fn identity(&self) -> &Identity {
         &self.identity
@@ -151,6 +161,7 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
         .map(|(number, release)| verify_release(context, release, &keys[..number]))
         .collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
+    sources::verify(context, &shape, releases.len(), &BTreeSet::new())?;
     Ok(Verified { releases, levels: private.levels, notices: private.notices, shape, columns: private.columns })
 }
 
@@ -166,14 +177,23 @@ fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) -> Result<VerifiedRelease> {
     let rewritten = root(&release.plan).ok_or_else(|| unproven("no release at the root"))?;
+    sources::verify(context, &release.plan, earlier.len(), &release.facts.policies)?;
     repeat::verify(context, rewritten, earlier)?;
-    let plan = optimise(context, release.plan)?;
+    selection::verify_profile(rewritten)?;
+    let plan = optimise(context, release.plan.clone())?;
     let node = root(&plan).ok_or_else(|| unproven("no release at the root"))?;
     if **node.spec() != release.spec {
         return Err(unproven("the release has changed"));
     }
-    let states = price::verify(context, node, &release.facts)?;
-    owner::verify(context, states)?;
+    if owner::reads_nothing(node.input()) {
+        // A predicate that is never true: the optimiser may have left no aggregate either. What would have been measured is priced.
+        price::verify(context, rewritten, &release.facts)?;
+    } else {
+        let states = price::verify(context, node, &release.facts)?;
+        owner::verify(context, states)?;
+        origin::verify(context, states)?;
+        origin::verify_casts(context, &states.input)?;
+    }
     if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
         return Err(unproven("an output of what is not measured"));
     }
@@ -254,5 +274,13 @@ fn names_private_function(expression: &Expr) -> bool {
 /// The reason goes to the operator's log (it names parts of a plan, never data); the client gets the constant message.
 pub(super) fn unproven(reason: &str) -> Error {
     tracing::error!(reason, "a plan was refused by the verifier");
+    #[cfg(test)]
+    REASON.set(reason.to_owned());
     Error::internal()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The reason of the last refusal, for tests of the reasons.
+    pub(super) static REASON: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
 }

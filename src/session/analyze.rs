@@ -38,6 +38,10 @@ const LEAF: f64 = 2.0 * SCALE / 256.0;
 /// Rows per person are looked for up to e^20.
 const ROWS_SCALE: f64 = 20.0;
 
+/// How far beyond the upper quartile persons are looked for: a log-normal tail of standard deviation 1 has one in two hundred further
+/// out than seven times.
+const TAIL: f64 = 8.0;
+
 /// What is asked about one table.
 struct Target {
     table: Table,
@@ -142,11 +146,13 @@ impl Session {
         };
         let found = self.quantiles(asked, target, &coarse, part(COARSE)).await?;
         let Some((_, found)) = found else { return Ok(None) };
-        let fine = target.fine(&found);
-        let Some((persons, found)) = self.quantiles(asked, target, &fine, part(1.0 - COARSE)).await? else {
+        let (fine, settings) = (target.fine(&found), part(1.0 - COARSE));
+        let rho = settings.epsilon * settings.epsilon / 2.0;
+        let Some((persons, found)) = self.quantiles(asked, target, &fine, settings).await? else {
             return Ok(None);
         };
-        Ok(target.statistics(persons, found))
+        let kept = kept(persons, rho, fine.len());
+        Ok(target.statistics(persons, found, kept))
     }
 
     /// The number of persons, and the quantiles of each expression; `None` where too few persons are there. A quantile that may not be
@@ -183,6 +189,9 @@ impl Session {
         let around = self.surroundings_as(query, sql, Arc::new(policies), principal, &settings).await?;
         let said = self.notices.len();
         let shaped = self.answered(asked, &around, query).await;
+        if let Err(failure) = &shaped {
+            tracing::error!(sqlstate = failure.error.sqlstate.code(), "a question of ANALYZE was refused");
+        }
         // What the compiler says of its questions is not what the administrator asked.
         self.notices.truncate(said);
         shaped
@@ -190,13 +199,14 @@ impl Session {
 }
 
 impl Target {
-    /// One row a person: `n` rows, the largest `u…` and the least `d…` of each column.
+    /// One row a person: `n` rows, the largest `u…` and the least `d…` of each column; of them the wanted values `v…`.
     fn question(&self, wanted: &[(String, Range)]) -> Result<String> {
-        let mut outer = "count(*)".to_owned();
-        for (value, range) in wanted {
-            let clamped = format!("clamp({value}, {:?}, {:?})", range.low, range.high);
+        let (mut outer, mut middle) = ("count(*)".to_owned(), "who".to_owned());
+        for (i, (value, range)) in wanted.iter().enumerate() {
+            write!(middle, ", clamp({value}, {:?}, {:?}) AS v{i}", range.low, range.high)
+                .map_err(|_| Error::internal())?;
             for fraction in FRACTIONS {
-                write!(outer, ", percentile_cont({fraction}) WITHIN GROUP (ORDER BY {clamped})")
+                write!(outer, ", percentile_cont({fraction}) WITHIN GROUP (ORDER BY v{i})")
                     .map_err(|_| Error::internal())?;
             }
         }
@@ -205,7 +215,8 @@ impl Target {
             let column = format!("CAST({}.{} AS double precision)", quoted(&self.table.name), quoted(column));
             write!(inner, ", max({column}) AS u{i}, min({column}) AS d{i}").map_err(|_| Error::internal())?;
         }
-        Ok(format!("SELECT {outer} FROM (SELECT {inner} {} GROUP BY {}) AS one", self.from, self.key))
+        let persons = format!("SELECT {inner} {} GROUP BY {}", self.from, self.key);
+        Ok(format!("SELECT {outer} FROM (SELECT {middle} FROM ({persons}) AS one) AS two"))
     }
 
     /// Rows, then each column's largest and (negated) least value of a person, on the logarithmic scale.
@@ -230,12 +241,14 @@ impl Target {
 
     /// The same on their own scale, between what the coarse step found, with room for its error.
     fn fine(&self, coarse: &[Vec<f64>]) -> Vec<(String, Range)> {
-        let last = |i: usize| coarse.get(i).map_or(0.0, |values| values.iter().copied().fold(f64::NAN, f64::max));
-        let first = |i: usize| coarse.get(i).map_or(0.0, |values| values.iter().copied().fold(f64::NAN, f64::min));
+        // Further out the noise decides where there are few persons.
+        let fraction =
+            |i: usize, at: usize| coarse.get(i).and_then(|values| values.get(at)).copied().unwrap_or(f64::NAN);
+        let (first, last) = (|i: usize| fraction(i, 0), |i: usize| fraction(i, 1));
         let mut wanted = Vec::new();
         let mut next = 0;
         if self.rows {
-            let high = (last(0) + ROWS_SCALE / 256.0).clamp(0.5, ROWS_SCALE).exp() * 1.25;
+            let high = (last(0) + ROWS_SCALE / 256.0).clamp(0.5, ROWS_SCALE).exp() * TAIL;
             wanted.push(("n".to_owned(), Range { low: 0.0, high: high.ceil() }));
             next = 1;
         }
@@ -247,17 +260,17 @@ impl Target {
         wanted
     }
 
-    fn statistics(&self, persons: f64, found: Vec<Vec<f64>>) -> Option<Statistics> {
+    fn statistics(&self, persons: f64, found: Vec<Vec<f64>>, kept: usize) -> Option<Statistics> {
         let mut found = found.into_iter();
         let rows = if self.rows {
-            Quantiles::new(found.next()?)?
+            Quantiles::new(found.next()?, kept)?
         } else {
             let declared = self.table.max_rows_per_person.unwrap_or(1);
-            Quantiles::new(vec![declared as f64; FRACTIONS.len()])?
+            Quantiles::new(vec![declared as f64; FRACTIONS.len()], FRACTIONS.len())?
         };
         let mut columns = std::collections::BTreeMap::new();
         for column in &self.columns {
-            if let (Some(up), Some(down)) = (Quantiles::new(found.next()?), Quantiles::new(found.next()?)) {
+            if let (Some(up), Some(down)) = (Quantiles::new(found.next()?, kept), Quantiles::new(found.next()?, kept)) {
                 columns.insert(column.clone(), Spread { down, up });
             }
         }
@@ -265,16 +278,25 @@ impl Target {
     }
 }
 
-/// From two points of the coarse scale, a leaf further out and a quarter wider on their own; where nothing was found, nothing.
-fn around(first: f64, last: f64) -> Range {
-    if !(first.is_finite() && last.is_finite()) {
+/// The median and the upper quartile of the coarse scale, a leaf further out, and on the upper side room for a tail; where nothing was
+/// found, nothing.
+fn around(median: f64, quartile: f64) -> Range {
+    if !(median.is_finite() && quartile.is_finite()) {
         return Range { low: 0.0, high: 1.0 };
     }
     let back = |scaled: f64| (scaled.abs().min(SCALE).exp() - 1.0) / FINEST * scaled.signum();
-    let (low, high) = (back(first - LEAF), back(last + LEAF));
-    let low = if low > 0.0 { low / 1.25 } else { low * 1.25 };
-    let high = if high > 0.0 { high * 1.25 } else { high / 1.25 };
+    let (low, high) = (back(median - LEAF), back(median.max(quartile) + LEAF));
+    let low = if low > 0.0 { 0.0 } else { low * TAIL };
+    let high = if high > 0.0 { high * TAIL } else { high / TAIL };
     Range { low, high: if high > low { high } else { low + 1.0 / FINEST } }
+}
+
+/// How many of the fractions say something: beyond one there must be three times as many persons as the noise of a rank, which is
+/// that of half the siblings at each of four levels of four.
+fn kept(persons: f64, rho: f64, trees: usize) -> usize {
+    let node = (4.0 * (trees + 1) as f64 / (2.0 * rho)).sqrt();
+    let rank = node * (4.0_f64 * 3.0 / 2.0).sqrt();
+    FRACTIONS.iter().filter(|fraction| (1.0 - **fraction) * persons >= 3.0 * rank).count()
 }
 
 /// The only row's numbers; NULL is no number. `None`: no row.

@@ -49,11 +49,18 @@ impl TestServer {
     }
 
     pub async fn start_in(folder: TempDir) -> Self {
-        let config = Config {
-            data_dir: folder.path().to_owned(),
-            admin_password: Some(ADMIN_PASSWORD.to_owned()),
-            noise: Noise::from_os(),
-        };
+        Self::start_with(folder, Noise::from_os()).await
+    }
+
+    /// Without noise, so that what is left to differ is not chance.
+    #[cfg(debug_assertions)]
+    pub async fn start_silent() -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), Noise::zero()).await
+    }
+
+    async fn start_with(folder: TempDir, noise: Noise) -> Self {
+        let config =
+            Config { data_dir: folder.path().to_owned(), admin_password: Some(ADMIN_PASSWORD.to_owned()), noise };
         let (server, _) = Server::open(config).await.unwrap();
         let bound = Listener::bind("127.0.0.1:0", ListenerOptions::default()).await;
         let listener = bound.unwrap();

@@ -11,6 +11,7 @@ mod distinct;
 mod groups;
 mod histogram;
 mod matching;
+mod order_free;
 mod ordered_set;
 mod persons;
 mod plain_share;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use histogram::HISTOGRAM_LEAVES;
 pub(crate) use matching::BOUNDS as DISTINCT_BOUNDS;
+pub use order_free::order_free;
 
 /// `dp_persons(profile Boolean)`.
 pub fn dp_persons_udaf() -> Arc<AggregateUDF> {

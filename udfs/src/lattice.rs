@@ -59,6 +59,11 @@ impl ScalarUDFImpl for Lattice {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let bounds = [bound(&args, 1)?, bound(&args, 2)?, bound(&args, 3)?, bound(&args, 4)?];
+        #[cfg(feature = "mutants")]
+        let bounds = match bounds {
+            [mid, _, _, step] if crate::mutants::Mutant::NoClamp.lives() => [mid, -1e300, 1e300, step],
+            _ => bounds,
+        };
         let scalar = matches!(args.args[0], ColumnarValue::Scalar(_));
         let x = args.args[0].to_array(if scalar { 1 } else { args.number_rows })?;
         let lattice = on_lattice(&x, bounds)?;

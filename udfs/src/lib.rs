@@ -21,6 +21,8 @@ mod bins;
 mod bound_groups;
 mod lattice;
 mod mask;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod noise;
 mod normal;
 mod planner;
@@ -34,7 +36,7 @@ pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
 pub use aggregate::{
     HISTOGRAM_LEAVES, distinct_bounds, dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_distinct, dp_distinct_udaf,
     dp_histogram, dp_histogram_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum, dp_sum_udaf,
-    ordered_set_udafs, person_bins, person_bins_udaf, person_values, person_values_udaf, share, share_udaf,
+    order_free, ordered_set_udafs, person_bins, person_bins_udaf, person_values, person_values_udaf, share, share_udaf,
 };
 pub use bins::{dp_bin, dp_bin_udf, dp_hash, dp_hash_udf};
 pub use bound_groups::{BoundGroups, BoundGroupsExec};
@@ -49,5 +51,7 @@ pub use release::{
     CellFloor, Estimate, MERGED, Measurement, Moment, Output, Release, ReleaseExec, ReleaseSpec, Scaled, What,
     estimates, release,
 };
-pub use total::{clamp, total, total_add, total_div, total_mod, total_mul, total_neg, total_sub, width_bucket};
+pub use total::{
+    clamp, total, total_add, total_cast, total_div, total_mod, total_mul, total_neg, total_sub, width_bucket,
+};
 pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};

@@ -44,6 +44,9 @@ enum Source {
 /// The random bits of one release or one contribution bound: ChaCha20 under a fresh key.
 pub struct NoiseStream {
     bits: ChaCha20Rng,
+    /// The one sample of each distribution that all groups get.
+    #[cfg(feature = "mutants")]
+    shared: std::collections::HashMap<Gaussian, i128>,
     #[cfg(debug_assertions)]
     silent: bool,
 }
@@ -80,7 +83,7 @@ impl Noise {
                 Ok(NoiseStream::new(ChaCha20Rng::from_rng(&mut *parent)))
             }
             #[cfg(debug_assertions)]
-            Source::Zero => Ok(NoiseStream { bits: ChaCha20Rng::seed_from_u64(0), silent: true }),
+            Source::Zero => Ok(NoiseStream { silent: true, ..NoiseStream::new(ChaCha20Rng::seed_from_u64(0)) }),
         }
     }
 }
@@ -95,6 +98,8 @@ impl NoiseStream {
     fn new(bits: ChaCha20Rng) -> Self {
         Self {
             bits,
+            #[cfg(feature = "mutants")]
+            shared: std::collections::HashMap::new(),
             #[cfg(debug_assertions)]
             silent: false,
         }

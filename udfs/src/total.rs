@@ -6,12 +6,14 @@
 //! row that it fails on. Must never: raise an error that depends on a value.
 
 mod arithmetic;
+mod cast;
 mod clamp;
 mod rows;
 mod width_bucket;
 mod wrap;
 
 pub use arithmetic::{total_add, total_div, total_mod, total_mul, total_neg, total_sub};
+pub use cast::total_cast;
 pub use clamp::clamp;
 pub use width_bucket::width_bucket;
 pub use wrap::total;

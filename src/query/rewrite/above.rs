@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Subquery};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Subquery};
 
+use super::errors::Follow;
+pub(super) use super::errors::plain_index;
 use super::{Rewriter, named_as, refuse_rows};
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors_of::{self, ErrorOf, Side};
-use crate::query::expression::keeps_apart;
 use crate::query::facts::{Node, Public, PublicColumn, Rows, built};
 use crate::query::position;
 
@@ -92,35 +93,23 @@ impl Rewriter<'_> {
     }
 
     fn error_column(&self, node: &Node, rows: &Public, side: Side, arguments: &[Expr]) -> Result<Expr> {
-        let refusal = || {
+        let argument = arguments.first().ok_or_else(Error::internal)?;
+        let level = match side {
+            Side::Error => None,
+            Side::Low | Side::High => {
+                let level = errors_of::level(arguments)?;
+                Some(self.levels.iter().position(|known| *known == level).ok_or_else(Error::internal)?)
+            }
+        };
+        let errors = Follow { node, rows, level }.errors(argument).ok_or_else(|| {
             Error::new(SqlState::InvalidParameterValue, "the error of this expression is not known")
-                .detail("dp_stddev, dp_interval_low and dp_interval_high take one aggregate of a release")
-                .hint("for example dp_stddev(avg(hours)); compute with the result, not inside")
-        };
-        let index = arguments.first().and_then(|argument| plain_index(node, argument)).ok_or_else(refusal)?;
-        let error = rows.columns.get(index).and_then(|c| c.error.clone()).ok_or_else(refusal)?;
-        let level = errors_of::level(arguments)?;
-        let ends = || {
-            let number = self.levels.iter().position(|known| *known == level);
-            number.and_then(|number| error.ends.get(number)).ok_or_else(Error::internal)
-        };
-        Ok(Expr::Column(match side {
-            Side::Error => error.stddev,
-            Side::Low => ends()?[0].clone(),
-            Side::High => ends()?[1].clone(),
-        }))
-    }
-}
-
-/// The index of a visible column that is handed on unchanged, at most widened: what is unique stays so.
-pub(super) fn plain_index(node: &Node, expression: &Expr) -> Option<usize> {
-    match expression {
-        Expr::Column(column) => node.plan.schema().maybe_index_of_column(column).filter(|index| *index < node.visible),
-        Expr::Alias(alias) => plain_index(node, &alias.expr),
-        Expr::Cast(cast) => {
-            let from = cast.expr.get_type(node.plan.schema().as_ref()).ok()?;
-            plain_index(node, &cast.expr).filter(|_| keeps_apart(&from, cast.field.data_type()))
-        }
-        _ => None,
+                .detail("it is known of released aggregates, and of sums, products, quotients and roots of them")
+                .hint("for example dp_stddev(avg(hours)), or dp_interval_low(sum(hours) / count(*))")
+        })?;
+        Ok(match side {
+            Side::Error => errors.stddev,
+            Side::Low => errors.low,
+            Side::High => errors.high,
+        })
     }
 }

@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable};
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Bounds, Class};
@@ -190,7 +190,7 @@ pub(super) fn metric(scope: &Scope, written: &Expr, node: &Node, determined: boo
     let bounds = metric_bounds(name, arguments.first().and_then(|d| d.facts.bounds), scope.person.max_rows);
     let fits = node.profile().map(Expr::Column).into_iter().chain(filter.map(|d| d.expression)).reduce(Expr::and);
     let expression = Expr::AggregateFunction(AggregateFunction::new_udf(
-        function.func.clone(),
+        order_free(scope, function),
         arguments.into_iter().map(|d| d.expression).collect(),
         params.distinct,
         fits.map(Box::new),
@@ -199,6 +199,29 @@ pub(super) fn metric(scope: &Scope, written: &Expr, node: &Node, determined: boo
     ));
     let facts = PersonColumn { class, determined, bounds, ..PersonColumn::constant(None) };
     Ok(Derived { expression, facts })
+}
+
+/// Sums of floats depend on the order of the rows, and that may depend on other persons: such aggregates get their rows sorted.
+fn order_free(scope: &Scope, function: &AggregateFunction) -> std::sync::Arc<AggregateUDF> {
+    let floats = matches!(
+        function.func.name(),
+        "sum"
+            | "avg"
+            | "mean"
+            | "stddev"
+            | "stddev_samp"
+            | "stddev_pop"
+            | "var"
+            | "var_samp"
+            | "var_sample"
+            | "var_pop"
+            | "var_population"
+    );
+    let schema = scope.node.plan.schema();
+    let argument = function.params.args.first().map(|argument| argument.get_type(schema.as_ref()));
+    // Integers and decimals add up exactly, in any order.
+    let exact = function.func.name() == "sum" && matches!(&argument, Some(Ok(of)) if !of.is_floating());
+    if floats && !exact { paravent_udfs::order_free(function.func.clone()) } else { function.func.clone() }
 }
 
 pub(super) fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) -> Option<Bounds> {

@@ -219,7 +219,7 @@ fn groups_per_person(person: &Person, keys: &[Derived]) -> Result<(u64, Proof)> 
         let table = person.tables.iter().next().cloned().unwrap_or_default();
         Error::new(SqlState::InvalidParameterValue, "nothing says how many groups one person may reach")
             .detail("the noise depends on how many rows of the answer one person can change")
-            .hint(format!("an administrator declares it: ALTER TABLE {table} SET (max_groups_per_person = …) or (max_rows_per_person = …)"))
+            .hint(format!("an administrator declares it: ALTER TABLE {table} SET (max_groups_per_person = …) or (max_rows_per_person = …), or runs ANALYZE {table}"))
     })
 }
 

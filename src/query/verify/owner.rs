@@ -52,7 +52,7 @@ pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
 }
 
 /// What the optimiser leaves of a predicate that is never true: `WHERE 1 = 0`.
-fn reads_nothing(plan: &LogicalPlan) -> bool {
+pub(super) fn reads_nothing(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::EmptyRelation(empty) => !empty.produce_one_row,
         _ => !plan.inputs().is_empty() && plan.inputs().into_iter().all(reads_nothing),

@@ -3,9 +3,9 @@
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use paravent_udfs::{BoundGroups, Release, What};
+use paravent_udfs::{BoundGroups, Measurement, Release, What};
 
-use super::unproven;
+use super::{selection, unproven};
 use crate::error::Result;
 use crate::query::bounds::number;
 use crate::query::context::Context;
@@ -21,21 +21,32 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
         return Err(unproven("the threshold is not above the floor"));
     }
     let (states, columns) = states_below(release.input())?;
-    let groups = max_groups(states, facts)?;
-    let mut rho = 0.0;
-    for measurement in &spec.measurements {
-        let position =
-            columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
-        let reach = reach(states, position, measurement.what)?;
-        let levels = f64::from(measurement.what.levels());
-        let sigma = measurement.noise.std_dev();
-        rho += groups as f64 * levels * reach * reach / (2.0 * sigma * sigma);
+    if states.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
+        return Err(unproven("several groupings in one release"));
     }
+    let groups = max_groups(states, facts)?;
+    let squared = squared_sensitivities(release, facts)?;
+    let parts = spec.measurements.iter().zip(&squared);
+    let rho: f64 = parts.map(|(measurement, squared)| squared / (2.0 * measurement.noise.std_dev().powi(2))).sum();
     // Rounding in this sum only; the samplers' own rounding is towards more noise.
     if rho.is_nan() || rho > facts.rho.get() * (1.0 + 1e-9) {
         return Err(unproven("the noise is smaller than the price"));
     }
+    selection::verify(states, &columns, groups, spec, facts)?;
     Ok(states)
+}
+
+/// Of every measurement: how far one person moves it, over all groups and levels, squared.
+pub(super) fn squared_sensitivities(release: &Release, facts: &ReleaseFacts) -> Result<Vec<f64>> {
+    let (states, columns) = states_below(release.input())?;
+    let groups = max_groups(states, facts)?;
+    let squared = |measurement: &Measurement| {
+        let position =
+            columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
+        let reach = reach(states, position, measurement.what)?;
+        Ok(groups as f64 * f64::from(measurement.what.levels()) * reach * reach)
+    };
+    release.spec().measurements.iter().map(squared).collect()
 }
 
 /// The aggregate under a release, and where each of the release's input columns comes from in it.
@@ -81,11 +92,7 @@ fn max_groups(states: &Aggregate, facts: &ReleaseFacts) -> Result<u64> {
 
 /// How far one person moves a word of a state, or one level of its tree, in one group: by the state's own definition.
 fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
-    let call = position
-        .checked_sub(states.group_expr.len())
-        .and_then(|index| states.aggr_expr.get(index))
-        .and_then(function)
-        .ok_or_else(|| unproven("a measurement of a group key"))?;
+    let call = call_at(states, position).ok_or_else(|| unproven("a measurement of a group key"))?;
     if call.params.distinct || call.params.filter.is_some() || !call.params.order_by.is_empty() {
         return Err(unproven("a state with a modifier"));
     }
@@ -113,6 +120,11 @@ fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
         ("dp_distinct", 0..4) => Ok(literal(1)?.min(4_f64.powi(word as i32))),
         _ => Err(unproven("a measurement of a word that has no price")),
     }
+}
+
+/// The state in a column of the aggregate; nothing for a group key.
+pub(super) fn call_at(states: &Aggregate, position: usize) -> Option<&AggregateFunction> {
+    position.checked_sub(states.group_expr.len()).and_then(|index| states.aggr_expr.get(index)).and_then(function)
 }
 
 /// A person's rows fall into at most `cap` leaves of one of these.

@@ -29,6 +29,10 @@ impl RowBounds {
 
     /// The rows that count: min(max(c, 0), cap).
     pub(super) fn rows(self, count: i64) -> i64 {
+        #[cfg(feature = "mutants")]
+        if crate::mutants::Mutant::RowsAsPersons.lives() {
+            return count.max(0);
+        }
         count.clamp(0, self.cap)
     }
 
@@ -36,6 +40,10 @@ impl RowBounds {
     pub(super) fn sum(self, sum: i64, count: i64) -> i64 {
         if count <= 0 {
             return 0;
+        }
+        #[cfg(feature = "mutants")]
+        if crate::mutants::Mutant::NoClamp.lives() {
+            return sum;
         }
         let limit = i128::from(self.limit);
         if count <= self.cap {

@@ -169,6 +169,8 @@ struct Bound {
 impl Bound {
     fn new(rows: Vec<u64>, max_groups: u64, stream: NoiseStream) -> Self {
         let nobody_exceeds = rows.iter().all(|&rows| rows <= max_groups);
+        #[cfg(feature = "mutants")]
+        let nobody_exceeds = nobody_exceeds || crate::mutants::Mutant::UnboundedGroups.lives();
         let needed = rows.iter().map(|&rows| rows.min(max_groups)).collect();
         Self { max_groups, to_come: rows, needed, nobody_exceeds, stream }
     }

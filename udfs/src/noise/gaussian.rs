@@ -90,6 +90,18 @@ impl Gaussian {
         if stream.is_silent() {
             return 0;
         }
+        #[cfg(feature = "mutants")]
+        if crate::mutants::Mutant::HalfNoise.lives() {
+            return self.draw(stream) / 2;
+        } else if crate::mutants::Mutant::SharedNoise.lives() {
+            let known = stream.shared.get(self).copied();
+            let sample = known.unwrap_or_else(|| self.draw(stream));
+            return *stream.shared.entry(*self).or_insert(sample);
+        }
+        self.draw(stream)
+    }
+
+    fn draw(&self, stream: &mut NoiseStream) -> i128 {
         let (a, b) = (u128::from(self.numerator), u128::from(self.denominator));
         let t = u128::from((self.numerator / self.denominator).isqrt()) + 1;
         let below_the_square = 2 * a * b * t * t;

@@ -4,7 +4,7 @@
 //! mathematics of one kind of estimate.
 //!
 //! **Sensitivity, Cost** none: post-processing. **Noise** standard errors and intervals are of the noise alone. Counts and sums
-//! have normal noise; means and shares have Fieller's interval; what is documented as conservative covers more than its level:
+//! have normal noise on integers, whose intervals end at integers; means and shares have Fieller's interval; what is documented as conservative covers more than its level:
 //! quantiles, variances and their kin in small groups, and distinct values under several bounds.
 
 mod distinct;
@@ -51,10 +51,12 @@ pub(super) struct Level {
 }
 
 impl Value {
-    /// Normal noise: the same distance on both sides.
-    fn normal(number: Number, noised: Noised, levels: &[Level]) -> Self {
-        let end = |z: f64| noised.value + z * noised.sigma;
-        Self { number, stddev: noised.sigma, ends: levels.iter().map(|level| (end(-level.z), end(level.z))).collect() }
+    /// Normal noise on an integer, in units of `step`: as many units to both sides as hold the level, so that where the noise is
+    /// of a few units the interval is a little wider than it had to be.
+    fn normal(number: Number, noised: Noised, step: f64, levels: &[Level]) -> Self {
+        let half = |level: &Level| (level.z * noised.sigma - 0.5).ceil().max(0.0);
+        let ends = |level: &Level| ((noised.value - half(level)) * step, (noised.value + half(level)) * step);
+        Self { number, stddev: noised.sigma * step, ends: levels.iter().map(ends).collect() }
     }
 
     /// Where the error is that of the interval of one standard deviation.
@@ -71,11 +73,11 @@ pub(super) fn estimate(estimate: &Estimate, group: Group, levels: &[Level]) -> O
         Estimate::Count { count } => Some(not_below_zero(group.noised(*count), noised(*count), levels)),
         Estimate::SumInteger { sum, step } => {
             let number = Number::Integer(saturate(group.noised(*sum).saturating_mul(i128::from(*step))));
-            Some(Value::normal(number, noised(*sum).times(*step as f64), levels))
+            Some(Value::normal(number, noised(*sum), *step as f64, levels))
         }
         Estimate::Sum { sum, step } => {
-            let sum = noised(*sum).times(*step);
-            Some(Value::normal(Number::Float(sum.value), sum, levels))
+            let sum = noised(*sum);
+            Some(Value::normal(Number::Float(sum.value * step), sum, *step, levels))
         }
         Estimate::Mean { sum, count, mid, step, lower, upper } => {
             let place = |ratio: f64| (mid + step * ratio).clamp(*lower, *upper);
@@ -110,7 +112,7 @@ pub(super) fn estimate(estimate: &Estimate, group: Group, levels: &[Level]) -> O
 }
 
 fn not_below_zero(count: i128, noised: Noised, levels: &[Level]) -> Value {
-    let mut value = Value::normal(Number::Integer(saturate(count.max(0))), noised, levels);
+    let mut value = Value::normal(Number::Integer(saturate(count.max(0))), noised, 1.0, levels);
     for (low, high) in &mut value.ends {
         (*low, *high) = (low.max(0.0), high.max(0.0));
     }

@@ -97,6 +97,10 @@ fn noise_words(exact: &Exact, groups: usize, spec: &ReleaseSpec, stream: &mut No
 
 fn passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec) -> bool {
     let persons = exact.get(group, spec.persons, 0);
+    #[cfg(feature = "mutants")]
+    if crate::mutants::Mutant::ExactThreshold.lives() {
+        return persons >= i128::from(spec.threshold);
+    }
     (persons >= i128::from(spec.floor)) & (noised.of(group)[0] >= i128::from(spec.threshold))
 }
 

@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use std::sync::Arc;
 
+mod coverage;
 #[cfg(debug_assertions)]
 mod silent;
 

@@ -6,7 +6,13 @@
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::concat;
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_err};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A panic is a failure like any other: some functions overflow far from today where overflow is checked.
+pub(super) fn caught<T>(compute: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(compute)).unwrap_or_else(|_| exec_err!("a function panicked"))
+}
 
 /// Runs `compute(offset, length)` over all rows. A result of the wrong type or length is a failure.
 pub(super) fn rows_that_work(
@@ -30,7 +36,7 @@ fn collect(
     compute: &dyn Fn(usize, usize) -> Result<ArrayRef>,
     parts: &mut Vec<ArrayRef>,
 ) {
-    match compute(offset, length) {
+    match caught(|| compute(offset, length)) {
         Ok(part) if part.len() == length && part.data_type() == data_type => parts.push(part),
         Ok(_) | Err(_) if length <= 1 => parts.push(new_null_array(data_type, length)),
         Ok(_) | Err(_) => {

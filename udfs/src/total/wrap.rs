@@ -5,7 +5,7 @@
 //! a function that *must* be simplified away (`coalesce`, `nvl`, `now`) is not to be wrapped: it
 //! would give NULL throughout.
 
-use super::rows::rows_that_work;
+use super::rows::{caught, rows_that_work};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
@@ -63,7 +63,7 @@ impl ScalarUDFImpl for Total {
         let data_type = args.return_field.data_type().clone();
         let all_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         if all_scalar {
-            let value = self.inner.invoke_with_args(args).and_then(|value| first(&value));
+            let value = caught(|| self.inner.invoke_with_args(args)).and_then(|value| first(&value));
             return Ok(ColumnarValue::Scalar(match value {
                 Ok(value) if value.data_type() == data_type => value,
                 Ok(_) | Err(_) => ScalarValue::try_from(&data_type)?,

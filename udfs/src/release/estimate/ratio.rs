@@ -15,12 +15,6 @@ pub(crate) struct Noised {
     pub sigma: f64,
 }
 
-impl Noised {
-    pub(crate) fn times(self, factor: f64) -> Self {
-        Self { value: self.value * factor, sigma: self.sigma * factor.abs() }
-    }
-}
-
 /// `s / c` and its standard error; nothing where the noised denominator is below 1.
 pub(crate) fn ratio(s: Noised, c: Noised) -> Option<(f64, f64)> {
     if c.value < 1.0 {
@@ -37,7 +31,8 @@ pub(crate) fn interval(s: Noised, c: Noised, z: f64) -> (f64, f64) {
         return (f64::NEG_INFINITY, f64::INFINITY);
     }
     // (c² − z²σ_c²)·θ² − 2sc·θ + (s² − z²σ_s²) ≤ 0, everything over c².
-    let (ratio, width) = (s.value / c.value, z * s.sigma / c.value);
+    // The numerator is an integer: half of one more, so that noise of a few units is covered.
+    let (ratio, width) = (s.value / c.value, (z * s.sigma + 0.5) / c.value);
     let square = (ratio * ratio - (1.0 - part) * (ratio * ratio - width * width)).max(0.0);
     let (middle, half) = (ratio / (1.0 - part), square.sqrt() / (1.0 - part));
     (middle - half, middle + half)
@@ -53,8 +48,8 @@ mod tests {
         for z in [0.5, 1.0, 1.96, 2.6] {
             let (low, high) = interval(s, c, z);
             for end in [low, high] {
-                let away = (s.value - end * c.value).abs() / s.sigma.hypot(end * c.sigma);
-                assert!((away - z).abs() < 1e-9, "{z}");
+                let away = (s.value - end * c.value).abs() / (z * s.sigma + 0.5).hypot(z * end * c.sigma);
+                assert!((away - 1.0).abs() < 1e-9, "{z}");
             }
             assert!(low < 3.0 && 3.0 < high);
         }
