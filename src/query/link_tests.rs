@@ -147,3 +147,81 @@ fn the_verifier_wants_the_declared_path() {
     let (context, private) = private(sql).unwrap();
     verify(&context, private).unwrap();
 }
+
+/// TPC-H's Q4 and Q21: an order with a line, a line beside another one of its order.
+#[test]
+fn rows_are_there_or_not_by_a_link() {
+    const OTHER: &str = "SELECT * FROM item b WHERE b.order_id = a.order_id AND b.week <> a.week";
+    for (sql, items, purchases) in [
+        (
+            "SELECT shop, count(*) FROM purchase p WHERE EXISTS \
+             (SELECT * FROM item i WHERE i.order_id = p.order_id AND week > 3) GROUP BY shop"
+                .to_owned(),
+            1,
+            2,
+        ),
+        (
+            format!(
+                "SELECT season, count(*) FROM calendar c, item a, purchase p WHERE c.week = a.week AND p.order_id = a.order_id \
+                 AND shop = 'a' AND EXISTS ({OTHER}) AND NOT EXISTS ({OTHER} AND b.week > 3) GROUP BY season"
+            ),
+            3,
+            3,
+        ),
+        ("SELECT week, count(*) FROM item a WHERE EXISTS (SELECT * FROM part b WHERE b.item = a.item_id) GROUP BY week".to_owned(), 2, 2),
+    ] {
+        let plan = plan(&sql);
+        assert_eq!((reads(&plan, "item"), reads(&plan, "purchase")), (items, purchases), "{sql}\n{plan}");
+        assert!(plan.contains("dp_persons(Boolean(true))"), "no profile: {sql}\n{plan}");
+    }
+    for sql in [
+        "SELECT count(*) FROM purchase p WHERE EXISTS (SELECT * FROM item i WHERE i.line = p.order_id)",
+        "SELECT count(*) FROM item a WHERE EXISTS (SELECT * FROM item b WHERE b.week = a.week AND b.line <> 3)",
+        "SELECT count(*) FROM item a WHERE NOT EXISTS (SELECT * FROM item b WHERE b.week > a.week)",
+    ] {
+        let refusal = compile(sql).expect_err(sql);
+        assert!(matches!(refusal.sqlstate.code(), "0A000" | "42501"), "{sql}: {refusal}");
+    }
+}
+
+/// TPC-H's Q17, over tables with a column that nobody may read: a subquery does not read what it leaves where it is.
+#[test]
+fn what_a_subquery_hands_on_is_not_read() {
+    let unclassified = |sql: &str| {
+        let mut context = super::compile_tests::context(sql);
+        for (table, name) in [("item", "line"), ("item", "week"), ("purchase", "shop")] {
+            let known = context.tables.get_mut(table).unwrap();
+            known.table.columns.iter_mut().filter(|c| c.name == name).for_each(|c| c.class = None);
+        }
+        super::compile_tests::compile_in(&context, sql)
+    };
+    const LOW: &str = "price < (SELECT avg(price) FROM item b, calendar WHERE season = 'summer')";
+    const SPENT: &str = "(SELECT sum(price) FROM item i WHERE i.order_id = p.order_id)";
+    for sql in [
+        format!("SELECT sum(price) FROM item WHERE {LOW}"),
+        format!("SELECT sum(price) FROM item JOIN purchase USING (order_id) WHERE {LOW}"),
+        format!("SELECT count(*) FROM purchase p WHERE clamp({SPENT}, 0, 9) > 5"),
+        format!("SELECT avg(clamp({SPENT}, 0, 500)) FROM purchase p"),
+        "SELECT count(*) FROM purchase p WHERE EXISTS (SELECT * FROM item i WHERE i.order_id = p.order_id AND price > 3)".to_owned(),
+    ] {
+        unclassified(&sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+    for sql in [
+        format!("SELECT * FROM item WHERE {LOW}"),
+        format!("SELECT line FROM item WHERE {LOW}"),
+        format!("SELECT week, sum(price) FROM item WHERE {LOW} GROUP BY week"),
+        format!("SELECT sum(price) FROM item WHERE week > 3 AND {LOW}"),
+        format!("SELECT sum(price) FROM item WHERE {LOW} AND week IS NULL"),
+        format!("SELECT sum(week) FROM item WHERE {LOW}"),
+        format!("SELECT count(week) FROM item WHERE {LOW}"),
+        format!("SELECT sum(price) FROM (SELECT * FROM item WHERE {LOW}) i GROUP BY week"),
+        format!("SELECT count(*) FROM (SELECT DISTINCT week, order_id FROM item WHERE {LOW}) i"),
+        format!("SELECT sum(price) FROM item JOIN calendar USING (week) WHERE {LOW}"),
+        format!("SELECT avg(clamp({SPENT}, 0, 500)) FROM purchase p GROUP BY shop"),
+        format!("SELECT shop, count(*) FROM purchase p WHERE clamp({SPENT}, 0, 9) > 5 GROUP BY 1"),
+        "SELECT count(*) FROM purchase p WHERE EXISTS (SELECT * FROM item i WHERE i.order_id = p.order_id AND week > 3)".to_owned(),
+    ] {
+        let refusal = unclassified(&sql).map(|_| ()).expect_err(&sql);
+        assert_eq!(refusal.sqlstate.code(), "42501", "{sql}: {refusal}");
+    }
+}

@@ -206,11 +206,11 @@ impl Rewriter<'_> {
         // Putting columns into another order, as the reordering of joins does, reads none of them.
         let reorders = (0..node.visible)
             .all(|column| wanted.iter().any(|e| !matches!(e, Expr::Alias(_)) && scope.index_of(e) == Some(column)));
-        // Nor does leaving out what a subquery has put behind them.
-        let first =
-            wanted.iter().enumerate().all(|(i, e)| matches!(e, Expr::Column(_)) && scope.index_of(e) == Some(i));
-        let derive = |e: &Expr| if reorders || first { scope.hand_on(e) } else { scope.derive(e) };
-        let derived = wanted.iter().map(derive).collect::<Result<Vec<_>>>()?;
+        // Nor does leaving them where they are, as the projections that subqueries bring with them do.
+        let stays = |(i, e): &(usize, &Expr)| matches!(e, Expr::Column(_)) && scope.index_of(e) == Some(*i);
+        let staying = wanted.iter().enumerate().take_while(stays).count();
+        let derive = |(i, e): (usize, &Expr)| if reorders || i < staying { scope.hand_on(e) } else { scope.derive(e) };
+        let derived = wanted.iter().enumerate().map(derive).collect::<Result<Vec<_>>>()?;
         let place = |old: usize| wanted.iter().position(|e| scope.index_of(e) == Some(old));
         let person = Person {
             unique: scope.person.unique_after(place),

@@ -1,12 +1,13 @@
 //! Plans that the rewrite would never make: the verifier refuses each, for a reason of its own.
 //!
 //! Every case takes a good plan, of which it says that it is proven, and spoils one thing by hand. `above`: what stands on the
-//! releases; `below`: rows of persons; `priced`: noise, floor, threshold and charge. `mutations` spoils at random.
+//! releases; `below`: rows of persons; `linked`: rows that find their person through another table; `priced`: noise, floor, threshold and charge. `mutations` spoils at random.
 
 mod above;
 mod below;
 pub(crate) mod dice;
 mod hand;
+mod linked;
 pub(crate) mod mutations;
 mod priced;
 
@@ -67,7 +68,10 @@ fn fault(bad: &Bad) -> Option<String> {
 }
 
 fn all() -> Vec<Bad> {
-    [above::cases(), below::of_rows(), below::of_joins(), priced::cases()].into_iter().flatten().collect()
+    [above::cases(), below::of_rows(), below::of_joins(), linked::cases(), priced::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
