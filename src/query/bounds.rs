@@ -89,7 +89,7 @@ pub(super) fn of_function(
         }
         "round" if arguments.len() == 1 => first.and_then(|b| Bounds::new(b.lower().floor(), b.upper().ceil()).ok()),
         "sqrt" => first.filter(|b| b.lower() >= 0.0).and_then(|b| Bounds::new(b.lower().sqrt(), b.upper().sqrt()).ok()),
-        "coalesce" | "greatest" | "least" => hull(arguments.iter().map(|facts| facts.bounds)),
+        "coalesce" | "greatest" | "least" | "make_array" => hull(arguments.iter().map(|facts| facts.bounds)),
         "nullif" => first,
         // Buckets 1 to n, and one to either side; of thresholds, how many there are.
         "width_bucket" => {

@@ -57,8 +57,8 @@ fn check_node(plan: &LogicalPlan) -> Result<()> {
         | LogicalPlan::Subquery(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Limit(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Values(_) => Ok(()),
-        LogicalPlan::Unnest(_) => Err(refuse("unnest")),
         LogicalPlan::RecursiveQuery(_) => Err(refuse("WITH RECURSIVE")),
         LogicalPlan::Repartition(_)
         | LogicalPlan::Statement(_)

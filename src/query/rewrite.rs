@@ -16,6 +16,7 @@ mod release_point;
 mod scan;
 mod subquery;
 mod union;
+mod unnest;
 mod window;
 
 use std::collections::BTreeSet;
@@ -146,6 +147,7 @@ impl Rewriter<'_> {
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::EmptyRelation(_) => {
                 Ok(public(plan.clone(), Public { unique: vec![BTreeSet::new()], ..Public::default() }))
             }
@@ -165,7 +167,6 @@ impl Rewriter<'_> {
             | LogicalPlan::Ddl(_)
             | LogicalPlan::Copy(_)
             | LogicalPlan::DescribeTable(_)
-            | LogicalPlan::Unnest(_)
             | LogicalPlan::RecursiveQuery(_) => Err(Error::internal()),
         }
     }
@@ -205,7 +206,10 @@ impl Rewriter<'_> {
         // Putting columns into another order, as the reordering of joins does, reads none of them.
         let reorders = (0..node.visible)
             .all(|column| wanted.iter().any(|e| !matches!(e, Expr::Alias(_)) && scope.index_of(e) == Some(column)));
-        let derive = |e: &Expr| if reorders { scope.hand_on(e) } else { scope.derive(e) };
+        // Nor does leaving out what a subquery has put behind them.
+        let first =
+            wanted.iter().enumerate().all(|(i, e)| matches!(e, Expr::Column(_)) && scope.index_of(e) == Some(i));
+        let derive = |e: &Expr| if reorders || first { scope.hand_on(e) } else { scope.derive(e) };
         let derived = wanted.iter().map(derive).collect::<Result<Vec<_>>>()?;
         let place = |old: usize| wanted.iter().position(|e| scope.index_of(e) == Some(old));
         let person = Person {

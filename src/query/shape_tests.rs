@@ -1,7 +1,12 @@
 //! The shapes that rows of persons may go through below a release, and those that are refused.
 
-use super::compile_tests::{check, compile, refused};
-use super::plan_lines;
+use datafusion::common::JoinType;
+use datafusion::functions_aggregate::expr_fn::{count, max};
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, col, lit};
+
+use super::compile_tests::{BY_COUNTRY, check, compile, is_unproven, over, protected_scan, rebuilt, refused, tampered};
+use super::{Context, plan_lines};
 
 fn plan_of(sql: &str) -> String {
     plan_lines(&compile(sql).unwrap_or_else(|error| panic!("{error:?}: {sql}"))).join("\n")
@@ -53,6 +58,20 @@ fn existence_that_tells_of_behaviour_is_a_profile() {
         "SELECT count(*) FROM person p WHERE country = 'DE' OR EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND hours > 9)",
     );
     assert!(both.contains("dp_persons(__p)"), "{both}");
+}
+
+/// Rows that meet on another table's unique key belong to one person as well.
+#[test]
+fn existence_through_a_link() {
+    answered(&[
+        "SELECT shop, count(*) FROM purchase p WHERE EXISTS (SELECT 1 FROM item i WHERE i.order_id = p.order_id AND week > 3) GROUP BY shop",
+        "SELECT count(*) FROM item a WHERE EXISTS (SELECT * FROM item b WHERE b.order_id = a.order_id AND b.week <> a.week)",
+        "SELECT count(*) FROM purchase WHERE order_id IN (SELECT order_id FROM item GROUP BY order_id HAVING sum(price) > 30)",
+        "SELECT sum(price) FROM item a, purchase p WHERE a.order_id = p.order_id \
+         AND EXISTS (SELECT * FROM item b WHERE b.order_id = a.order_id AND b.week <> a.week) \
+         AND NOT EXISTS (SELECT * FROM item c WHERE c.order_id = a.order_id AND c.week > a.week AND c.week < 50)",
+        "SELECT sum(price) FROM item WHERE price < (SELECT avg(price) FROM item b WHERE b.week = item.week)",
+    ]);
 }
 
 #[test]
@@ -206,4 +225,95 @@ fn what_nests_and_repeats() {
         "SELECT avg(a.h - b.n) FROM (SELECT id, max(hours) AS h FROM week GROUP BY id) a FULL JOIN (SELECT id, count(*) AS n FROM mail GROUP BY id) b ON a.id = b.id",
     ]);
     refused("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r", "0A000");
+}
+
+#[test]
+fn lists_become_rows_of_the_same_person() {
+    check(
+        "SELECT x, count(DISTINCT id) FROM (SELECT id, unnest(array[1, 2, 3]) AS x FROM person) t GROUP BY x",
+        &["Release", "BoundGroups: person=__u, max_groups=3", "Unnest"],
+    );
+    answered(&[
+        "SELECT avg(x) FROM (SELECT unnest(array[hours, hours / 2]) AS x FROM week) t",
+        "SELECT count(*) FROM (SELECT unnest(array[week, 1]) AS w FROM calendar) t",
+        "SELECT unnest(array[n, n + 1]) FROM (SELECT count(*) AS n FROM person) t",
+    ]);
+    refused("SELECT unnest(array[hours, 1]) FROM week", "42501");
+    refused("SELECT x, count(*) FROM (SELECT unnest(array[boss, 1]) AS x FROM person) t GROUP BY x", "42501");
+}
+
+/// Persons by country over other rows; they hold what the states need, so that only the shape can be wrong.
+fn is_proven(rows: impl Fn(&Context) -> LogicalPlan) -> bool {
+    let over_rows = |context: &Context, private: &mut super::Private| {
+        rebuilt(&mut private.releases[0], over(rows(context)), |_| {});
+    };
+    tampered(BY_COUNTRY, over_rows).is_ok()
+}
+
+fn person(context: &Context) -> LogicalPlanBuilder {
+    LogicalPlanBuilder::from(protected_scan(context, "person"))
+}
+
+fn named(plan: LogicalPlanBuilder, person: Expr, country: Expr) -> LogicalPlan {
+    plan.project(vec![person.alias("__u"), country.alias("__k0")]).unwrap().build().unwrap()
+}
+
+#[test]
+fn a_window_that_sees_several_persons_is_found() {
+    let windowed = |key: &'static str| {
+        move |context: &Context| {
+            let number = row_number().partition_by(vec![col(key)]).build().unwrap().alias("n");
+            let first = person(context).window(vec![number]).unwrap().filter(col("n").lt(lit(3_u64))).unwrap();
+            named(first, col("id"), col("country"))
+        }
+    };
+    assert!(is_proven(windowed("person.id")), "partitioned by the person");
+    assert!(!is_proven(windowed("country")), "partitioned by something else");
+}
+
+#[test]
+fn a_union_with_rows_of_nobody_is_found() {
+    is_unproven(BY_COUNTRY, |context, private| {
+        let somebody = named(person(context), col("id"), col("country"));
+        let nobody = LogicalPlanBuilder::values(vec![vec![lit(1_i64), lit("DE")]]).unwrap();
+        let nobody = named(nobody, col("column1"), col("column2"));
+        let all = LogicalPlanBuilder::from(somebody).union(nobody).unwrap().distinct().unwrap().build().unwrap();
+        rebuilt(&mut private.releases[0], over(all), |_| {});
+    });
+}
+
+/// In a full join each side's key is missing somewhere; rows grouped by it would be of several persons.
+#[test]
+fn one_sides_key_of_a_full_join_is_no_key() {
+    let joined = |key: fn() -> Expr| {
+        move |context: &Context| {
+            let mails = LogicalPlanBuilder::from(protected_scan(context, "mail"))
+                .aggregate(vec![col("mail.id")], vec![count(lit(1_i64)).alias("n")])
+                .unwrap()
+                .build()
+                .unwrap();
+            let both = person(context).join(mails, JoinType::Full, (vec!["person.id"], vec!["mail.id"]), None).unwrap();
+            let both = both.project(vec![key().alias("k"), col("country"), col("n")]).unwrap();
+            let both = both.aggregate(vec![col("k"), col("country")], vec![max(col("n")).alias("m")]).unwrap();
+            named(both, col("k"), col("country"))
+        }
+    };
+    let honest = "SELECT country, count(*) FROM person p FULL JOIN (SELECT id FROM mail GROUP BY id) m ON p.id = m.id GROUP BY country";
+    assert!(compile(honest).is_ok(), "whichever of the two is there");
+    assert!(!is_proven(joined(|| col("person.id"))), "one of the two");
+}
+
+#[test]
+fn shapes_without_a_private_form_are_refused() {
+    refused("SELECT count(*) FROM person a JOIN person b ON a.boss = b.id", "0A000");
+    refused("SELECT count(*) FROM person a JOIN week b ON a.id > b.id", "0A000");
+    refused("SELECT count(*) FROM (SELECT * FROM week LIMIT 5) t", "0A000");
+    refused("SELECT count(*) FROM calendar c LEFT JOIN week w ON c.week = w.week", "0A000");
+    refused("SELECT count(*) FROM person WHERE country IN (SELECT country FROM person)", "0A000");
+    refused("SELECT array_agg(hours) FROM week", "0A000");
+    refused("SELECT sum(week) FROM week", "22023");
+    refused("SELECT sum(clamp(week, 9, 1)) FROM week", "22023");
+    refused("SELECT count(*) FROM person WHERE random() < 0.5", "42883");
+    refused("SELECT count(*) FROM nobody", "42P01");
+    refused("SELECT count(shoe) FROM person", "42703");
 }

@@ -27,10 +27,10 @@ ALTER TABLE partsupp SET (public = true);
 -- A public column that is summed with persons' needs bounds as theirs do.
 ALTER TABLE partsupp ALTER COLUMN ps_supplycost SET (lower = 0, upper = 1000);
 
--- At no scale factor has a customer more orders or line items than this.
+-- At no scale factor has a customer more orders or line items than this, nor line items in more groups of any question.
 ALTER TABLE customer SET (privacy_policy = 'customers', person_key = 'c_custkey');
 ALTER TABLE orders   SET (privacy_policy = 'customers', person_key = 'o_custkey', max_rows_per_person = 50);
-ALTER TABLE lineitem SET (privacy_policy = 'customers', person_key = 'l_orderkey -> orders.o_custkey', max_rows_per_person = 200);
+ALTER TABLE lineitem SET (privacy_policy = 'customers', person_key = 'l_orderkey -> orders.o_custkey', max_rows_per_person = 200, max_groups_per_person = 20);
 
 ALTER TABLE customer ALTER COLUMN c_custkey    SET (class = 'identifier');
 ALTER TABLE customer ALTER COLUMN c_name       SET (class = 'identifier');

@@ -242,13 +242,24 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
                 Err(unproven("a join adds rows without a person"))
             }
         },
+        // As below, where nothing of the found row is handed on: the person is known to be there, and its key is not.
+        (Owner::Unmet, Owner::Person(_)) if semi(join, JoinType::LeftSemi) && reach::same_person(context, join) => {
+            Ok(Owner::Person(Keys::default()))
+        }
+        (Owner::Person(_), Owner::Unmet) if semi(join, JoinType::RightSemi) && reach::same_person(context, join) => {
+            Ok(Owner::Person(Keys::default()))
+        }
         // A row of the person's was found, and with it the person.
         (Owner::Unmet, met @ (Owner::Person(_) | Owner::Unmet)) => match join.join_type {
             JoinType::Inner | JoinType::RightSemi | JoinType::RightAnti if reach::same_person(context, join) => Ok(met),
             _ => Err(unproven("a join before the person is known")),
         },
         (met @ Owner::Person(_), Owner::Unmet) => match join.join_type {
-            JoinType::Inner | JoinType::LeftSemi | JoinType::LeftAnti if reach::same_person(context, join) => Ok(met),
+            JoinType::Inner | JoinType::LeftSemi | JoinType::LeftAnti
+                if !join.null_aware && reach::same_person(context, join) =>
+            {
+                Ok(met)
+            }
             _ => Err(unproven("a join before the person is known")),
         },
         (Owner::Unmet, Owner::Nobody) => match join.join_type {
@@ -286,6 +297,10 @@ fn join_owner(context: &Context, join: &Join) -> Result<Owner> {
             }))
         }
     }
+}
+
+fn semi(join: &Join, join_type: JoinType) -> bool {
+    join.join_type == join_type && !join.null_aware
 }
 
 fn equates(part: &Expr, left: &Keys, right: &Keys) -> bool {
