@@ -52,10 +52,17 @@ struct Serve {
     tls_key: Option<PathBuf>,
 }
 
+/// A defect, by its place alone: what a panic says may quote a value, so it goes nowhere.
+fn report(place: Option<&std::panic::Location<'_>>) {
+    let (file, line) = place.map_or(("?", 0), |place| (place.file(), place.line()));
+    tracing::error!(file, line, "a defect: a panic was caught");
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,paravent=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    std::panic::set_hook(Box::new(|panic| report(panic.location())));
     match start(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -68,7 +68,7 @@ fn leaves_of_integers_are_integers() {
     };
     assert_eq!(leaves("SELECT median(clamp(size, 1, 12)) FROM mail"), (16, 12, 1.0, 1.0, true));
     assert_eq!(leaves("SELECT median(clamp(size, 0, 999)) FROM mail"), (256, 250, 0.0, 4.0, true));
-    assert_eq!(leaves("SELECT median(hours) FROM week").4, false);
+    assert!(!leaves("SELECT median(hours) FROM week").4);
 }
 
 /// One bound for a value that each person has once; several where they can have many; one again under a profile, and its base.

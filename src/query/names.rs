@@ -27,10 +27,11 @@ impl VisitorMut for Namer {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.depth += 1;
-        if self.depth > 1
-            && let SetExpr::Select(select) = query.body.as_mut()
-        {
-            name_items(select);
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            if self.depth > 1 {
+                name_items(select);
+            }
+            name_twins(select);
         }
         name_ordinals(query);
         ControlFlow::Continue(())
@@ -57,6 +58,21 @@ fn name_items(select: &mut Select) {
                 taken.push(name.clone());
                 *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias: Ident::with_quote('"', name) };
             }
+        }
+    }
+}
+
+/// Aliases a column that is there already: the engine wants each once.
+fn name_twins(select: &mut Select) {
+    let mut seen: Vec<String> = Vec::new();
+    for (place, item) in select.projection.iter_mut().enumerate() {
+        let SelectItem::UnnamedExpr(expression) = item else { continue };
+        let written = expression.to_string();
+        if seen.contains(&written) {
+            let alias = Ident::with_quote('"', format!("?column?{}", place + 1));
+            *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias };
+        } else {
+            seen.push(written);
         }
     }
 }
@@ -114,6 +130,11 @@ pub(super) fn output_schema(query: &Query, schema: &SchemaRef) -> SchemaRef {
                 names.push(Some(name_of(expression)));
             }
             item if is_wildcard(item) => names.extend(vec![None; expanded]),
+            // Its own name, unless it is there twice and was told apart.
+            SelectItem::UnnamedExpr(expression) => {
+                let told_apart = schema.fields().get(names.len()).is_some_and(|f| f.name().starts_with("?column?"));
+                names.push(told_apart.then(|| name_of(expression)));
+            }
             _ => names.push(None),
         }
     }
@@ -226,6 +247,12 @@ mod tests {
     fn columns_that_are_ordered_by_number_can_be_found() {
         let named = name_columns(&query("SELECT a, 2 * sum(x), b AS c FROM t GROUP BY a ORDER BY 2 DESC, 1, 3, a"));
         assert!(named.to_string().starts_with("SELECT a, 2 * sum(x) AS \"?column?2\", b AS c FROM t"), "{named}");
+    }
+
+    #[test]
+    fn a_column_may_be_there_twice() {
+        let named = name_columns(&query("SELECT a, count(*), count(*), a FROM t GROUP BY a"));
+        assert!(named.to_string().contains("count(*) AS \"?column?3\", a AS \"?column?4\" FROM t"), "{named}");
     }
 
     #[test]

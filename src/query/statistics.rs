@@ -139,7 +139,7 @@ impl Statistics {
         let cost = |rows: f64| squared(rows * noise(usage)) + squared(persons * self.rows.excess(rows));
         let most = (self.rows.last() * 4.0).ceil().max(1.0);
         let rows = cheapest(1.0, most, cost).round();
-        (rows >= 1.0 && rows <= 1e9).then_some(rows as u64)
+        (1.0..=1e9).contains(&rows).then_some(rows as u64)
     }
 
     /// Bounds of a column, where nobody declared any. `cap`: rows of one person that count.

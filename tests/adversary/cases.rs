@@ -22,11 +22,17 @@ const fn case(name: &'static str, wide: i32, sql: &'static str) -> Case {
 }
 
 /// Pairs that differ by a person, whose measure lies far outside its bounds.
-pub const OF_A_PERSON: [Case; 5] = [
+pub const OF_A_PERSON: [Case; 7] = [
     case("count", 1, "SELECT grp, count(*) FROM crowd GROUP BY grp"),
     case("sum", 1, "SELECT grp, sum(size) FROM crowd GROUP BY grp"),
     case("mean", 1, "SELECT grp, avg(size), count(*) FROM crowd GROUP BY grp"),
     case("share", 1, "SELECT grp, share(size > 60) FROM crowd GROUP BY grp"),
+    case("distinct", 1, "SELECT grp, count(DISTINCT size) FROM crowd GROUP BY grp"),
+    case(
+        "quantile",
+        1,
+        "SELECT grp, median(size), percentile_cont(0.95) WITHIN GROUP (ORDER BY size) FROM crowd GROUP BY grp",
+    ),
     case(
         "parts",
         1,

@@ -195,7 +195,7 @@ fn refuse_unknown(name: &str, aggregate: bool, params: &WindowFunctionParams) ->
     }
     let numbers = params.args.iter().skip(1).all(|argument| literal(argument).is_some());
     let first = name != "ntile" || params.args.first().is_some_and(|argument| literal(argument).is_some());
-    if !aggregate && !(numbers && first) {
+    if !(aggregate || numbers && first) {
         return refuse(format!("{name} over rows of persons takes constants besides the column"));
     }
     Ok(())

@@ -10,8 +10,9 @@
 use super::ratio::Noised;
 use crate::normal::normal_quantile;
 
-/// Standard deviations that a bound must be better by: the level at which one choice in forty is luck.
-const CAUTION: f64 = 1.96;
+/// Standard deviations that a bound must be better by: one choice in thirty thousand is luck. A looser bound that is chosen by luck
+/// is off by that many of its own, much larger, standard deviations.
+const CAUTION: f64 = 4.0;
 
 /// The index of the chosen bound.
 pub(crate) fn choice(counts: &[Noised]) -> Option<usize> {
