@@ -5,6 +5,7 @@
 
 mod above;
 mod calls;
+mod copies;
 mod declared;
 mod errors;
 mod estimated;

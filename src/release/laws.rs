@@ -12,6 +12,7 @@
 
 mod mutations;
 mod questions;
+mod shapes;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ use super::engine::bind;
 use crate::query::compile_tests::compile;
 use crate::query::{SourceKind, VerifiedRelease};
 use questions::question;
+use shapes::QUESTIONS;
 use world::{Layout, Person, person, sources};
 
 /// Everything measured in a group: a number for a word, one for each node of a tree.
@@ -151,38 +153,12 @@ fn within((each, whole): &(Vec<f64>, f64)) -> bool {
     each.iter().all(|part| *part <= 1.0 + 1e-9) && *whole <= 1.0 + 1e-9
 }
 
-/// Shapes that the grammar does not make.
-const QUESTIONS: [&str; 22] = [
-    "SELECT count(*), count(DISTINCT id) FROM person",
-    "SELECT country, count(*), avg(hours), sum(hours), share(hours > 9) FROM person JOIN week USING (id) GROUP BY country",
-    "SELECT week, sum(hours), avg(hours), count(*) FROM week GROUP BY week",
-    "SELECT week % 3, sum(hours), count(*) FROM week GROUP BY 1",
-    "SELECT sum(size), avg(size), count(*), count(*) FILTER (WHERE size > 100) FROM mail",
-    "SELECT country, sum(size) FILTER (WHERE size < 50), share(size > 3) FROM person JOIN mail USING (id) GROUP BY country",
-    "SELECT season, avg(hours), sum(hours * hours) FROM week JOIN calendar USING (week) GROUP BY season",
-    "SELECT country, avg(n), sum(n) FROM (SELECT id, count(*) AS n FROM mail GROUP BY id) m JOIN person USING (id) GROUP BY country",
-    "SELECT n, count(*) FROM (SELECT id, max(week) AS n FROM week GROUP BY id) t GROUP BY n",
-    "SELECT country, avg(hours), count(w.id) FROM person p LEFT JOIN week w ON p.id = w.id GROUP BY country",
-    "SELECT country, sum(size) FROM person p FULL JOIN mail m ON p.id = m.id GROUP BY country",
-    "SELECT a.week, sum(a.hours - b.hours) FROM week a JOIN week b ON a.id = b.id AND a.week = b.week + 1 GROUP BY a.week",
-    "SELECT sum(a.hours), count(*) FROM week a JOIN mail b USING (id)",
-    "SELECT country, count(*) FROM person p WHERE EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id AND m.size > 900) GROUP BY 1",
-    "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.hours > w.hours)",
-    "SELECT country, avg(clamp((SELECT sum(size) FROM mail m WHERE m.id = p.id), 0, 5000)) FROM person p GROUP BY 1",
-    "SELECT sum(clamp(x, 0, 100)), count(*) FROM (SELECT id, hours AS x FROM week UNION ALL SELECT id, size FROM mail) t",
-    "SELECT n, count(*) FROM (SELECT row_number() OVER (PARTITION BY id ORDER BY size) AS n FROM mail WHERE size > 5) t WHERE n < 4 GROUP BY n",
-    "SELECT avg(hours), count(*) FROM (SELECT DISTINCT ON (id) id, hours FROM week ORDER BY id, week DESC) t",
-    "SELECT country, count(h), sum(h) FROM person p LEFT JOIN (SELECT id, avg(hours) AS h FROM week GROUP BY id HAVING avg(hours) > 20) w ON p.id = w.id GROUP BY 1",
-    "SELECT country, count(*), avg(hours) FROM person JOIN week USING (id) WHERE hours > 20 AND week > 2 GROUP BY country",
-    "SELECT week, week % 7, count(*) FROM week JOIN mail USING (id) GROUP BY 1, 2",
-];
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, max_shrink_iters: 8, ..ProptestConfig::default() })]
 
     #[test]
     fn one_person_moves_nothing_further_than_its_noise_was_made_for(
@@ -192,8 +168,10 @@ proptest! {
         for sql in QUESTIONS {
             let verified = compile(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
             let without = without.index(people.len());
-            let moved = runtime().block_on(moves(&verified.releases()[0], &people, without)).unwrap();
-            prop_assert!(within(&moved), "{} moves {:?}", sql, moved);
+            for release in verified.releases().iter().filter(|release| !reads_a_release(release)) {
+                let moved = runtime().block_on(moves(release, &people, without));
+                prop_assert!(moved.as_ref().is_some_and(within), "{} moves {:?}", sql, moved);
+            }
         }
     }
 
@@ -244,4 +222,21 @@ async fn the_bound_is_reached() {
     let (each, whole) = moves(&verified.releases()[0], &[heavy.clone(), heavy], 0).await.unwrap();
     assert!(each[1..].iter().all(|part| *part > 0.99 && *part <= 1.0 + 1e-9), "{each:?}");
     assert!(whole > 0.5 && whole <= 1.0 + 1e-9, "{whole}");
+}
+
+/// So does one whose rows are her own through other tables, and a tree over her values: each level counts every row that may count.
+#[tokio::test]
+async fn trees_distinct_values_and_linked_rows_reach_their_bounds() {
+    let heavy = |mails: Vec<i64>| Person { country: 0, weeks: BTreeMap::new(), mails };
+    for (sql, person) in [
+        ("SELECT median(size) FROM mail", heavy(vec![1000; 250])),
+        ("SELECT count(DISTINCT size) FROM mail", heavy((0..250).collect())),
+        ("SELECT sum(price) FROM item", heavy(vec![1000; 250])),
+    ] {
+        let verified = compile(sql).unwrap();
+        let other = Person { mails: vec![5], ..person.clone() };
+        let (each, whole) = moves(&verified.releases()[0], &[person, other], 0).await.unwrap();
+        assert!(each[1..].iter().all(|part| *part > 0.9 && *part <= 1.0 + 1e-9), "{sql}: {each:?}");
+        assert!(whole <= 1.0 + 1e-9, "{sql}: {whole}");
+    }
 }

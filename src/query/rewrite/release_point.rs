@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Logi
 use paravent_udfs::{BoundGroups, person_bins, person_values};
 
 use super::calls::{call_of, metric};
-use super::{Rewriter, named_as, public};
+use super::{Rewriter, copies, named_as, public};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Class;
 use crate::query::contributions::{Call, Contributions, Gathered, Shown, UnderProfile};
@@ -71,6 +71,11 @@ impl Rewriter<'_> {
     fn release(&mut self, node: &Node, keys: &[Expr], calls: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, node)?;
         let derived = keys.iter().map(|key| key_of(&scope, key)).collect::<Result<Vec<_>>>()?;
+        let firsts = copies::firsts(node, &derived)?;
+        if firsts.iter().enumerate().any(|(i, first)| *first != i) {
+            let asked: Vec<Expr> = (0..keys.len()).filter(|i| firsts[*i] == *i).map(|i| keys[i].clone()).collect();
+            return copies::handed_on(self.release(node, &asked, calls)?, keys, &firsts);
+        }
         let calls = calls.iter().map(|call| call_of(&scope, call, node)).collect::<Result<Vec<_>>>()?;
         let plain: BTreeSet<usize> = keys.iter().filter_map(|key| scope.index_of(key)).collect();
         let (max_groups, groups_proof) = groups_per_person(scope.person, &derived)?;

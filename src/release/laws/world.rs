@@ -56,13 +56,71 @@ pub(super) fn sources(people: &[(i64, &Person)], layout: Layout) -> Sources {
     let seasons = (0..30).map(|week| Some(if week < 15 { "winter" } else { "summer" })).collect::<StringArray>();
     let calendar: Vec<ArrayRef> = vec![Arc::new((0..30).map(Some).collect::<Int32Array>()), Arc::new(seasons)];
     let mut sources = Sources::default();
-    for (name, columns) in [("person", person), ("week", week), ("mail", mail), ("calendar", calendar)] {
+    let tables = [("person", person), ("week", week), ("mail", mail), ("calendar", calendar)];
+    for (name, columns) in tables.into_iter().chain(linked(people)) {
         let schema = context.tables[name].schema.clone();
         let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
         let table = MemTable::try_new(schema, laid_out(&batch, layout)).unwrap();
         sources.add(name.to_owned(), Arc::new(table));
     }
     sources
+}
+
+/// Purchases with their items and those items' parts, of as many mails; a badge each, and its doors, of the weeks.
+fn linked(people: &[(i64, &Person)]) -> [(&'static str, Vec<ArrayRef>); 5] {
+    let purchases: Vec<(i64, i64, i64)> = people
+        .iter()
+        .flat_map(|(id, p)| {
+            p.mails.iter().take(40).enumerate().map(move |(i, size)| (*id, id * 1000 + i as i64, *size))
+        })
+        .collect();
+    let lines = |order: i64| 1 + order % 3;
+    let items: Vec<(i64, i64, i64)> =
+        purchases.iter().flat_map(|(_, order, size)| (0..lines(*order)).map(|line| (*order, line, *size))).collect();
+    let item = |order: i64, line: i64| order * 10 + line;
+    let parts: Vec<i64> = items.iter().flat_map(|(order, line, _)| [item(*order, *line); 2]).collect();
+    let doors: Vec<(i64, i32, f64)> =
+        people.iter().flat_map(|(id, p)| p.weeks.iter().map(move |(week, hours)| (7000 + id, *week, *hours))).collect();
+    let whole = |numbers: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(numbers)) };
+    let real = |numbers: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(numbers)) };
+    let week = |numbers: Vec<i32>| -> ArrayRef { Arc::new(Int32Array::from(numbers)) };
+    let shops = purchases.iter().map(|(_, _, size)| Some(["north", "south", "web"][(size & 1) as usize]));
+    [
+        (
+            "purchase",
+            vec![
+                whole(purchases.iter().map(|p| p.1).collect()),
+                whole(purchases.iter().map(|p| p.0).collect()),
+                Arc::new(shops.collect::<StringArray>()),
+            ],
+        ),
+        (
+            "item",
+            vec![
+                whole(items.iter().map(|i| i.0).collect()),
+                whole(items.iter().map(|i| i.1).collect()),
+                whole(items.iter().map(|i| item(i.0, i.1)).collect()),
+                real(items.iter().map(|i| i.2 as f64).collect()),
+                week(items.iter().map(|i| (i.0 % 5) as i32).collect()),
+            ],
+        ),
+        ("part", vec![whole(parts.clone()), real(parts.iter().map(|part| (part % 11) as f64).collect())]),
+        (
+            "badge",
+            vec![
+                whole(people.iter().map(|(id, _)| 7000 + id).collect()),
+                whole(people.iter().map(|(id, _)| *id).collect()),
+            ],
+        ),
+        (
+            "door",
+            vec![
+                whole(doors.iter().map(|d| d.0).collect()),
+                week(doors.iter().map(|d| d.1).collect()),
+                real(doors.iter().map(|d| d.2).collect()),
+            ],
+        ),
+    ]
 }
 
 fn laid_out(batch: &RecordBatch, layout: Layout) -> Vec<Vec<RecordBatch>> {
