@@ -16,6 +16,7 @@ pub(crate) mod compile_tests;
 mod context;
 mod contributions;
 mod decorrelate;
+mod decorrelate_lists;
 mod errors_of;
 mod explain;
 mod expression;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
+    self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
+    ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    VisitMut, VisitorMut,
 };
 
 /// Aliases what has no name of its own in every SELECT below the outermost, where the name is not taken.
@@ -37,10 +39,68 @@ impl VisitorMut for Namer {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(lists) = lists_of(table) {
+            *table = lists;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
         self.depth -= 1;
         ControlFlow::Continue(())
     }
+}
+
+/// `unnest(…)` in FROM as the engine plans it, also after LATERAL. The column of one list is called what the table is called,
+/// as in Postgres; a written list becomes the call that makes it, as the engine looks for other tables' columns only there.
+fn lists_of(table: &TableFactor) -> Option<TableFactor> {
+    let (array_exprs, alias) = match table {
+        TableFactor::UNNEST { array_exprs, alias, with_offset: false, with_ordinality: false, .. } => {
+            (array_exprs.clone(), alias)
+        }
+        TableFactor::Function { name, args, alias, with_ordinality: false, .. }
+            if name.to_string().eq_ignore_ascii_case("unnest") =>
+        {
+            let list = |argument: &FunctionArg| match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(list)) => Some(list.clone()),
+                _ => None,
+            };
+            (args.iter().map(list).collect::<Option<Vec<_>>>()?, alias)
+        }
+        _ => return None,
+    };
+    let array_exprs: Vec<Expr> = array_exprs.into_iter().map(list_call).collect();
+    let name = Ident::with_quote('"', "unnest");
+    let mut alias = alias.clone().unwrap_or(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
+    if alias.columns.is_empty() && array_exprs.len() == 1 {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+    }
+    let alias = Some(alias);
+    Some(TableFactor::UNNEST {
+        alias,
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    })
+}
+
+fn list_call(expression: Expr) -> Expr {
+    let Expr::Array(list) = expression else {
+        return expression;
+    };
+    let args = list.elem.into_iter().map(|element| FunctionArg::Unnamed(FunctionArgExpr::Expr(element))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("make_array")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 fn name_items(select: &mut Select) {

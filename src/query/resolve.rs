@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast;
 
 use super::context::{Context, Source, SourceKind};
 use super::decorrelate::{below_aggregates, decorrelate};
+use super::decorrelate_lists::lists_beside;
 use super::views::Rights;
 use super::{names, position};
 use crate::error::{Error, Result, SqlState};
@@ -96,7 +97,8 @@ impl Unbound {
 
 /// Explicit casts, `count(*)` spelled out, subqueries as joins: what every later stage relies on.
 fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
-    below_aggregates(plan)
+    lists_beside(plan)
+        .and_then(below_aggregates)
         .and_then(|plan| Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {}))
         .and_then(decorrelate)
         .map_err(|error| refuse_plan(context, &error))

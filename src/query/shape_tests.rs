@@ -242,6 +242,43 @@ fn lists_become_rows_of_the_same_person() {
     refused("SELECT x, count(*) FROM (SELECT unnest(array[boss, 1]) AS x FROM person) t GROUP BY x", "42501");
 }
 
+/// A list beside its own row is a list in the SELECT list.
+#[test]
+fn lists_in_from_become_rows_of_the_same_person() {
+    check(
+        "SELECT x, count(DISTINCT id) FROM person p, unnest(array[p.country, 'all']) AS u(x) GROUP BY x",
+        &["Release", "BoundGroups: person=__u, max_groups=2", "Unnest"],
+    );
+    let lists = "(SELECT id, country, array[country, 'all'] AS tags FROM person) AS t";
+    for sql in [
+        format!("SELECT tag, count(DISTINCT id) FROM {lists}, unnest(t.tags) AS u(tag) GROUP BY tag"),
+        format!("SELECT tag, count(DISTINCT id) FROM {lists} CROSS JOIN LATERAL unnest(t.tags) AS u(tag) GROUP BY tag"),
+        format!("SELECT tag, count(DISTINCT id) FROM {lists}, unnest(tags) AS u(tag) WHERE tag <> 'all' GROUP BY tag"),
+        format!(
+            "SELECT tag, count(DISTINCT id) FROM {lists} JOIN unnest(t.tags) AS u(tag) ON u.tag <> t.country GROUP BY tag"
+        ),
+        format!("SELECT u.country, count(DISTINCT id) FROM {lists}, unnest(t.tags) AS u(country) GROUP BY u.country"),
+        "SELECT a, b, count(*) FROM person p, unnest(array[p.country, 'x']) AS u(a), unnest(array[u.a, 'y']) AS v(b) GROUP BY a, b".to_owned(),
+        format!("SELECT a, b, count(DISTINCT id) FROM {lists}, unnest(t.tags, array[1, 2]) AS u(a, b) GROUP BY a, b"),
+        format!(
+            "SELECT tag, count(DISTINCT id) FROM {lists}, LATERAL (SELECT tag FROM unnest(t.tags) AS u(tag) WHERE tag <> 'all') s GROUP BY tag"
+        ),
+        format!("SELECT count(DISTINCT t.id) FROM {lists} JOIN week w ON w.id = t.id, unnest(t.tags) AS u(tag) WHERE tag <> 'all'"),
+        format!("SELECT tag, count(DISTINCT id) FROM {lists}, unnest(t.tags) AS tag GROUP BY tag"),
+        format!("SELECT unnest, count(DISTINCT id) FROM {lists}, unnest(t.tags) GROUP BY unnest"),
+        "SELECT avg(x) FROM week w, unnest(array[w.hours, w.hours / 2]) AS u(x)".to_owned(),
+        "SELECT x, season FROM calendar c, unnest(array[c.week, 1]) AS u(x)".to_owned(),
+        "SELECT n, x FROM (SELECT count(*) AS n FROM person) t, unnest(array[t.n, 1]) AS u(x)".to_owned(),
+    ] {
+        let plan = plan_of(&sql);
+        assert!(plan.contains("Unnest:") && !plan.contains("Subquery:"), "{sql}\n{plan}");
+    }
+    refused("SELECT u.x FROM week w, unnest(array[w.hours, 1]) AS u(x)", "42501");
+    refused("SELECT x, count(*) FROM person p, unnest(array[p.boss, 1]) AS u(x) GROUP BY x", "42501");
+    refused("SELECT count(*) FROM person p LEFT JOIN LATERAL unnest(array[p.country]) AS u(x) ON true", "0A000");
+    refused("SELECT count(*) FROM calendar c, unnest(array[c.nothing]) AS u(x)", "42703");
+}
+
 /// Persons by country over other rows; they hold what the states need, so that only the shape can be wrong.
 fn is_proven(rows: impl Fn(&Context) -> LogicalPlan) -> bool {
     let over_rows = |context: &Context, private: &mut super::Private| {

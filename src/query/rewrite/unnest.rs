@@ -62,16 +62,26 @@ fn element(list: PersonColumn) -> PersonColumn {
 
 /// How many rows one can become, where the lists are written in the query.
 fn longest(unnest: &Unnest) -> Option<u64> {
-    let LogicalPlan::Projection(projection) = unnest.input.as_ref() else {
-        return None;
-    };
     let lengths = unnest.list_type_columns.iter().map(|(index, list)| {
-        let length = match unaliased(projection.expr.get(*index)?) {
-            Expr::ScalarFunction(call) if call.func.name() == "make_array" => call.args.len(),
-            Expr::Literal(ScalarValue::List(list), _) => list.values().len(),
-            _ => return None,
-        };
+        let length = written_length(&unnest.input, *index)?;
         u64::try_from(length).ok().filter(|_| list.depth == 1)
     });
     lengths.collect::<Option<Vec<u64>>>()?.into_iter().max()
+}
+
+/// Of the list that a column holds, as the query writes it.
+fn written_length(plan: &LogicalPlan, index: usize) -> Option<usize> {
+    match plan {
+        LogicalPlan::Projection(projection) => match unaliased(projection.expr.get(index)?) {
+            Expr::ScalarFunction(call) if call.func.name() == "make_array" => Some(call.args.len()),
+            Expr::Literal(ScalarValue::List(list), _) => Some(list.values().len()),
+            Expr::Column(column) => {
+                written_length(&projection.input, projection.input.schema().maybe_index_of_column(column)?)
+            }
+            _ => None,
+        },
+        LogicalPlan::SubqueryAlias(alias) => written_length(&alias.input, index),
+        LogicalPlan::Filter(filter) => written_length(&filter.input, index),
+        _ => None,
+    }
 }
