@@ -189,9 +189,13 @@ pub(super) fn metric(scope: &Scope, written: &Expr, node: &Node, determined: boo
     let class = class.chain([Class::Measure]).max_by_key(|class| weight(*class)).unwrap_or(Class::Measure);
     let bounds = metric_bounds(name, arguments.first().and_then(|d| d.facts.bounds), scope.person.max_rows);
     let fits = node.profile().map(Expr::Column).into_iter().chain(filter.map(|d| d.expression)).reduce(Expr::and);
+    let extreme = matches!(name, "min" | "max");
+    let arguments = arguments.into_iter().zip(&params.args);
+    let arguments =
+        arguments.map(|(d, was)| if extreme { without_nan(scope, d.expression, was) } else { Ok(d.expression) });
     let expression = Expr::AggregateFunction(AggregateFunction::new_udf(
         order_free(scope, function),
-        arguments.into_iter().map(|d| d.expression).collect(),
+        arguments.collect::<Result<Vec<_>>>()?,
         params.distinct,
         fits.map(Box::new),
         vec![],
@@ -199,6 +203,16 @@ pub(super) fn metric(scope: &Scope, written: &Expr, node: &Node, determined: boo
     ));
     let facts = PersonColumn { class, determined, bounds, ..PersonColumn::constant(None) };
     Ok(Derived { expression, facts })
+}
+
+/// The engine's extremes of floats depend on where a NaN stands among the rows. NaN is no value here.
+fn without_nan(scope: &Scope, total: Expr, written: &Expr) -> Result<Expr> {
+    let of = built(written.get_type(scope.node.plan.schema().as_ref()))?;
+    if !of.is_floating() {
+        return Ok(total);
+    }
+    let nothing = Expr::Literal(built(ScalarValue::try_from(&of))?, None);
+    Ok(datafusion::functions::math::expr_fn::nanvl(total.unalias(), nothing))
 }
 
 /// Sums of floats depend on the order of the rows, and that may depend on other persons: such aggregates get their rows sorted.
