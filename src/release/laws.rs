@@ -171,6 +171,8 @@ proptest! {
             for release in verified.releases().iter().filter(|release| !reads_a_release(release)) {
                 let moved = runtime().block_on(moves(release, &people, without));
                 prop_assert!(moved.as_ref().is_some_and(within), "{} moves {:?}", sql, moved);
+                let (here, there) = runtime().block_on(layouts(release, &people));
+                prop_assert!(here == there, "{}: {:?} and {:?} by the order of rows", sql, here, there);
             }
         }
     }

@@ -30,6 +30,7 @@ mod pseudonym;
 mod register;
 mod release;
 mod total;
+mod unordered;
 mod unreleased;
 
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};

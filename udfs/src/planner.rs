@@ -1,11 +1,13 @@
-//! From the two logical nodes of this crate to their physical ones.
+//! From the logical nodes of this crate to their physical ones.
 //!
-//! In: a plan with [`Release`] and [`BoundGroups`] nodes, and the noise that they are to draw from.
-//! Out: an execution plan. Must never: plan a node that it does not know.
+//! In: an optimised plan with [`Release`] and [`BoundGroups`] nodes, and the noise that they are to draw from.
+//! Out: an execution plan, in which nothing is believed of outer joins and grouping sets that is not so ([`unordered`]). Must never:
+//! plan a node that it does not know.
 
 use crate::bound_groups::{BoundGroups, BoundGroupsExec};
 use crate::noise::Noise;
 use crate::release::{Release, ReleaseExec};
+use crate::unordered::{Unordered, unordered};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::execution::context::QueryPlanner;
@@ -45,7 +47,7 @@ impl ReleasePlanner {
             let exec = BoundGroupsExec::new(input, person, bound.max_groups(), self.noise.clone());
             return Ok(Some(Arc::new(exec)));
         }
-        Ok(None)
+        Ok(node.as_any().downcast_ref::<Unordered>().map(|node| node.exec(input)))
     }
 }
 
@@ -101,7 +103,8 @@ impl QueryPlanner for Planner {
         Box::pin(async move {
             let releases = Arc::new(self.releases.clone());
             let planner = DefaultPhysicalPlanner::with_extension_planners(vec![releases]);
-            planner.create_physical_plan(logical_plan, session).await
+            let plan = unordered(logical_plan.clone())?;
+            planner.create_physical_plan(&plan, session).await
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Union};
@@ -34,19 +35,15 @@ impl Rewriter<'_> {
                 answers.push((chosen, answer));
             }
         }
+        let types = (0..keys.len()).map(|key| type_of_key(&answers, key)).collect::<Option<Vec<DataType>>>();
+        let types = types.ok_or_else(Error::internal)?;
         let mut inputs = Vec::new();
         let mut asked: Vec<Vec<usize>> = Vec::new();
         for set in &sets {
             let chosen: Vec<usize> = (0..keys.len()).filter(|i| set.contains(&keys[*i])).collect();
             let before = asked.iter().filter(|known| **known == chosen).count();
             let answer = answers.iter().find(|(known, _)| *known == chosen).map(|(_, answer)| answer);
-            inputs.push(Arc::new(laid_out(
-                aggregate,
-                keys.len(),
-                &chosen,
-                before,
-                answer.ok_or_else(Error::internal)?,
-            )?));
+            inputs.push(Arc::new(laid_out(aggregate, &types, &chosen, before, answer.ok_or_else(Error::internal)?)?));
             asked.push(chosen);
         }
         let rows = answers.first().and_then(|(_, answer)| match &answer.rows {
@@ -120,19 +117,33 @@ fn spelled_out(sets: &GroupingSet) -> Vec<Vec<Expr>> {
     }
 }
 
-/// One grouping's answer in the layout of `aggregate`; `before`: how many equal groupings there are before it.
-fn laid_out(aggregate: &Aggregate, keys: usize, chosen: &[usize], before: usize, answer: &Node) -> Result<LogicalPlan> {
-    let schema = &aggregate.schema;
+/// What the groupings that hold a key give it as; not always the type that the engine's own operators would.
+fn type_of_key(answers: &[(Vec<usize>, Node)], key: usize) -> Option<DataType> {
+    answers.iter().find_map(|(chosen, answer)| {
+        let place = chosen.iter().position(|index| *index == key)?;
+        Some(answer.plan.schema().field(place).data_type().clone())
+    })
+}
+
+/// One grouping's answer in the layout of `aggregate`, whose keys are of `types`; `before`: how many equal groupings there are
+/// before it.
+fn laid_out(
+    aggregate: &Aggregate,
+    types: &[DataType],
+    chosen: &[usize],
+    before: usize,
+    answer: &Node,
+) -> Result<LogicalPlan> {
+    let (schema, keys) = (&aggregate.schema, types.len());
     let mut columns = Vec::new();
     let mut left_out = 0_u64;
-    for key in 0..keys {
-        let field = schema.field(key);
+    for (key, of_key) in types.iter().enumerate() {
         left_out <<= 1;
         columns.push(match chosen.iter().position(|index| *index == key) {
             Some(place) => Expr::Column(answer.column(place)),
             None => {
                 left_out |= 1;
-                Expr::Literal(built(ScalarValue::try_from(field.data_type()))?, None)
+                Expr::Literal(built(ScalarValue::try_from(of_key))?, None)
             }
         });
     }

@@ -26,7 +26,7 @@ fn rows(from: &str, attributes: &[&str], measures: &[&str], person: &str) -> Row
 
 fn source(dice: &mut Dice) -> Rows {
     let (country, week, hours, size) = ("p.country", "w.week", "w.hours", "m.size");
-    match dice.below(18) {
+    match dice.below(24) {
         0 => rows("person p", &[country], &[], "p.id"),
         1 => rows("week w", &[week], &[hours], "w.id"),
         2 => rows("mail m", &[], &[size], "m.id"),
@@ -58,6 +58,28 @@ fn source(dice: &mut Dice) -> Rows {
         16 => {
             let within = dice.one_of(&["IN", "NOT IN"]);
             rows(&format!("person p WHERE # p.id {within} (SELECT id FROM mail)"), &[country], &[], "p.id")
+        }
+        17 => rows("item i", &["i.week"], &["i.price"], "i.order_id"),
+        18 => rows(
+            "(SELECT id, week, clamp(hours - lag(hours) OVER (PARTITION BY id ORDER BY week), -9, 9) AS d FROM week) u",
+            &["u.week"],
+            &["u.d"],
+            "u.id",
+        ),
+        19 => {
+            let numbered = "SELECT id, hours, row_number() OVER (PARTITION BY id ORDER BY week) AS week FROM week";
+            rows(&format!("({numbered}) u"), &["u.week"], &["u.hours"], "u.id")
+        }
+        20 => rows("(SELECT id, size, unnest(ARRAY[1, 2, 3]) AS week FROM mail) u", &["u.week"], &["u.size"], "u.id"),
+        21 => {
+            let less = dice.one_of(&["EXCEPT", "INTERSECT"]);
+            let from = format!("(SELECT id, week FROM week {less} SELECT id, week FROM week WHERE hours > 9) u");
+            rows(&from, &["u.week"], &[], "u.id")
+        }
+        22 => {
+            let more = dice.one_of(&["v.hours > w.hours", "v.week > w.week", "v.hours > 30"]);
+            let from = format!("week w WHERE # EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND {more})");
+            rows(&from, &["w.week"], &["w.hours"], "w.id")
         }
         _ => {
             let both = "(SELECT id, hours AS x FROM week UNION ALL SELECT id, size FROM mail) u";
@@ -183,7 +205,19 @@ fn aggregate(dice: &mut Dice, from: &Rows) -> String {
         (4 | 5, Some(x)) => format!("sum({x})"),
         (6 | 7, Some(x)) => format!("avg({x})"),
         (8, Some(x)) => format!("share({x} > 8)"),
-        (9, Some(x)) => dice.one_of(&["stddev(#)", "var_pop(#)", "median(#)", "max(#)"]).replace('#', &x),
+        (9, Some(x)) => {
+            let spread = [
+                "stddev(#)",
+                "var_pop(#)",
+                "median(#)",
+                "min(#)",
+                "max(#)",
+                "percentile_cont(0.9) WITHIN GROUP (ORDER BY #)",
+                "mode() WITHIN GROUP (ORDER BY # > 8)",
+                "corr(#, #)",
+            ];
+            dice.one_of(&spread).replace('#', &x)
+        }
         (10, Some(x)) => format!("count(DISTINCT {x})"),
         (_, Some(x)) => format!("sum(CASE WHEN {x} > 3 THEN 1 ELSE 0 END)"),
     };
@@ -204,7 +238,11 @@ pub(crate) fn question(seed: u64) -> String {
     let named = keys.iter().chain(&aggregates).enumerate().map(|(i, column)| format!("{column} AS c{i}"));
     let columns = named.collect::<Vec<_>>().join(", ");
     let places = (1..=keys.len()).map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
-    let group = if keys.is_empty() { String::new() } else { format!(" GROUP BY {places}") };
+    let group = match (keys.len(), dice.one_in(5)) {
+        (0, _) => String::new(),
+        (_, true) => format!(" GROUP BY ROLLUP ({})", keys.join(", ")),
+        (_, false) => format!(" GROUP BY {places}"),
+    };
     let conditions = from.conditions.iter().map(|condition| format!("({condition})")).collect::<Vec<_>>().join(" AND ");
     let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {conditions}") };
     format!("SELECT {columns} FROM {}{filter}{group}", from.from)
