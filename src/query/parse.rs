@@ -11,6 +11,7 @@ mod cursors;
 mod dialect;
 mod expressions;
 mod kinds;
+mod procedures;
 mod reader;
 mod relations;
 mod roles;
@@ -70,7 +71,7 @@ fn parse_one(slice: &Slice<'_>, dialect: &BoundedPostgres) -> Result<Statement> 
 }
 
 /// What a statement other than a query may begin with.
-const FIRST_WORDS: [&str; 27] = [
+const FIRST_WORDS: [&str; 28] = [
     "ANALYZE",
     "ANALYSE",
     "EXPLAIN",
@@ -98,6 +99,7 @@ const FIRST_WORDS: [&str; 27] = [
     "DROP",
     "GRANT",
     "REVOKE",
+    "CALL",
 ];
 
 fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
@@ -133,6 +135,7 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
         "LISTEN" | "UNLISTEN" => reader.name().map(|_| Statement::Unlisten),
         "GRANT" => roles::grant(reader),
         "REVOKE" => roles::revoke(reader),
+        "CALL" => procedures::call(reader),
         verb => object(reader, verb),
     }
 }

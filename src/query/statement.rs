@@ -160,6 +160,25 @@ pub enum Admin {
         names: Vec<String>,
         if_exists: bool,
     },
+    Call(Call),
+}
+
+/// `CALL procedure(…)`. Not every procedure is an administrator's: each says who may call it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// With its schema, as written.
+    pub procedure: String,
+    /// Those with a name come last.
+    pub arguments: Vec<Argument>,
+    pub position: Option<usize>,
+}
+
+/// A literal as its text; `None` is NULL.
+#[derive(Debug, Clone)]
+pub struct Argument {
+    pub name: Option<String>,
+    pub value: Option<String>,
+    pub position: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -230,6 +249,7 @@ impl Admin {
             Self::DropTable { .. } => "DROP TABLE",
             Self::CreateView { .. } => "CREATE VIEW",
             Self::DropView { .. } => "DROP VIEW",
+            Self::Call(_) => "CALL",
             Self::AlterTable { .. }
             | Self::AlterColumn { .. }
             | Self::AddUniqueKey { .. }

@@ -88,6 +88,7 @@ impl Session {
                 "DROP VIEW",
                 names.iter().map(|name| Change::DropView { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
+            Admin::Call(call) => ("CALL", self.procedure(actor, call)?),
             Admin::AddReference { table, reference } => {
                 ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
             }

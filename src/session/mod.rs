@@ -9,6 +9,7 @@ mod answer;
 mod cursors;
 mod describe;
 mod path;
+mod procedures;
 mod server;
 mod surroundings;
 mod transaction;

@@ -20,7 +20,8 @@ pub(super) fn refuse_missing(what: &str, hint: &str) -> Error {
 
 const QUERIES: &str = "write the query itself, with common table expressions (WITH) for its parts";
 const PROTOCOL: &str = "prepare statements through the protocol, as drivers do";
-const NO_PROCEDURES: &str = "there are no procedures; everything is a query or an administrator's statement";
+const NO_PROCEDURES: &str =
+    "nobody can make functions or procedures: everything is a query or an administrator's statement";
 const NO_UPKEEP: &str = "nothing here needs upkeep: tables are files that others write";
 
 /// The refusal of a statement that begins here with none of the words the parser knows.
@@ -31,7 +32,7 @@ pub(super) fn refuse(reader: &Reader<'_>) -> Error {
     let error = match first.as_str() {
         "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "LOAD" | "IMPORT" => refuse_change(&first),
         "PREPARE" | "EXECUTE" => refuse_missing(&first, PROTOCOL),
-        "DO" | "CALL" => refuse_missing(&first, NO_PROCEDURES),
+        "DO" => refuse_missing(&first, NO_PROCEDURES),
         "VACUUM" | "REINDEX" | "CLUSTER" | "CHECKPOINT" | "REFRESH" => refuse_missing(&first, NO_UPKEEP),
         "MOVE" => refuse_missing(&first, "write FETCH and pass over the rows"),
         "LOCK" | "NOTIFY" | "COMMENT" | "SECURITY" | "REASSIGN" => refuse_missing(&first, ""),

@@ -233,7 +233,6 @@ fn kinds_that_are_not_there() {
         "ANALYZE t (a)",
         "PREPARE p AS SELECT 1",
         "EXECUTE p",
-        "CALL f()",
         "LOCK t",
         "NOTIFY x",
         "COMMIT PREPARED 'x'",

@@ -1,0 +1,67 @@
+//! `CALL privacy.…(…)`: which procedures there are, what each takes, and the changes that it stands for.
+//!
+//! One line of [`Session::procedure`] a procedure. Who may call it is checked where the change is applied.
+
+use super::Session;
+use crate::error::{Error, Result, SqlState};
+use crate::policy::{Change, Principal};
+use crate::query::statement::Call;
+
+impl Session {
+    pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
+        Err(Error::new(SqlState::UndefinedFunction, format!("procedure {} does not exist", call.procedure))
+            .at(call.position))
+    }
+}
+
+/// The arguments of a call by the names that the procedure gives them.
+pub(super) struct Arguments<'a> {
+    call: &'a Call,
+    names: &'static [&'static str],
+}
+
+#[allow(dead_code)]
+impl<'a> Arguments<'a> {
+    /// Refuses a name that the procedure does not have, one given twice, and too many of them.
+    pub fn new(call: &'a Call, names: &'static [&'static str]) -> Result<Self> {
+        let mut given: Vec<&str> = Vec::new();
+        for (place, argument) in call.arguments.iter().enumerate() {
+            let name = match &argument.name {
+                Some(name) => names.iter().find(|known| *known == name),
+                None => names.get(place),
+            };
+            let name = name.ok_or_else(|| no_such_call(call, names).at(argument.position))?;
+            if given.contains(name) {
+                return Err(Error::new(SqlState::SyntaxError, format!("argument name \"{name}\" used more than once"))
+                    .at(argument.position));
+            }
+            given.push(name);
+        }
+        Ok(Self { call, names })
+    }
+
+    /// The text of an argument; `None` where it was left out or is NULL.
+    pub fn optional(&self, name: &str) -> Option<&'a str> {
+        let place = self.names.iter().position(|known| *known == name)?;
+        let named = |argument: &&crate::query::statement::Argument| argument.name.as_deref() == Some(name);
+        let unnamed = self.call.arguments.get(place).filter(|argument| argument.name.is_none());
+        self.call.arguments.iter().find(named).or(unnamed)?.value.as_deref()
+    }
+
+    pub fn required(&self, name: &str) -> Result<&'a str> {
+        self.optional(name).filter(|value| !value.trim().is_empty()).ok_or_else(|| {
+            Error::new(SqlState::InvalidParameterValue, format!("{} needs {name}", self.call.procedure))
+                .hint(signature(self.call, self.names))
+                .at(self.call.position)
+        })
+    }
+}
+
+fn signature(call: &Call, names: &[&str]) -> String {
+    format!("CALL {}({})", call.procedure, names.join(", "))
+}
+
+fn no_such_call(call: &Call, names: &[&str]) -> Error {
+    Error::new(SqlState::UndefinedFunction, format!("{} does not take these arguments", call.procedure))
+        .hint(signature(call, names))
+}
