@@ -9,13 +9,15 @@
 //! 4. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
 //! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
 //! 6. no group key is made of an identifier (`origin`);
-//! 7. the plan above reads released and public rows only, and every source is what the catalog says (`sources`).
+//! 7. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
+//! 8. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
 
 mod origin;
 mod owner;
 mod price;
 mod reach;
 mod repeat;
+mod scopes;
 mod selection;
 mod sources;
 
@@ -178,9 +180,11 @@ fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
 fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) -> Result<VerifiedRelease> {
     let rewritten = root(&release.plan).ok_or_else(|| unproven("no release at the root"))?;
     sources::verify(context, &release.plan, earlier.len(), &release.facts.policies)?;
+    scopes::verify(context, &release.plan)?;
     repeat::verify(context, rewritten, earlier)?;
     selection::verify_profile(rewritten)?;
     let plan = optimise(context, release.plan.clone())?;
+    scopes::verify(context, &plan)?;
     let node = root(&plan).ok_or_else(|| unproven("no release at the root"))?;
     if **node.spec() != release.spec {
         return Err(unproven("the release has changed"));

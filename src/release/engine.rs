@@ -54,6 +54,10 @@ impl Engine {
         Self { state }
     }
 
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
     /// The measured rows of one release.
     pub(super) async fn release(
         &self,

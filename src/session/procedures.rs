@@ -9,8 +9,12 @@ use crate::query::statement::Call;
 
 impl Session {
     pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
-        Err(Error::new(SqlState::UndefinedFunction, format!("procedure {} does not exist", call.procedure))
-            .at(call.position))
+        match call.procedure.as_str() {
+            "privacy.exclude_person" => self.exclude_person(call),
+            "privacy.include_person" => self.include_person(call),
+            unknown => Err(Error::new(SqlState::UndefinedFunction, format!("procedure {unknown} does not exist"))
+                .at(call.position)),
+        }
     }
 }
 
@@ -20,7 +24,6 @@ pub(super) struct Arguments<'a> {
     names: &'static [&'static str],
 }
 
-#[allow(dead_code)]
 impl<'a> Arguments<'a> {
     /// Refuses a name that the procedure does not have, one given twice, and too many of them.
     pub fn new(call: &'a Call, names: &'static [&'static str]) -> Result<Self> {
