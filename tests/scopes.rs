@@ -17,8 +17,8 @@ fn company(server: &TestServer) {
     let mut persons = String::from("person_id,manager_id,country,consent,licensed\n");
     let mut hours = String::from("person_id,week,hours,billable\n");
     let mut add = |id: usize, manager: &str| {
-        let country = if id % 3 == 0 { "DE" } else { "FR" };
-        persons.push_str(&format!("p-{id},{manager},{country},{},{}\n", id % 2 == 0, id % 4 != 0));
+        let country = if id.is_multiple_of(3) { "DE" } else { "FR" };
+        persons.push_str(&format!("p-{id},{manager},{country},{},{}\n", id.is_multiple_of(2), !id.is_multiple_of(4)));
         for week in 0..2 {
             hours.push_str(&format!("p-{id},{week},{},{}\n", 40, week == 0));
         }

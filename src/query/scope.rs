@@ -238,11 +238,7 @@ impl PersonTest {
 
 /// The persons of a column of keys, row by row; `None` where there is none.
 pub fn for_each_person(keys: &ArrayRef, mut each: impl FnMut(Option<Person<'_>>)) -> datafusion::common::Result<()> {
-    let narrow = match keys.data_type() {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => true,
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => true,
-        _ => false,
-    };
+    let narrow = keys.data_type().is_integer() && *keys.data_type() != DataType::UInt64;
     if narrow {
         let numbers = cast(keys, &DataType::Int64)?;
         numbers.as_primitive::<Int64Type>().iter().for_each(|number| each(number.map(Person::Number)));

@@ -180,11 +180,9 @@ fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
 fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) -> Result<VerifiedRelease> {
     let rewritten = root(&release.plan).ok_or_else(|| unproven("no release at the root"))?;
     sources::verify(context, &release.plan, earlier.len(), &release.facts.policies)?;
-    scopes::verify(context, &release.plan)?;
     repeat::verify(context, rewritten, earlier)?;
     selection::verify_profile(rewritten)?;
     let plan = optimise(context, release.plan.clone())?;
-    scopes::verify(context, &plan)?;
     let node = root(&plan).ok_or_else(|| unproven("no release at the root"))?;
     if **node.spec() != release.spec {
         return Err(unproven("the release has changed"));
@@ -198,6 +196,8 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
         origin::verify(context, states)?;
         origin::verify_casts(context, &states.input)?;
     }
+    scopes::verify(context, &release.plan)?;
+    scopes::verify(context, &plan)?;
     if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
         return Err(unproven("an output of what is not measured"));
     }
