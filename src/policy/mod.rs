@@ -3,6 +3,7 @@
 //! In: one [`Change`] at a time. Out: a new [`Policies`] or a refusal that changes nothing.
 //! This room does no I/O and knows neither SQL text nor the engine.
 
+mod access;
 mod apply;
 mod apply_role;
 mod apply_table;
@@ -23,9 +24,12 @@ mod tests;
 mod view;
 mod weights;
 
+pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
+pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
+pub use duration::parse_interval;
 pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
@@ -51,6 +55,9 @@ pub struct Policies {
     #[serde(default)]
     pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
+    /// Requests for rows and what became of them, by id.
+    #[serde(default)]
+    pub access: access::AccessGrants,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.
