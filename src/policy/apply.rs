@@ -29,6 +29,8 @@ impl Policies {
             Change::AlterRole { name, login: None, verifier: Some(_), valid_until: None } if name == actor.name() => {
                 return Ok(());
             } // one's own password
+            Change::DecideAccess { id, decision, .. } => return self.refuse_decision_by(actor, *id, decision),
+            Change::RequestAccess { .. } => Capability::Analyse,
             Change::CreateRole { .. }
             | Change::AlterRole { .. }
             | Change::DropRole { .. }
@@ -56,7 +58,8 @@ impl Policies {
             return Ok(());
         }
         Err(Error::new(SqlState::InsufficientPrivilege, "permission denied")
-            .detail(format!("this needs {}", needed.needed_role())))
+            .detail(format!("this needs {}", needed.needed_role()))
+            .hint("log in as such a role, or ask somebody who can"))
     }
 
     fn make(&mut self, actor: &Principal, change: Change) -> Result<()> {
@@ -90,6 +93,8 @@ impl Policies {
             Change::DropPolicy { table, name, if_exists } => self.drop_policy(&table, &name, if_exists),
             Change::ExcludePerson { digest, exclusion } => self.exclude_person(digest, exclusion),
             Change::IncludePerson { digest } => self.include_person(&digest),
+            Change::RequestAccess { request, now } => self.request_access(actor, request, now),
+            Change::DecideAccess { id, decision, now } => self.decide_access(actor, id, decision, now),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Column, Exclusion, Location, RoleName, RowPolicy, RowPolicyChange, UniqueKey, Verifier, View};
+use super::{
+    AccessRequest, Column, Decision, Exclusion, Location, RoleName, RowPolicy, RowPolicyChange, UniqueKey, Verifier,
+    View,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -115,6 +118,16 @@ pub enum Change {
     },
     IncludePerson {
         digest: String,
+    },
+    /// `now`: seconds since 1970, as in every change that depends on the time.
+    RequestAccess {
+        request: AccessRequest,
+        now: i64,
+    },
+    DecideAccess {
+        id: u64,
+        decision: Decision,
+        now: i64,
     },
 }
 

@@ -3,6 +3,7 @@
 //! In: one [`Change`] at a time. Out: a new [`Policies`] or a refusal that changes nothing.
 //! This room does no I/O and knows neither SQL text nor the engine.
 
+mod access;
 mod apply;
 mod apply_role;
 mod apply_table;
@@ -27,10 +28,13 @@ mod tests;
 mod view;
 mod weights;
 
+pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
 pub use digest::{DigestOf, Digester};
+pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
+pub use duration::parse_interval;
 pub use person::{ByPerson, Person};
 pub use reporting::{Irregular, ReportingLines};
 pub use role::{Capability, Grant, Principal, Role, RoleName};
@@ -62,6 +66,9 @@ pub struct Policies {
     /// Persons who objected, by a digest of their key: their rows count in no answer.
     #[serde(default)]
     pub excluded: BTreeMap<String, Exclusion>,
+    /// Requests for rows and what became of them, by id.
+    #[serde(default)]
+    pub access: access::AccessGrants,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.

@@ -15,8 +15,13 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 4] =
-    [("privacy", "budget"), ("privacy", "settings"), ("privacy", "warnings"), ("audit", "query_log")];
+const VIEWS: [(&str, &str); 5] = [
+    ("privacy", "budget"),
+    ("privacy", "settings"),
+    ("privacy", "grants"),
+    ("privacy", "warnings"),
+    ("audit", "query_log"),
+];
 
 impl Session {
     /// What the catalog's queries see of this session.
@@ -38,7 +43,7 @@ impl Session {
             named.iter().find(|(schema, _)| schema == "audit" || schema == "privacy").filter(|_| views.is_empty())
         {
             return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
-                .hint("there are privacy.budget, privacy.settings, privacy.warnings and audit.query_log"));
+                .hint(format!("there are {}", VIEWS.map(|(schema, name)| format!("{schema}.{name}")).join(", "))));
         }
         Ok(SystemSession {
             database: self.client.database.clone(),
@@ -68,6 +73,7 @@ impl Session {
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
             ("privacy", "warnings") => self.warnings().await,
+            ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             _ => Err(Error::internal()),
         }
