@@ -183,6 +183,43 @@ async fn a_row_policy_on_persons_holds_in_every_table() {
     assert_eq!(refused(&admin, "DROP ROLE auditor").await.sqlstate, "42501");
 }
 
+/// Badges are persons', doors are badges'.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_find_their_person_elsewhere_are_in_its_scope() {
+    let (server, admin) = served().await;
+    let (mut badge, mut door) = (String::from("badge_id,person_id\n"), String::from("badge_id,north\n"));
+    for id in 0..408 {
+        badge.push_str(&format!("{},p-{id}\n", id + 1000));
+        door.push_str(&format!("{0},true\n{0},false\n", id + 1000));
+    }
+    server.file("badge.csv", &badge);
+    server.file("door.csv", &door);
+    for statement in [
+        "CREATE EXTERNAL TABLE badge STORED AS CSV LOCATION 'badge.csv' OPTIONS (format.has_header 'true')",
+        "ALTER TABLE badge ADD PRIMARY KEY (badge_id)",
+        "ALTER TABLE badge SET (person_key = 'person_id', privacy_policy = 'people', max_rows_per_person = 1)",
+        "CREATE EXTERNAL TABLE door STORED AS CSV LOCATION 'door.csv' OPTIONS (format.has_header 'true')",
+        "ALTER TABLE door SET (person_key = 'badge_id → badge.person_id', max_rows_per_person = 2)",
+        "GRANT SELECT ON door TO insights_analyst",
+        "ALTER TABLE person SET (manager_key = 'manager_id')",
+    ] {
+        run(&admin, statement).await;
+    }
+    let asked = "SELECT count(*) FROM door";
+    let one = manager(&server, &admin, "m_one", "p-1").await;
+    run(&admin, "GRANT SELECT ON door TO m_one").await;
+    about(number(&one, asked).await, 200.0);
+    run(&admin, "CREATE POLICY north ON door USING (north)").await;
+    about(number(&one, asked).await, 100.0);
+    run(&admin, "CREATE POLICY germany ON person TO insights_analyst USING (country <> 'DE')").await;
+    about(number(&server.analyst().await, asked).await, 272.0);
+    about(number(&one, asked).await, 100.0);
+    // Whether there is a row is asked of the same rows.
+    let without =
+        "SELECT count(*) FROM person p WHERE NOT EXISTS (SELECT 1 FROM hours h WHERE h.person_id = p.person_id)";
+    assert!(rows(&one, without).await.iter().flatten().all(Option::is_none));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_a_rule_is_refused_and_changes_nothing() {
     let (server, admin) = served().await;
