@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Column, Location, RoleName, UniqueKey, Verifier, View};
+use super::{Column, Location, RoleName, TrainingDay, TrainingPeriod, UniqueKey, Verifier, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -17,8 +17,11 @@ pub enum Change {
     AlterRole {
         name: RoleName,
         login: Option<bool>,
-        verifier: Option<Verifier>,
-        valid_until: Option<i64>,
+        createrole: Option<bool>,
+        /// `Some(None)`: no password, so no login.
+        verifier: Option<Option<Verifier>>,
+        /// `Some(None)`: without end.
+        valid_until: Option<Option<i64>>,
     },
     DropRole {
         name: RoleName,
@@ -31,6 +34,15 @@ pub enum Change {
     RevokeRole {
         role: RoleName,
         from: RoleName,
+    },
+    /// `period`: `None` asks for a training no more.
+    RequireTraining {
+        group: RoleName,
+        period: Option<TrainingPeriod>,
+    },
+    RecordTraining {
+        login: RoleName,
+        completed: TrainingDay,
     },
     /// `columns`: `None` for the whole table.
     GrantSelect {

@@ -174,7 +174,7 @@ pub(crate) fn context(text: &str) -> Context {
         policies.tables.insert(known.table.name.clone(), known.table.clone());
     }
     Context {
-        principal: policies.principal("ann").unwrap(),
+        principal: policies.principal("ann", 0).unwrap(),
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
         views: BTreeMap::new(),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use arrow::array::RecordBatch;
 use datafusion::sql::sqlparser::ast;
 
-use super::Session;
 use super::answer::Rows;
 use super::surroundings::relations;
+use super::{Session, memberships};
 use crate::catalog::system::{SystemSession, View};
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{Limits, budget_batch};
@@ -15,7 +15,13 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 3] = [("privacy", "budget"), ("privacy", "settings"), ("audit", "query_log")];
+const VIEWS: [(&str, &str); 5] = [
+    ("privacy", "budget"),
+    ("privacy", "settings"),
+    ("privacy", "memberships"),
+    ("audit", "query_log"),
+    ("audit", "changes"),
+];
 
 impl Session {
     /// What the catalog's queries see of this session.
@@ -37,7 +43,7 @@ impl Session {
             named.iter().find(|(schema, _)| schema == "audit" || schema == "privacy").filter(|_| views.is_empty())
         {
             return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
-                .hint("there are privacy.budget, privacy.settings and audit.query_log"));
+                .hint(format!("there are {}", VIEWS.map(|(schema, name)| format!("{schema}.{name}")).join(", "))));
         }
         Ok(SystemSession {
             database: self.client.database.clone(),
@@ -66,7 +72,9 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "memberships") => memberships::batch(&policies, principal),
             ("audit", "query_log") => self.server.ledger.query_log().await,
+            ("audit", "changes") => self.server.catalog.changes().await,
             _ => Err(Error::internal()),
         }
     }
@@ -103,7 +111,7 @@ fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
-        .detail("the log holds what everybody asked")
-        .hint("auditors read it: GRANT auditor TO another login"))
+    Err(principal.denied(Capability::Audit, format!("permission denied for view {schema}.{name}")).detail(
+        "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
+    ))
 }

@@ -83,7 +83,7 @@ fn session(user: &str) -> SystemSession {
     SystemSession {
         database: "demo".to_owned(),
         user: user.to_owned(),
-        principal: policies.principal(user).unwrap(),
+        principal: policies.principal(user, 0).unwrap(),
         policies: Arc::new(policies),
         views: vec![View { schema: "privacy", name: "budget", batch: budget }],
         settings: BTreeMap::from([

@@ -43,6 +43,9 @@ pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
     }
     let mut role = RoleOptions { name, ..RoleOptions::default() };
     options(reader, &mut role)?;
+    if !role.in_role.is_empty() {
+        return Err(refuse_missing("IN ROLE of ALTER ROLE", "write GRANT role TO role").at(place));
+    }
     Ok(Statement::Admin(Admin::AlterRole(role)))
 }
 
