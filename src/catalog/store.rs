@@ -22,6 +22,7 @@ const TABLE: &str = "table";
 const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
+const ACCESS: &str = "access";
 
 pub(super) enum Saved {
     Done,
@@ -52,6 +53,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             ROLE => drop(policies.roles.insert(name, from_json(&body)?)),
             TABLE => drop(policies.tables.insert(name, from_json(&body)?)),
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
+            ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
             _ => return Err(unreadable()),
@@ -74,6 +76,7 @@ pub(super) fn save(
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
+    write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {
         put(tx, SETTINGS, "", &after.settings)?;
     }
@@ -105,18 +108,18 @@ fn objects(connection: &Connection) -> Result<Objects> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn write_difference<T: Serialize + PartialEq>(
+fn write_difference<K: Ord + ToString, T: Serialize + PartialEq>(
     tx: &Transaction,
     kind: &str,
-    before: &BTreeMap<String, T>,
-    after: &BTreeMap<String, T>,
+    before: &BTreeMap<K, T>,
+    after: &BTreeMap<K, T>,
 ) -> Result<()> {
     for name in before.keys().filter(|name| !after.contains_key(*name)) {
-        tx.execute("DELETE FROM catalog_object WHERE kind = ?1 AND name = ?2", (kind, name))?;
+        tx.execute("DELETE FROM catalog_object WHERE kind = ?1 AND name = ?2", (kind, name.to_string()))?;
     }
     for (name, value) in after {
         if before.get(name) != Some(value) {
-            put(tx, kind, name, value)?;
+            put(tx, kind, &name.to_string(), value)?;
         }
     }
     Ok(())

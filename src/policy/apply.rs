@@ -32,6 +32,8 @@ impl Policies {
             {
                 return Ok(());
             }
+            Change::DecideAccess { id, decision, .. } => return self.refuse_decision_by(actor, *id, decision),
+            Change::RequestAccess { .. } => Capability::HoldAccess,
             Change::CreateRole { .. }
             | Change::AlterRole { .. }
             | Change::DropRole { .. }
@@ -91,6 +93,8 @@ impl Policies {
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
             Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
+            Change::RequestAccess { request, now } => self.request_access(actor, request, now),
+            Change::DecideAccess { id, decision, now } => self.decide_access(actor, id, decision, now),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Column, Location, RoleName, TrainingDay, TrainingPeriod, UniqueKey, Verifier, View};
+use super::{
+    AccessRequest, Column, Decision, Location, RoleName, TrainingDay, TrainingPeriod, UniqueKey, Verifier, View,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -103,6 +105,16 @@ pub enum Change {
     DropView {
         name: String,
         if_exists: bool,
+    },
+    /// `now`: seconds since 1970, as in every change that depends on the time.
+    RequestAccess {
+        request: AccessRequest,
+        now: i64,
+    },
+    DecideAccess {
+        id: u64,
+        decision: Decision,
+        now: i64,
     },
 }
 

@@ -3,6 +3,7 @@
 //! In: one [`Change`] at a time. Out: a new [`Policies`] or a refusal that changes nothing.
 //! This room does no I/O and knows neither SQL text nor the engine.
 
+mod access;
 mod apply;
 mod apply_role;
 mod apply_table;
@@ -26,9 +27,12 @@ mod training;
 mod view;
 mod weights;
 
+pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
+pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
+pub use duration::parse_interval;
 pub use look_alike::looks_like;
 pub use principal::Principal;
 pub use role::{Capability, Grant, Role, RoleName};
@@ -57,6 +61,9 @@ pub struct Policies {
     #[serde(default)]
     pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
+    /// Requests for rows and what became of them, by id.
+    #[serde(default)]
+    pub access: access::AccessGrants,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.

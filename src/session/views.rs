@@ -15,10 +15,11 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 5] = [
+const VIEWS: [(&str, &str); 6] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "memberships"),
+    ("privacy", "grants"),
     ("audit", "query_log"),
     ("audit", "changes"),
 ];
@@ -73,6 +74,7 @@ impl Session {
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
             ("privacy", "memberships") => memberships::batch(&policies, principal),
+            ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             ("audit", "changes") => self.server.catalog.changes().await,
             _ => Err(Error::internal()),

@@ -2,8 +2,14 @@
 
 use super::*;
 
-fn alter_role(name: &str) -> Change {
-    Change::AlterRole { name: name.to_owned(), login: None, createrole: None, verifier: None, valid_until: None }
+/// `ALTER ROLE` with createrole, password, valid until.
+fn altered(
+    name: &str,
+    createrole: Option<bool>,
+    verifier: Option<Option<Verifier>>,
+    valid_until: Option<Option<i64>>,
+) -> Change {
+    Change::AlterRole { name: name.to_owned(), login: None, createrole, verifier, valid_until }
 }
 
 fn creator(name: &str) -> Change {
@@ -68,10 +74,10 @@ fn a_platform_administrator_reaches_nothing_but_accounts() {
         creator("helper"),
         grant("admin", "nemo"),
         role("helper", &["admin"]),
-        Change::AlterRole { createrole: Some(true), ..alter(&policies, "pat") },
-        Change::AlterRole { createrole: Some(true), ..alter(&policies, "nemo") },
-        Change::AlterRole { valid_until: Some(None), ..alter(&policies, "pat") },
-        Change::AlterRole { verifier: Some(Some(Verifier::mock(&[3; 32], "x"))), ..alter(&policies, "admin") },
+        altered("pat", Some(true), None, None),
+        altered("nemo", Some(true), None, None),
+        altered("pat", None, None, Some(None)),
+        altered("admin", None, Some(Some(Verifier::mock(&[3; 32], "x"))), None),
         Change::DropRole { name: "platform_admin".to_owned(), if_exists: false },
         Change::DropRole { name: "admin".to_owned(), if_exists: false },
         Change::SetRole { role: "ana".to_owned(), name: "privacy.epsilon".to_owned(), value: Some("0.5".to_owned()) },
@@ -90,10 +96,6 @@ fn a_platform_administrator_reaches_nothing_but_accounts() {
     refused(&grouped, "nemo", grant("team", "ana"), DENIED);
 }
 
-fn alter(_: &Policies, name: &str) -> Change {
-    alter_role(name)
-}
-
 #[test]
 fn a_role_with_createrole_is_decided_on_by_its_like_only() {
     let policies = apply(&staffed(), "admin", creator("boss")).unwrap();
@@ -106,13 +108,7 @@ fn a_role_with_createrole_is_decided_on_by_its_like_only() {
     refused(&policies, "pat", dropped.clone(), DENIED);
     refused(&policies, "pat", Change::RevokeRole { role: "team".to_owned(), from: "boss".to_owned() }, DENIED);
     apply(&policies, "admin", dropped).unwrap();
-    let lowered = Change::AlterRole {
-        name: "boss".to_owned(),
-        login: None,
-        createrole: Some(false),
-        verifier: None,
-        valid_until: None,
-    };
+    let lowered = altered("boss", Some(false), None, None);
     refused(&policies, "boss", lowered.clone(), DENIED);
     let lowered = apply(&policies, "admin", lowered).unwrap();
     assert_eq!(capabilities(&lowered.principal("boss", NOW).unwrap()), []);
@@ -147,13 +143,7 @@ fn a_role_made_anew_is_another_role() {
     assert!(anew.login("ana", first, NOW).is_none());
     assert!(anew.login("ana", created(&anew), NOW).is_some());
     assert!(!anew.may_see(&anew.principal("ana", NOW).unwrap(), "person"), "what was granted went with the role");
-    let ended = Change::AlterRole {
-        name: "ana".to_owned(),
-        login: None,
-        createrole: None,
-        verifier: None,
-        valid_until: Some(Some(NOW)),
-    };
+    let ended = altered("ana", None, None, Some(Some(NOW)));
     let ended = apply(&policies, "admin", ended).unwrap();
     assert!(ended.login("ana", first, NOW - 1).is_some());
     assert!(ended.login("ana", first, NOW).is_none());
