@@ -145,5 +145,7 @@ fn refuse_role_setting(system: &Settings, name: &str, value: &str) -> Result<()>
 }
 
 fn unknown_setting(name: &str) -> Error {
-    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
+    let shown: String = name.escape_debug().collect();
+    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{shown}\""))
+        .hint("SHOW ALL lists the parameters there are")
 }

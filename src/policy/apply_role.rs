@@ -184,6 +184,7 @@ impl Policies {
 
 fn unknown_role(name: &str) -> Error {
     Error::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist"))
+        .hint("\\du lists the roles; names are as they are written there")
 }
 
 fn refuse_built_in(verb: &str, name: &str) -> Error {

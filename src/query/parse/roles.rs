@@ -153,7 +153,7 @@ pub(super) fn grant(reader: &mut Reader<'_>) -> Result<Statement> {
 pub(super) fn revoke(reader: &mut Reader<'_>) -> Result<Statement> {
     let place = reader.position();
     if reader.take(&["GRANT", "OPTION", "FOR"]) || reader.take(&["ADMIN", "OPTION", "FOR"]) {
-        return Err(refuse_missing("passing grants on", "").at(place));
+        return Err(refuse_missing("passing grants on", "there is nothing to take back: administrators grant").at(place));
     }
     let granted = granted(reader)?;
     reader.expect(&["FROM"])?;
@@ -173,7 +173,7 @@ fn grantee(reader: &mut Reader<'_>) -> Result<String> {
 
 fn refuse_grantor(reader: &Reader<'_>) -> Result<()> {
     if reader.peek(0).as_deref() == Some("GRANTED") {
-        return Err(refuse_missing("GRANTED BY", "").at(reader.position()));
+        return Err(refuse_missing("GRANTED BY", "leave it out: who grants is who asks").at(reader.position()));
     }
     Ok(())
 }
