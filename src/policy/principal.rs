@@ -89,7 +89,7 @@ impl Policies {
         let login = self.roles.get(role)?;
         let mut lapsed = BTreeMap::new();
         let roles = self.reach(role, |name, group| match login.training_for(group) {
-            Some(ended) if !ended.is_some_and(|day| now < day.begins()) => {
+            Some(ended) if ended.is_none_or(|day| day.begins() <= now) => {
                 lapsed.insert(name.to_owned(), ended);
                 false
             }

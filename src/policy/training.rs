@@ -196,7 +196,7 @@ impl Policies {
         };
         for name in self.memberships(group) {
             let missing = self.roles.get(&name).and_then(|group| member.training_for(group));
-            let Some(ended) = missing.filter(|ended| !ended.is_some_and(|day| now < day.begins())) else {
+            let Some(ended) = missing.filter(|ended| ended.is_none_or(|day| day.begins() <= now)) else {
                 continue;
             };
             let what = match ended {

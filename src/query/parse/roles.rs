@@ -153,7 +153,9 @@ pub(super) fn grant(reader: &mut Reader<'_>) -> Result<Statement> {
 pub(super) fn revoke(reader: &mut Reader<'_>) -> Result<Statement> {
     let place = reader.position();
     if reader.take(&["GRANT", "OPTION", "FOR"]) || reader.take(&["ADMIN", "OPTION", "FOR"]) {
-        return Err(refuse_missing("passing grants on", "there is nothing to take back: administrators grant").at(place));
+        return Err(
+            refuse_missing("passing grants on", "there is nothing to take back: administrators grant").at(place)
+        );
     }
     let granted = granted(reader)?;
     reader.expect(&["FROM"])?;
