@@ -12,9 +12,6 @@ use super::settings::parse_group_size;
 use super::{Access, Class, Policies, Principal, RoleName, Table};
 use crate::error::{Error, Result, SqlState};
 
-/// The group whose members ask about those who report to them, and about nobody else, whatever other roles they have.
-pub const GROUP_MANAGER: &str = "group_manager";
-
 /// What ties a login to its person: `ALTER ROLE … SET privacy.person`. Kept as a digest.
 pub const PERSON_SETTING: &str = "privacy.person";
 

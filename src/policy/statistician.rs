@@ -19,7 +19,7 @@ impl Policies {
         for table in self.persons_by(table) {
             policies.grants.push(Grant { role: NAME.to_owned(), table: table.name.clone(), columns: None });
         }
-        let principal = policies.principal(NAME);
+        let principal = policies.principal(NAME, 0);
         (policies, principal)
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Session, access};
+use super::{Session, access, training};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Change, Principal, elements};
 use crate::query::statement::Call;
@@ -14,6 +14,9 @@ impl Session {
         match call.procedure.as_str() {
             "privacy.exclude_person" => self.exclude_person(call),
             "privacy.include_person" => self.include_person(call),
+            "privacy.require_training" => training::require(call),
+            "privacy.waive_training" => training::waive(call),
+            "privacy.record_training" => training::record(call),
             "privacy.request_access" => access::request(call),
             "privacy.approve_access" => access::approve(call),
             "privacy.deny_access" => access::deny(call),

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 
 use super::unproven;
 use crate::error::{Error, Result};
-use crate::policy::{Access, GROUP_MANAGER, RowPolicy, Table};
+use crate::policy::{Access, Capability, RowPolicy, Table};
 use crate::query::context::{Context, Source, SourceKind};
 use crate::query::scope::{Reason, TableScope, is_scope};
 
@@ -99,7 +99,7 @@ fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
         if !policies.excluded.is_empty() {
             expected.insert(Reason::Excluded);
         }
-        if context.principal.roles().contains(GROUP_MANAGER) {
+        if !context.principal.can(Capability::Analyse) {
             expected.insert(Reason::Reports);
         }
     }
