@@ -57,6 +57,10 @@ impl Engine {
         Self { state, admission: Admission::new(cores) }
     }
 
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
     /// The measured rows of one release.
     pub(super) async fn release(
         &self,

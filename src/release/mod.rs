@@ -14,11 +14,13 @@ mod engine;
 mod laws;
 mod measured;
 mod released;
+mod scopes;
 
 pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use engine::{Engine, Sources};
 pub use measured::Measured;
 pub use released::{Released, Shaped};
+pub use scopes::ScopeCache;
 
 use crate::error::Result;
 use crate::ledger::Reservation;

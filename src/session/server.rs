@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use paravent_udfs::Noise;
 
+use super::scopes::ExcludedNow;
 use super::{Client, Session};
 use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::ledger::Ledger;
 use crate::policy::Verifier;
 use crate::query::Functions;
-use crate::release::Engine;
+use crate::release::{Engine, ScopeCache};
 use crate::state::State;
 
 /// The one database there is.
@@ -37,6 +38,8 @@ pub struct Server {
     pub(super) engine: Engine,
     pub(super) functions: Arc<Functions>,
     pub(super) system: SystemCatalog,
+    pub(super) scopes: ScopeCache,
+    pub(super) excluded: ExcludedNow,
 }
 
 impl Server {
@@ -56,6 +59,8 @@ impl Server {
             engine,
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
+            scopes: ScopeCache::default(),
+            excluded: ExcludedNow::default(),
         };
         Ok((Arc::new(server), generated))
     }
