@@ -11,7 +11,7 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tempfile::TempDir;
 
-use super::{Files, Memory, arrow_schema};
+use super::{Files, arrow_schema};
 use crate::error::{Error, SqlState};
 use crate::policy::{Access, Column, Format, Location, Table, UniqueKey};
 
