@@ -99,6 +99,7 @@ CALL privacy.require_training('carrier', '1 year')       | 42501 ok    42501 425
 CALL privacy.waive_training('carrier')                   | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 
 # Who is counted.
+SELECT count(*) FROM privacy.row_policies                | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 SELECT count(*) FROM privacy.warnings                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER TABLE person SET (manager_key = 'boss')            | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE max SET privacy.person = '0'                  | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501

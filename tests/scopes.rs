@@ -176,6 +176,9 @@ async fn a_row_policy_on_persons_holds_in_every_table() {
     about(number(&analyst, WORKING).await, 136.0);
     run(&admin, "ALTER POLICY germany ON person TO auditor").await;
     about(number(&analyst, WORKING).await, 408.0);
+    let shown = rows(&admin, "SELECT policy, holds_for, roles, condition FROM privacy.row_policies").await;
+    let shown: Vec<&str> = shown.iter().flatten().map(|cell| cell.as_deref().unwrap()).collect();
+    assert_eq!(shown, ["germany", "persons", "auditor", "country = 'DE'"]);
     // On a table with many rows a person, rows are taken out.
     run(&admin, "CREATE POLICY billed ON hours USING (billable)").await;
     about(number(&analyst, "SELECT count(*) FROM hours").await, 408.0);

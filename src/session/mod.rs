@@ -13,6 +13,7 @@ mod memberships;
 mod path;
 mod procedures;
 mod row_policies;
+mod row_policies_view;
 mod scopes;
 mod server;
 mod startup;

@@ -15,11 +15,12 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 7] = [
+const VIEWS: [(&str, &str); 8] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "memberships"),
     ("privacy", "grants"),
+    ("privacy", "row_policies"),
     ("privacy", "warnings"),
     ("audit", "query_log"),
     ("audit", "changes"),
@@ -74,6 +75,7 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "row_policies") => self.row_policies(),
             ("privacy", "warnings") => self.warnings().await,
             ("privacy", "memberships") => memberships::batch(&policies, principal),
             ("privacy", "grants") => self.grants_view(principal).await,
@@ -110,11 +112,17 @@ impl Session {
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     let allowed = match (schema, name) {
         ("audit", _) => principal.can(Capability::Audit),
-        ("privacy", "warnings") => principal.can(Capability::Administer),
+        ("privacy", "row_policies" | "warnings") => principal.can(Capability::Administer),
         _ => true,
     };
     if allowed {
         return Ok(());
+    }
+    if schema == "privacy" {
+        let message = format!("permission denied for view {schema}.{name}");
+        return Err(principal
+            .denied(Capability::Administer, message)
+            .detail("who is counted, and what is wrong with the data, is for those who can change it"));
     }
     Err(principal.denied(Capability::Audit, format!("permission denied for view {schema}.{name}")).detail(
         "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
