@@ -38,17 +38,17 @@ const WHO: [&str; 10] = ["pat", "carol", "ana", "lea", "max", "otto", "cara", "c
 const MATRIX: &str = "
                                                          | pat   carol ana   lea   max   otto  cara  colin admin nemo
 # Questions about people.
-SELECT count(*) FROM person                              | 42501 42501 ok    ok    42501 42501 42501 42501 42501 42501
-SELECT grp, count(*) FROM person GROUP BY grp            | 42501 42501 ok    ok    42501 42501 42501 42501 42501 42501
-SELECT count(*) FROM place                               | 42501 42501 ok    ok    42501 42501 42501 42501 42501 42501
+SELECT count(*) FROM person                              | 42501 42501 ok    ok    ok    42501 42501 42501 42501 42501
+SELECT grp, count(*) FROM person GROUP BY grp            | 42501 42501 ok    ok    ok    42501 42501 42501 42501 42501
+SELECT count(*) FROM place                               | 42501 42501 ok    ok    ok    42501 42501 42501 42501 42501
 SELECT * FROM person                                     | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
-EXPLAIN (PRIVACY) SELECT count(*) FROM person            | 42501 42501 ok    ok    42501 42501 42501 42501 42501 42501
-EXPLAIN SELECT count(*) FROM person                      | 42501 42501 ok    ok    42501 42501 42501 42501 42501 42501
-COPY (SELECT count(*) FROM person) TO STDOUT             | 42501 42501 ok    ok    42501 42501 42501 42501 42501 42501
+EXPLAIN (PRIVACY) SELECT count(*) FROM person            | 42501 42501 ok    ok    ok    42501 42501 42501 42501 42501
+EXPLAIN SELECT count(*) FROM person                      | 42501 42501 ok    ok    ok    42501 42501 42501 42501 42501
+COPY (SELECT count(*) FROM person) TO STDOUT             | 42501 42501 ok    ok    ok    42501 42501 42501 42501 42501
 COPY person TO STDOUT                                    | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
-DECLARE c CURSOR WITH HOLD FOR SELECT count(*) FROM person | 42501 42501 ok  ok    42501 42501 42501 42501 42501 42501
-FETCH ALL FROM c                                         | 34000 34000 ok    ok    34000 34000 34000 34000 34000 34000
-CLOSE c                                                  | 34000 34000 ok    ok    34000 34000 34000 34000 34000 34000
+DECLARE c CURSOR WITH HOLD FOR SELECT count(*) FROM person | 42501 42501 ok    ok    ok    42501 42501 42501 42501 42501
+FETCH ALL FROM c                                         | 34000 34000 ok    ok    ok    34000 34000 34000 34000 34000
+CLOSE c                                                  | 34000 34000 ok    ok    ok    34000 34000 34000 34000 34000
 ANALYZE person                                           | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 
 # What everybody has: a session, and views of oneself.
@@ -69,6 +69,16 @@ LISTEN anything                                          | ok    ok    ok    ok 
 DEALLOCATE ALL                                           | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 DISCARD ALL                                              | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 ALTER ROLE {who} PASSWORD '{who}'                        | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+
+# Who takes part.
+CREATE POLICY p_{who} ON person USING (grp <> 'z')       | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+ALTER POLICY p_{who} ON person USING (grp <> 'y')        | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+DROP POLICY p_{who} ON person                            | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+CALL privacy.exclude_person('1{who}', 'objects')         | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+CALL privacy.include_person('1{who}')                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+ALTER ROLE nemo SET privacy.person = '1'                 | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+ALTER ROLE nemo RESET privacy.person                     | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+SELECT count(*) FROM privacy.warnings                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 
 # The logs.
 SELECT count(*) FROM audit.query_log                     | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
@@ -140,17 +150,19 @@ PREPARE q AS SELECT 1                                    | 0A000 0A000 0A000 0A0
 CALL privacy.no_such_procedure()                         | 42883 42883 42883 42883 42883 42883 42883 42883 42883 42883
 ";
 
-/// A server with the staff, 600 persons in three groups, and a public table.
+/// A server with the staff, 600 persons in three groups who report to the first of them (max), and a public table.
 pub async fn staffed() -> TestServer {
     let server = TestServer::start().await;
-    let people: String = (0..600).map(|person| format!("{person},{}\n", ["a", "b", "c"][person % 3])).collect();
-    server.file("person.csv", &format!("person,grp\n{people}"));
+    let line =
+        |person: usize| format!("{person},{},{}\n", ["a", "b", "c"][person % 3], if person == 0 { "" } else { "0" });
+    let people: String = (0..600).map(line).collect();
+    server.file("person.csv", &format!("person,grp,manager\n{people}"));
     server.file("place.csv", "grp,city\na,Aachen\nb,Berlin\nc,Celle\n");
     let admin = server.admin().await;
     for statement in [
         "CREATE EXTERNAL TABLE person STORED AS CSV LOCATION 'person.csv'",
         "ALTER TABLE person ADD PRIMARY KEY (person)",
-        "ALTER TABLE person SET (person_key = 'person')",
+        "ALTER TABLE person SET (person_key = 'person', manager_key = 'manager')",
         "ALTER TABLE person ALTER COLUMN person SET (class = 'identifier')",
         "ALTER TABLE person ALTER COLUMN grp SET (class = 'attribute')",
         "CREATE EXTERNAL TABLE place STORED AS CSV LOCATION 'place.csv'",
@@ -167,6 +179,7 @@ pub async fn staffed() -> TestServer {
             run(&admin, &format!("GRANT {role} TO {login}")).await;
         }
     }
+    run(&admin, "ALTER ROLE max SET privacy.person = '0'").await;
     server.large_budget().await;
     server
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arrow::array::RecordBatch;
 
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{BOOTSTRAP_ROLE, Change, Policies, Principal, Verifier};
+use crate::policy::{BOOTSTRAP_ROLE, Change, Digester, Policies, Principal, Verifier};
 use crate::state::State;
 use store::Saved;
 
@@ -32,6 +32,7 @@ struct Inner {
     state: State,
     policies: RwLock<Arc<Policies>>,
     mock_secret: [u8; 32],
+    digester: Digester,
 }
 
 impl Catalog {
@@ -44,7 +45,8 @@ impl Catalog {
             Some(policies) => (with_built_ins(&state, policies).await?, None),
             None => first_start(&state, admin_password).await?,
         };
-        let inner = Inner { state, policies: RwLock::new(Arc::new(policies)), mock_secret };
+        let digester = Digester::new(state.secret("digests of persons").await?)?;
+        let inner = Inner { state, policies: RwLock::new(Arc::new(policies)), mock_secret, digester };
         let catalog = Self { inner: Arc::new(inner) };
         Ok((catalog, generated))
     }
@@ -58,6 +60,11 @@ impl Catalog {
     /// For [`Verifier::mock`].
     pub fn mock_secret(&self) -> &[u8; 32] {
         &self.inner.mock_secret
+    }
+
+    /// Makes the digests by which persons are kept in the state.
+    pub fn digester(&self) -> &Digester {
+        &self.inner.digester
     }
 
     /// Makes the changes of one statement, or refuses it and changes nothing. `statement` is what the record of changes will say: the

@@ -137,6 +137,9 @@ pub struct Role {
     pub settings: std::collections::BTreeMap<String, String>,
     /// Made by the server, cannot be dropped.
     pub built_in: bool,
+    /// The person whose reports a group manager asks about: a digest of the person key.
+    #[serde(default)]
+    pub person: Option<String>,
 }
 
 impl Role {

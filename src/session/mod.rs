@@ -12,6 +12,8 @@ mod describe;
 mod memberships;
 mod path;
 mod procedures;
+mod row_policies;
+mod scopes;
 mod server;
 mod startup;
 mod surroundings;
@@ -19,6 +21,7 @@ mod training;
 mod transaction;
 mod utility;
 mod views;
+mod warnings;
 
 pub use answer::{Answer, CopyFormat, Notice, Rows};
 pub use server::{Config, DATABASE, Server};

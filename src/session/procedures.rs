@@ -15,6 +15,8 @@ impl Session {
             "privacy.require_training" => training::require(call),
             "privacy.waive_training" => training::waive(call),
             "privacy.record_training" => training::record(call),
+            "privacy.exclude_person" => self.exclude_person(call),
+            "privacy.include_person" => self.include_person(call),
             "privacy.request_access" => access::request(call),
             "privacy.approve_access" => access::approve(call),
             "privacy.deny_access" => access::deny(call),

@@ -15,11 +15,12 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 6] = [
+const VIEWS: [(&str, &str); 7] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "memberships"),
     ("privacy", "grants"),
+    ("privacy", "warnings"),
     ("audit", "query_log"),
     ("audit", "changes"),
 ];
@@ -74,6 +75,7 @@ impl Session {
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
             ("privacy", "memberships") => memberships::batch(&policies, principal),
+            ("privacy", "warnings") => self.warnings().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             ("audit", "changes") => self.server.catalog.changes().await,
@@ -106,14 +108,24 @@ impl Session {
 }
 
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
-    let allowed = match schema {
-        "audit" => principal.can(Capability::Audit),
+    let allowed = match (schema, name) {
+        ("audit", _) => principal.can(Capability::Audit),
+        ("privacy", "warnings") => principal.can(Capability::Administer),
         _ => true,
     };
     if allowed {
         return Ok(());
     }
-    Err(principal.denied(Capability::Audit, format!("permission denied for view {schema}.{name}")).detail(
-        "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
-    ))
+    let (needed, why) = if schema == "privacy" {
+        (
+            Capability::Administer,
+            "what is wrong with the data is for those who can put it right: members of insights_admin",
+        )
+    } else {
+        (
+            Capability::Audit,
+            "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
+        )
+    };
+    Err(principal.denied(needed, format!("permission denied for view {schema}.{name}")).detail(why))
 }

@@ -43,7 +43,7 @@ async fn a_membership_without_a_valid_training_gives_nothing() {
     let member = "SELECT requires_training, trained, in_force FROM privacy.memberships WHERE role = 'ana'";
     let trained = (today - chrono::Days::new(10)).to_string();
     let expected = [Some("1 year".to_owned()), Some(trained), Some("t".to_owned())];
-    assert_eq!(rows(&ana, member).await, [expected.clone()], "one's own");
+    assert_eq!(rows(&ana, member).await, std::slice::from_ref(&expected), "one's own");
     assert_eq!(rows(&pat, member).await, [expected], "an administrator's view");
 
     // A shorter validity, and the day is past: in the session that is open.
