@@ -21,6 +21,8 @@ const HIDDEN: &str = "***";
 /// Parts of the names of what is not shown.
 const SECRETS: [&str; 8] =
     ["verifier", "passw", "pwd", "secret", "token", "access_key", "credential", "privacy.person"];
+/// Which person a login is, as a digest.
+const PERSON: &str = "person";
 
 /// A JSON list, the empty one where nothing differs.
 pub(super) fn differences(before: &Objects, after: &Objects) -> Result<String> {
@@ -121,7 +123,8 @@ fn shown(value: Value) -> Value {
         Value::Object(object) => object
             .into_iter()
             .map(|(name, value)| {
-                let hidden = SECRETS.iter().any(|part| name.to_ascii_lowercase().contains(part)) && !value.is_null();
+                let hidden = (name == PERSON || SECRETS.iter().any(|part| name.to_ascii_lowercase().contains(part)))
+                    && !value.is_null();
                 (name, if hidden { Value::String(HIDDEN.to_owned()) } else { shown(value) })
             })
             .collect(),

@@ -280,7 +280,7 @@ impl Policies {
         if let Some(grant) = self.access.get(&id) {
             let own = grant.principal == actor.name();
             let related =
-                own || actor.is(&grant.principal) || self.memberships(&grant.principal).contains(actor.name());
+                own || actor.belongs_to(&grant.principal) || self.memberships(&grant.principal).contains(actor.name());
             match decision {
                 Decision::Revoke if own => return Ok(()),
                 Decision::Approve | Decision::Deny { .. } if related => {

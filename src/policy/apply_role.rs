@@ -46,7 +46,7 @@ impl Policies {
         if held.built_in && !(held.login && only_password && !matches!(verifier, Some(None))) {
             return Err(refuse_built_in("alter", name));
         }
-        if actor.is(name) && !only_password {
+        if actor.belongs_to(name) && !only_password {
             return Err(Error::new(
                 SqlState::InsufficientPrivilege,
                 format!("permission denied to alter role \"{name}\""),
@@ -195,7 +195,7 @@ fn refuse_built_in(verb: &str, name: &str) -> Error {
 
 /// Nobody widens what they may do themselves, nor what a role they act as may do.
 fn refuse_own_gain(actor: &Principal, to: &str) -> Result<()> {
-    if !actor.is(to) {
+    if !actor.belongs_to(to) {
         return Ok(());
     }
     Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied to grant to role \"{to}\""))

@@ -43,7 +43,7 @@ pub use person::{ByPerson, Person};
 pub use principal::Principal;
 pub use reporting::{Irregular, ReportingLines};
 pub use role::{Capability, Grant, Role, RoleName};
-pub use scope::{Exclusion, PERSON_SETTING, RowPolicy, RowPolicyChange};
+pub use scope::{Exclusion, GROUP_MANAGER, PERSON_SETTING, RowPolicy, RowPolicyChange};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};

@@ -7,15 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::role::{BUILT_IN_ROLES, BuiltIn, Duty};
-use super::{Capability, Policies, Role, RoleName, TrainingDay};
+use super::{Capability, GROUP_MANAGER, Policies, Role, RoleName, Table, TrainingDay};
 use crate::error::{Error, Result, SqlState};
 
 /// A login and every role it is a member of, directly or not, at one moment. Made by [`Policies::principal`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     name: RoleName,
-    /// Includes the login itself.
+    /// What it acts as; includes the login itself.
     roles: BTreeSet<RoleName>,
+    /// The same with the memberships that give nothing at present.
+    memberships: BTreeSet<RoleName>,
     capabilities: BTreeSet<Capability>,
     /// Memberships that give nothing for want of a training, and since when; `None`: there never was one.
     lapsed: BTreeMap<RoleName, Option<TrainingDay>>,
@@ -33,23 +35,23 @@ impl Principal {
         &self.roles
     }
 
+    /// For what a role gives. A membership without its training gives nothing.
     pub fn is(&self, role: &str) -> bool {
         self.roles.contains(role)
+    }
+
+    /// For what a role takes away or forbids: that holds whether or not a training has lapsed.
+    pub fn belongs_to(&self, role: &str) -> bool {
+        self.memberships.contains(role)
     }
 
     pub fn can(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)
     }
 
-    /// May it ask about people at all?
+    /// May it ask about people at all? About whom is for the scopes to say.
     pub fn may_ask(&self) -> bool {
-        self.can(Capability::Analyse) || self.asks_of_reports()
-    }
-
-    /// May it ask about those who report to it, and about nobody else? Memberships add up, as Postgres's do: who may ask about
-    /// everybody as well may ask about everybody.
-    pub fn asks_of_reports(&self) -> bool {
-        self.can(Capability::AnalyseReports) && !self.can(Capability::Analyse)
+        self.can(Capability::Analyse) || self.can(Capability::AnalyseReports)
     }
 
     /// Has the attribute `CREATEROLE`, itself or through a group.
@@ -107,7 +109,18 @@ impl Policies {
         if createrole {
             capabilities.extend([Capability::ManageRoles, Capability::Administer]);
         }
-        Some(Principal { name: role.to_owned(), roles, capabilities, lapsed, createrole, at: now })
+        let memberships = self.memberships(role);
+        Some(Principal { name: role.to_owned(), roles, memberships, capabilities, lapsed, createrole, at: now })
+    }
+
+    /// Has a question by `principal` about `table` anybody it may count, whatever is granted? A group manager's has where it is known
+    /// who that is and who reports to whom.
+    pub fn has_scope(&self, principal: &Principal, table: &Table) -> bool {
+        let Some(policy) = table.policy().filter(|_| principal.belongs_to(GROUP_MANAGER)) else {
+            return true;
+        };
+        self.roles.get(principal.name()).is_some_and(|role| role.person.is_some())
+            && self.reporting_table(policy).is_some()
     }
 
     /// Who a login that was made at epoch `created` acts as; `None` when it is gone, may log in no more, or is another of the

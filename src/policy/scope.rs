@@ -12,6 +12,9 @@ use super::settings::parse_group_size;
 use super::{Access, Class, Policies, Principal, RoleName, Table};
 use crate::error::{Error, Result, SqlState};
 
+/// The group whose members ask about those who report to them, and about nobody else, whatever other roles they have.
+pub const GROUP_MANAGER: &str = "group_manager";
+
 /// What ties a login to its person: `ALTER ROLE … SET privacy.person`. Kept as a digest.
 pub const PERSON_SETTING: &str = "privacy.person";
 
@@ -49,7 +52,7 @@ pub struct Exclusion {
 
 impl RowPolicy {
     pub fn concerns(&self, principal: &Principal) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| principal.is(role))
+        self.roles.is_empty() || self.roles.iter().any(|role| principal.belongs_to(role))
     }
 
     pub(super) fn set_options(&mut self, options: &[(String, Option<String>)], system: u64) -> Result<()> {

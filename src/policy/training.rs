@@ -163,7 +163,7 @@ impl Policies {
                 .detail("a group asks its members for a training")
                 .hint("name a group, such as insights_analyst"));
         }
-        if actor.is(group) {
+        if actor.belongs_to(group) {
             return Err(own_training(format!("permission denied to change the training of role \"{group}\"")));
         }
         role.requires_training = period;
@@ -177,7 +177,7 @@ impl Policies {
                 .detail("who was trained is a person with a login, not a group")
                 .hint("name the member itself"));
         }
-        if actor.is(login) {
+        if actor.belongs_to(login) {
             return Err(own_training("permission denied to record one's own training".to_owned()));
         }
         if completed.begins() > actor.at() {

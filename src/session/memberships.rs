@@ -13,7 +13,7 @@ pub(super) fn batch(policies: &Policies, principal: &Principal) -> Result<Record
     let sees_all = [Capability::ManageRoles, Capability::Administer, Capability::Audit];
     let sees_all = sees_all.into_iter().any(|capability| principal.can(capability));
     let mut rows: Vec<Membership> = policies.direct_memberships(principal.at());
-    rows.retain(|row| sees_all || principal.is(&row.role));
+    rows.retain(|row| sees_all || principal.belongs_to(&row.role));
     let texts =
         |of: fn(&Membership) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
     let columns = [

@@ -12,11 +12,11 @@ use crate::query::statement::Call;
 impl Session {
     pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
         match call.procedure.as_str() {
-            "privacy.exclude_person" => self.exclude_person(call),
-            "privacy.include_person" => self.include_person(call),
             "privacy.require_training" => training::require(call),
             "privacy.waive_training" => training::waive(call),
             "privacy.record_training" => training::record(call),
+            "privacy.exclude_person" => self.exclude_person(call),
+            "privacy.include_person" => self.include_person(call),
             "privacy.request_access" => access::request(call),
             "privacy.approve_access" => access::approve(call),
             "privacy.deny_access" => access::deny(call),

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use super::Session;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{DigestOf, Person, Policies, Principal, ReportingLines, RowPolicy, Table};
+use crate::policy::{DigestOf, GROUP_MANAGER, Person, Policies, Principal, ReportingLines, RowPolicy, Table};
 use crate::query::{Excluded, PersonScope, PersonTest, RowRule, Scopes, parse, row_rule};
 
 /// Persons who are out, with what is known of their digests; anew when the list changes.
@@ -54,7 +54,7 @@ impl Session {
         read: &mut Vec<(Table, String)>,
     ) -> Result<PersonScope> {
         let (mut tests, mut identity) = (Vec::new(), Identity::default());
-        if principal.asks_of_reports() {
+        if principal.belongs_to(GROUP_MANAGER) {
             let own = policies.roles.get(principal.name()).and_then(|role| role.person.clone());
             let digest = own.ok_or_else(refuse_nobody)?;
             let table = policies.reporting_table(policy).ok_or_else(|| refuse_no_lines(policy))?;

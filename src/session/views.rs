@@ -75,9 +75,9 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "memberships") => memberships::batch(&policies, principal),
             ("privacy", "row_policies") => self.row_policies(),
             ("privacy", "warnings") => self.warnings().await,
-            ("privacy", "memberships") => memberships::batch(&policies, principal),
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             ("audit", "changes") => self.server.catalog.changes().await,
@@ -118,13 +118,16 @@ fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    if schema == "privacy" {
-        let message = format!("permission denied for view {schema}.{name}");
-        return Err(principal
-            .denied(Capability::Administer, message)
-            .detail("who is counted, and what is wrong with the data, is for those who can change it"));
-    }
-    Err(principal.denied(Capability::Audit, format!("permission denied for view {schema}.{name}")).detail(
-        "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
-    ))
+    let (needed, why) = if schema == "privacy" {
+        (
+            Capability::Administer,
+            "who is counted, and what is wrong with the data, is for those who can change it: members of insights_admin",
+        )
+    } else {
+        (
+            Capability::Audit,
+            "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
+        )
+    };
+    Err(principal.denied(needed, format!("permission denied for view {schema}.{name}")).detail(why))
 }

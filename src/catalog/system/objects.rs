@@ -216,6 +216,7 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             comment: Some(table_comment(table, &part)),
             column_comments: visible.iter().map(|column| column_comment(column)).collect(),
             selectable: principal.may_ask()
+                && policies.has_scope(principal, table)
                 && table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
             definition: None,
         };

@@ -92,3 +92,36 @@ fn a_lapsed_training_mixes_no_duties() {
     let policies = apply(&company(), "carol", require("insights_analyst", "1 year")).unwrap();
     refused(&policies, "admin", grant("auditor", "ana"), DENIED);
 }
+
+#[test]
+fn what_a_role_takes_away_stays_taken_when_its_training_lapses() {
+    let policies = apply(&company(), "admin", grant("group_manager", "ana")).unwrap();
+    let policies = apply(&policies, "carol", require("group_manager", "1 year")).unwrap();
+    let ana = policies.principal("ana", NOW).unwrap();
+    assert!(ana.can(Capability::Analyse) && !ana.can(Capability::AnalyseReports));
+    assert!(!ana.is("group_manager"), "it gives nothing");
+    assert!(ana.belongs_to("group_manager"), "and leaves nobody more than their reports");
+    let rule = RowPolicy {
+        name: "rule".to_owned(),
+        roles: ["group_manager".to_owned()].into(),
+        using: None,
+        min_group_size: Some(20),
+    };
+    assert!(rule.concerns(&ana));
+    // Nobody's own gain either.
+    let policies = apply(&company(), "admin", role("pat", &["platform_admin", "team"])).unwrap();
+    let policies = apply(&policies, "carol", require("team", "1 year")).unwrap();
+    let recorded = apply(&policies, "admin", record("pat", "2022-01-05")).unwrap();
+    for policies in [policies, recorded] {
+        assert!(!policies.principal("pat", NOW).unwrap().is("team"));
+        refused(&policies, "pat", grant("platform_admin", "team"), DENIED);
+    }
+}
+
+/// Statistics are asked for by nobody, who was never trained.
+#[test]
+fn statistics_need_no_training() {
+    let policies = apply(&company(), "carol", require("insights_analyst", "1 year")).unwrap();
+    let (_, statistician) = policies.with_statistician("person");
+    assert!(statistician.unwrap().may_ask());
+}

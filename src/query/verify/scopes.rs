@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 
 use super::unproven;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, RowPolicy, Table};
+use crate::policy::{Access, GROUP_MANAGER, RowPolicy, Table};
 use crate::query::context::{Context, Source, SourceKind};
 use crate::query::scope::{Reason, TableScope, is_scope};
 
@@ -80,7 +80,7 @@ fn is_call(condition: &Expr, scope: &TableScope, scan: &TableScan) -> bool {
 fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
     let policies = &context.policies;
     let concerns = |rule: &&RowPolicy| {
-        let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.roles().contains(role));
+        let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.belongs_to(role));
         named && rule.using.is_some()
     };
     let rules_of = |table: &Table| -> Vec<Reason> {
@@ -99,7 +99,7 @@ fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
         if !policies.excluded.is_empty() {
             expected.insert(Reason::Excluded);
         }
-        if !context.principal.can(Capability::Analyse) {
+        if context.principal.belongs_to(GROUP_MANAGER) {
             expected.insert(Reason::Reports);
         }
     }

@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col};
 
 use super::hand::replace;
 use super::{Bad, COUNTRY, JOINED, MAIL, WEEKS, bad};
-use crate::policy::{Digester, Exclusion, Policies, RowPolicy};
+use crate::policy::{Digester, Exclusion, GROUP_MANAGER, Policies, RowPolicy};
 use crate::query::compile_tests::private_in;
 use crate::query::private::Private;
 use crate::query::{Context, Excluded, PersonScope, PersonTest, Scopes, compile_tests, plan_lines, verify};
@@ -112,7 +112,7 @@ pub(super) fn cases() -> Vec<Bad> {
         bad("a manager's scope without the reports", COUNTRY, LEFT_OUT, |context, private| {
             *private = honest(context, COUNTRY);
             changed(context, |policies| {
-                policies.roles.get_mut("ann").unwrap().member_of = ["group_manager".to_owned()].into();
+                policies.roles.get_mut("ann").unwrap().member_of.insert(GROUP_MANAGER.to_owned());
             });
             context.principal = context.policies.principal("ann", 0).unwrap();
         }),
