@@ -44,6 +44,10 @@ struct Serve {
     data: PathBuf,
     #[arg(long)]
     listen: SocketAddr,
+    /// The key file of pseudonyms; made where it is missing, refused where others than its owner may read it.
+    /// Without it: pseudonym.keys in the data folder.
+    #[arg(long)]
+    keys: Option<PathBuf>,
     /// Certificate chain, PEM. With it, clients must use TLS.
     #[arg(long, requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -90,7 +94,7 @@ fn start(command: Command) -> Result<(), demo::Error> {
 async fn serve(options: Serve, admin_password: Option<String>, noise: Noise) -> Result<(), demo::Error> {
     let tls = options.tls_cert.zip(options.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
     let wire = ListenerOptions { tls, ..ListenerOptions::default() };
-    let config = Config { data_dir: options.data, admin_password, noise };
+    let config = Config { data_dir: options.data, admin_password, keys: options.keys, noise };
     let (server, generated) = Server::open(config).await?;
     let listener = Listener::bind(options.listen, wire).await?;
     if let Some(password) = generated {

@@ -21,6 +21,7 @@ const TABLE: &str = "table";
 const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
+const KEY_EPOCH: &str = "key_epoch";
 
 pub(super) enum Saved {
     Done,
@@ -53,6 +54,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
+            KEY_EPOCH => drop(policies.key_epochs.insert(name, from_json(&body)?)),
             _ => return Err(unreadable()),
         }
     }
@@ -72,6 +74,7 @@ pub(super) fn save(
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
+    write_difference(tx, KEY_EPOCH, &before.key_epochs, &after.key_epochs)?;
     if before.epoch == 0 || before.settings != after.settings {
         put(tx, SETTINGS, "", &after.settings)?;
     }

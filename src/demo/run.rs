@@ -54,8 +54,12 @@ impl Demo {
         }
         make_company(self.data_dir.clone(), self.size).await?;
         let admin_password = self.admin_password.unwrap_or_else(|| ADMIN.to_owned());
-        let config =
-            Config { data_dir: self.data_dir, admin_password: Some(admin_password.clone()), noise: self.noise };
+        let config = Config {
+            data_dir: self.data_dir,
+            admin_password: Some(admin_password.clone()),
+            keys: None,
+            noise: self.noise,
+        };
         let (server, _) = Server::open(config).await?;
         let listener = Listener::bind(self.listen, ListenerOptions::default()).await?;
         let address = listener.local_addr()?;

@@ -44,7 +44,8 @@ impl Policies {
             | Change::AddUniqueKey { .. }
             | Change::AddReference { .. }
             | Change::CreateView { .. }
-            | Change::DropView { .. } => Capability::Administer,
+            | Change::DropView { .. }
+            | Change::RotateKey { .. } => Capability::Administer,
         };
         if actor.can(needed) {
             return Ok(());
@@ -80,6 +81,7 @@ impl Policies {
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
             Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),
+            Change::RotateKey { family } => self.rotate_key(&family),
         }
     }
 

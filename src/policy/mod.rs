@@ -13,6 +13,7 @@ mod dp;
 mod duration;
 mod link;
 mod role;
+mod row_rules;
 mod scram;
 mod separation;
 mod settings;
@@ -27,6 +28,7 @@ pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use role::{Capability, Grant, Principal, Role, RoleName};
+pub use row_rules::RowRules;
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
@@ -51,6 +53,9 @@ pub struct Policies {
     #[serde(default)]
     pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
+    /// How often the key of a family of pseudonyms was rotated, and 1; families that were never rotated are missing.
+    #[serde(default)]
+    pub key_epochs: BTreeMap<String, u64>,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.

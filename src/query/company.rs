@@ -21,6 +21,7 @@ fn column(name: &str, data_type: &str, class: Class, bounds: Option<(f64, f64)>)
         class: Some(class),
         bounds,
         domain: None,
+        rules: Default::default(),
     }
 }
 

@@ -142,7 +142,8 @@ impl<'a> Names<'a> {
         }
         let kind = match known.table.access {
             Access::Public => SourceKind::Public(name.to_owned()),
-            Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified => {
+            // A directory is met as a view, below.
+            Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified | Access::Directory => {
                 SourceKind::Protected(name.to_owned())
             }
         };

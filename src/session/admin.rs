@@ -23,6 +23,9 @@ impl Session {
         for change in changes {
             self.server.catalog.apply(&actor, change, text).await?;
         }
+        if let Admin::Call(call) = admin {
+            self.draw_rotated_key(call).await?;
+        }
         let policies = self.server.catalog.policies();
         self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
         Ok(Answer::done(tag))
@@ -235,6 +238,7 @@ fn declared_column(column: &DeclaredColumn) -> Result<Column> {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     })
 }
 

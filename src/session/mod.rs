@@ -10,6 +10,7 @@ mod cursors;
 mod describe;
 mod path;
 mod procedures;
+mod pseudonyms;
 mod server;
 mod surroundings;
 mod transaction;

@@ -2,15 +2,18 @@
 //!
 //! One line of [`Session::procedure`] a procedure. Who may call it is checked where the change is applied.
 
-use super::Session;
+use super::{Session, pseudonyms};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Change, Principal};
 use crate::query::statement::Call;
 
 impl Session {
     pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
-        Err(Error::new(SqlState::UndefinedFunction, format!("procedure {} does not exist", call.procedure))
-            .at(call.position))
+        match call.procedure.as_str() {
+            "privacy.rotate_key" => pseudonyms::rotate(call),
+            _ => Err(Error::new(SqlState::UndefinedFunction, format!("procedure {} does not exist", call.procedure))
+                .at(call.position)),
+        }
     }
 }
 
@@ -20,7 +23,6 @@ pub(super) struct Arguments<'a> {
     names: &'static [&'static str],
 }
 
-#[allow(dead_code)]
 impl<'a> Arguments<'a> {
     /// Refuses a name that the procedure does not have, one given twice, and too many of them.
     pub fn new(call: &'a Call, names: &'static [&'static str]) -> Result<Self> {

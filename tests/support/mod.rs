@@ -59,8 +59,12 @@ impl TestServer {
     }
 
     async fn start_with(folder: TempDir, noise: Noise) -> Self {
-        let config =
-            Config { data_dir: folder.path().to_owned(), admin_password: Some(ADMIN_PASSWORD.to_owned()), noise };
+        let config = Config {
+            data_dir: folder.path().to_owned(),
+            admin_password: Some(ADMIN_PASSWORD.to_owned()),
+            keys: None,
+            noise,
+        };
         let (server, _) = Server::open(config).await.unwrap();
         let bound = Listener::bind("127.0.0.1:0", ListenerOptions::default()).await;
         let listener = bound.unwrap();

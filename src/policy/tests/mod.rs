@@ -82,6 +82,7 @@ fn column(name: &str, data_type: &str) -> Column {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     }
 }
 

@@ -73,7 +73,7 @@ fn names_a_person(context: &Context, (table, column): &(String, String)) -> bool
         let is_key = match &known.table.access {
             Access::Protected { person_key, .. } => person_key == column,
             Access::Linked { by, .. } => by.column == *column,
-            Access::Public | Access::Unclassified => false,
+            Access::Public | Access::Unclassified | Access::Directory => false,
         };
         let class = known.table.columns.iter().find(|c| c.name == *column).and_then(|c| c.class);
         is_key || matches!(class, Some(Class::Identifier) | None)

@@ -33,7 +33,7 @@ fn verify_scan(context: &Context, scan: &TableScan, released: usize, charged: &B
         SourceKind::Released(_) => Err(unproven("a release that comes later")),
         SourceKind::Public(name) => match access(name) {
             Some(Access::Public) => Ok(()),
-            Some(Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified) | None => {
+            Some(Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified | Access::Directory) | None => {
                 Err(unproven("a table that is not public passes for one"))
             }
         },
@@ -42,7 +42,7 @@ fn verify_scan(context: &Context, scan: &TableScan, released: usize, charged: &B
                 Ok(())
             }
             Some(Access::Protected { .. } | Access::Linked { .. }) => Err(unproven("a policy that is not charged")),
-            Some(Access::Public | Access::Unclassified) | None => {
+            Some(Access::Public | Access::Unclassified | Access::Directory) | None => {
                 Err(unproven("a table that is not protected passes for one"))
             }
         },
