@@ -22,6 +22,7 @@ const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
 const KEY_EPOCH: &str = "key_epoch";
+const ACCESS: &str = "access";
 
 pub(super) enum Saved {
     Done,
@@ -52,6 +53,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             ROLE => drop(policies.roles.insert(name, from_json(&body)?)),
             TABLE => drop(policies.tables.insert(name, from_json(&body)?)),
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
+            ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
             KEY_EPOCH => drop(policies.key_epochs.insert(name, from_json(&body)?)),
@@ -75,6 +77,7 @@ pub(super) fn save(
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
     write_difference(tx, KEY_EPOCH, &before.key_epochs, &after.key_epochs)?;
+    write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {
         put(tx, SETTINGS, "", &after.settings)?;
     }
@@ -98,18 +101,18 @@ pub(super) fn save(
     Ok(Saved::Done)
 }
 
-fn write_difference<T: Serialize + PartialEq>(
+fn write_difference<K: Ord + ToString, T: Serialize + PartialEq>(
     tx: &Transaction,
     kind: &str,
-    before: &BTreeMap<String, T>,
-    after: &BTreeMap<String, T>,
+    before: &BTreeMap<K, T>,
+    after: &BTreeMap<K, T>,
 ) -> Result<()> {
     for name in before.keys().filter(|name| !after.contains_key(*name)) {
-        tx.execute("DELETE FROM catalog_object WHERE kind = ?1 AND name = ?2", (kind, name))?;
+        tx.execute("DELETE FROM catalog_object WHERE kind = ?1 AND name = ?2", (kind, name.to_string()))?;
     }
     for (name, value) in after {
         if before.get(name) != Some(value) {
-            put(tx, kind, name, value)?;
+            put(tx, kind, &name.to_string(), value)?;
         }
     }
     Ok(())

@@ -31,6 +31,11 @@ struct LogRow {
     /// JSON: policy, rho, delta.
     charges: String,
     protections: String,
+    /// Rows from before these columns were kept are sealed without them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_grant: Option<i64>,
 }
 
 /// What an outcome's seal covers.
@@ -43,6 +48,8 @@ struct OutcomeRow {
     rows: Option<i64>,
     from_store: bool,
     elapsed_us: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    persons: Option<i64>,
 }
 
 impl Chain {
@@ -57,7 +64,7 @@ impl Chain {
         let link = self.next(tx, LOG)?;
         let chain = self.seal(tx, &link, &row)?;
         tx.prepare_cached(
-            "INSERT INTO query_log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            "INSERT INTO query_log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute((
             link.id,
@@ -74,6 +81,8 @@ impl Chain {
             row.charges,
             row.protections,
             chain,
+            row.columns,
+            row.access_grant,
         ))?;
         Ok(LogId(link.id))
     }
@@ -89,8 +98,9 @@ impl Chain {
         let mut row = OutcomeRow::new(now, log, "answered");
         row.elapsed_us = Some(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX));
         match outcome {
-            Outcome::Answered { rows, from_store } => {
+            Outcome::Answered { rows, from_store, persons } => {
                 row.rows = Some(i64::try_from(rows).unwrap_or(i64::MAX));
+                row.persons = persons.map(|persons| i64::try_from(persons).unwrap_or(i64::MAX));
                 row.from_store = from_store;
             }
             Outcome::Failed { sqlstate } => {
@@ -119,7 +129,7 @@ impl Chain {
     fn append(&self, tx: &Transaction, row: OutcomeRow) -> Result<()> {
         let link = self.next(tx, OUTCOME)?;
         let chain = self.seal(tx, &link, &row)?;
-        tx.prepare_cached("INSERT INTO query_outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute((
+        tx.prepare_cached("INSERT INTO query_outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?.execute((
             link.id,
             row.log_id,
             row.at,
@@ -129,6 +139,7 @@ impl Chain {
             row.from_store,
             row.elapsed_us,
             chain,
+            row.persons,
         ))?;
         Ok(())
     }
@@ -164,6 +175,8 @@ impl LogRow {
             tables: entry.tables.join(", "),
             charges: serde_json::to_string(&charges).map_err(|_| Error::internal())?,
             protections: entry.protections,
+            columns: (!entry.columns.is_empty()).then(|| entry.columns.join(", ")),
+            access_grant: entry.access.map(|id| i64::try_from(id).unwrap_or(i64::MAX)),
         })
     }
 
@@ -181,6 +194,8 @@ impl LogRow {
             tables: row.get("tables")?,
             charges: row.get("charges")?,
             protections: row.get("protections")?,
+            columns: row.get("columns")?,
+            access_grant: row.get("access_grant")?,
         })
     }
 }
@@ -195,6 +210,7 @@ impl OutcomeRow {
             rows: None,
             from_store: false,
             elapsed_us: None,
+            persons: None,
         }
     }
 
@@ -207,6 +223,7 @@ impl OutcomeRow {
             rows: row.get("rows")?,
             from_store: row.get("from_store")?,
             elapsed_us: row.get("elapsed_us")?,
+            persons: row.get("persons")?,
         })
     }
 }

@@ -14,6 +14,7 @@ mod answers;
 mod batches;
 mod budget;
 mod chain;
+mod evidence;
 mod log;
 mod statistics;
 #[cfg(test)]
@@ -64,6 +65,10 @@ pub struct Entry {
     /// `SELECT`, `EXPLAIN`, `CREATE ROLE`, …
     pub kind: String,
     pub tables: Vec<String>,
+    /// `table.column`, of what was read.
+    pub columns: Vec<String>,
+    /// The grant of access under which rows are read.
+    pub access: Option<u64>,
     /// What was done to protect: floor, mask, bounds.
     pub protections: String,
 }
@@ -94,8 +99,15 @@ impl Reservation {
 /// What became of a statement that was reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    Answered { rows: u64, from_store: bool },
-    Failed { sqlstate: SqlState },
+    /// `persons`: how many the answer is about, as released with noise.
+    Answered {
+        rows: u64,
+        from_store: bool,
+        persons: Option<u64>,
+    },
+    Failed {
+        sqlstate: SqlState,
+    },
     Cancelled,
 }
 

@@ -199,7 +199,7 @@ async fn the_log_tells_what_became_of_each_statement() {
     let limits = limits_for(9);
     let elapsed = Duration::from_micros(1_500);
     let paid = pay(ledger, "ana", &limits).await.unwrap();
-    let answered = Outcome::Answered { rows: 7, from_store: true };
+    let answered = Outcome::Answered { rows: 7, from_store: true, persons: None };
     ledger.finish(paid.log_id(), answered, elapsed).await.unwrap();
     let failed = pay(ledger, "ana", &limits).await.unwrap();
     let sqlstate = SqlState::InternalError;

@@ -28,6 +28,8 @@ impl Policies {
             Change::AlterRole { name, login: None, verifier: Some(_), valid_until: None } if name == actor.name() => {
                 return Ok(());
             } // one's own password
+            Change::DecideAccess { id, decision, .. } => return self.refuse_decision_by(actor, *id, decision),
+            Change::RequestAccess { .. } => Capability::Analyse,
             Change::CreateRole { .. }
             | Change::AlterRole { .. }
             | Change::DropRole { .. }
@@ -51,7 +53,8 @@ impl Policies {
             return Ok(());
         }
         Err(Error::new(SqlState::InsufficientPrivilege, "permission denied")
-            .detail(format!("this needs {}", needed.needed_role())))
+            .detail(format!("this needs {}", needed.needed_role()))
+            .hint("log in as such a role, or ask somebody who can"))
     }
 
     fn make(&mut self, actor: &Principal, change: Change) -> Result<()> {
@@ -80,6 +83,8 @@ impl Policies {
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
             Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
+            Change::RequestAccess { request, now } => self.request_access(actor, request, now),
+            Change::DecideAccess { id, decision, now } => self.decide_access(actor, id, decision, now),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),
             Change::RotateKey { family } => self.rotate_key(&family),
         }

@@ -60,6 +60,7 @@ impl Policies {
             role.member_of.remove(name);
         }
         self.grants.retain(|grant| grant.role != name);
+        self.end_access(|grant| grant.principal == name);
         Ok(())
     }
 

@@ -65,6 +65,7 @@ impl Policies {
         self.refuse_left_behind(name)?;
         self.refuse_read_by_view(name)?;
         self.grants.retain(|grant| grant.table != name);
+        self.end_access(|grant| grant.table == name);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Column, Location, RoleName, UniqueKey, Verifier, View};
+use super::{AccessRequest, Column, Decision, Location, RoleName, UniqueKey, Verifier, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -95,6 +95,16 @@ pub enum Change {
     /// The next key for the pseudonyms of a family.
     RotateKey {
         family: String,
+    },
+    /// `now`: seconds since 1970, as in every change that depends on the time.
+    RequestAccess {
+        request: AccessRequest,
+        now: i64,
+    },
+    DecideAccess {
+        id: u64,
+        decision: Decision,
+        now: i64,
     },
 }
 

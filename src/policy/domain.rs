@@ -44,8 +44,8 @@ pub(super) fn refuse_domain_of(column: &Column) -> Result<()> {
         .detail("values are declared of text, integers, decimals, dates and booleans"))
 }
 
-/// `None` where the text is no array without NULL.
-fn elements(text: &str) -> Option<Vec<String>> {
+/// The elements of an array as Postgres writes it; `None` where the text is no array without NULL.
+pub fn elements(text: &str) -> Option<Vec<String>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut values = Vec::new();
     let mut rest = inner.trim();

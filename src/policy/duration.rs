@@ -6,7 +6,7 @@ const DAY_SECONDS: u64 = 86_400;
 
 /// `30 days`, `12 hours`, `1 day 12:00:00`; a number alone is seconds, a month 30 days and a year 365.25 days, as Postgres
 /// counts them in an interval's seconds.
-pub(super) fn parse_interval(text: &str) -> Option<u64> {
+pub fn parse_interval(text: &str) -> Option<u64> {
     let text = spaced(text);
     let mut words = text.split_whitespace().peekable();
     words.peek()?;

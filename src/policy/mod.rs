@@ -3,6 +3,7 @@
 //! In: one [`Change`] at a time. Out: a new [`Policies`] or a refusal that changes nothing.
 //! This room does no I/O and knows neither SQL text nor the engine.
 
+mod access;
 mod apply;
 mod apply_role;
 mod apply_table;
@@ -24,9 +25,12 @@ mod tests;
 mod view;
 mod weights;
 
+pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
+pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
+pub use duration::parse_interval;
 pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use row_rules::RowRules;
 pub use scram::Verifier;
@@ -56,6 +60,9 @@ pub struct Policies {
     /// How often the key of a family of pseudonyms was rotated, and 1; families that were never rotated are missing.
     #[serde(default)]
     pub key_epochs: BTreeMap<String, u64>,
+    /// Requests for rows and what became of them, by id.
+    #[serde(default)]
+    pub access: access::AccessGrants,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.

@@ -30,6 +30,10 @@ pub struct Settings {
     pub statement_timeout_ms: u64,
     /// `privacy.analyze_epsilon`: what one ANALYZE spends, in all.
     pub analyze_epsilon: f64,
+    /// `privacy.max_access_interval`: seconds that access to rows may last.
+    pub max_access_seconds: u64,
+    /// `privacy.sensitive_min_group_size`: the floor of what reads a sensitive column, where it is above `min_group_size`.
+    pub sensitive_min_group_size: u64,
     /// `privacy.weights`: which values of an answer get more of the statement's epsilon.
     pub weights: Weights,
 }
@@ -50,6 +54,8 @@ impl Default for Settings {
             // Half of a statement's epsilon is a quarter of its rho: the quantiles of twenty columns of two thousand persons are
             // then within a few percent of the persons.
             analyze_epsilon: 0.5,
+            max_access_seconds: 8 * HOUR_SECONDS,
+            sensitive_min_group_size: 20,
             weights: Weights::default(),
         }
     }
@@ -69,6 +75,8 @@ pub enum Setting {
     Window,
     StatementTimeout,
     AnalyzeEpsilon,
+    MaxAccessInterval,
+    SensitiveMinGroupSize,
     Weights,
 }
 
@@ -76,10 +84,11 @@ pub enum Setting {
 const LEAST_GROUP: u64 = 10;
 const LARGEST_GROUP: u64 = 1_000_000;
 const HOUR_SECONDS: u64 = 3_600;
+const LONGEST_ACCESS_SECONDS: u64 = 30 * 86_400;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -91,6 +100,8 @@ impl Setting {
         Self::Window,
         Self::StatementTimeout,
         Self::AnalyzeEpsilon,
+        Self::MaxAccessInterval,
+        Self::SensitiveMinGroupSize,
         Self::Weights,
     ];
 
@@ -112,6 +123,8 @@ impl Setting {
             Self::Window => "privacy.window",
             Self::StatementTimeout => "statement_timeout",
             Self::AnalyzeEpsilon => "privacy.analyze_epsilon",
+            Self::MaxAccessInterval => "privacy.max_access_interval",
+            Self::SensitiveMinGroupSize => "privacy.sensitive_min_group_size",
             Self::Weights => "privacy.weights",
         }
     }
@@ -119,7 +132,7 @@ impl Setting {
     /// What values there are, for the hint of a refusal.
     fn range(self) -> &'static str {
         match self {
-            Self::MinGroupSize => "an integer from 10 to 1000000",
+            Self::MinGroupSize | Self::SensitiveMinGroupSize => "an integer from 10 to 1000000",
             Self::MaskLow => "a number from 0.01 to below 0.5",
             Self::MaskHigh => "a number from above 0.5 to 0.99",
             Self::Epsilon => "a number from 0.0001 to 10",
@@ -129,12 +142,18 @@ impl Setting {
             Self::Window => "an interval from '1 hour' to '3660 days'",
             Self::StatementTimeout => "milliseconds, or a number with ms, s, min, h or d",
             Self::AnalyzeEpsilon => "a number from 0.001 to 10",
+            Self::MaxAccessInterval => "an interval from '1 minute' to '30 days'",
             Self::Weights => "a list such as 'hours=4, persons=1'",
         }
     }
 }
 
 impl Settings {
+    /// The floor of a release that reads a sensitive column: never below that of the others.
+    pub fn sensitive_floor(&self) -> u64 {
+        self.sensitive_min_group_size.max(self.min_group_size)
+    }
+
     /// As `SHOW` prints it.
     pub fn show(&self, setting: Setting) -> String {
         match setting {
@@ -149,6 +168,8 @@ impl Settings {
             Setting::Window => show_interval(self.window_seconds),
             Setting::StatementTimeout => show_timeout(self.statement_timeout_ms),
             Setting::AnalyzeEpsilon => show_number(self.analyze_epsilon),
+            Setting::MaxAccessInterval => show_interval(self.max_access_seconds),
+            Setting::SensitiveMinGroupSize => self.sensitive_min_group_size.to_string(),
             Setting::Weights => self.weights.show(),
         }
     }
@@ -186,6 +207,14 @@ impl Settings {
                 next.statement_timeout_ms = parse_timeout(text).ok_or_else(refuse)?;
             }
             Setting::AnalyzeEpsilon => next.analyze_epsilon = number(&|v| (1e-3..=10.0).contains(&v))?,
+            Setting::MaxAccessInterval => {
+                next.max_access_seconds = parse_interval(text)
+                    .filter(|interval| (60..=LONGEST_ACCESS_SECONDS).contains(interval))
+                    .ok_or_else(refuse)?;
+            }
+            Setting::SensitiveMinGroupSize => {
+                next.sensitive_min_group_size = parse_group_size(text).ok_or_else(refuse)?;
+            }
             Setting::Weights => next.weights = Weights::parse(text)?,
         }
         Ok(next)
@@ -229,7 +258,9 @@ impl Settings {
             | Setting::BudgetDelta
             | Setting::PrincipalBudgetEpsilon
             | Setting::Window
-            | Setting::AnalyzeEpsilon => Err(Error::new(
+            | Setting::AnalyzeEpsilon
+            | Setting::MaxAccessInterval
+            | Setting::SensitiveMinGroupSize => Err(Error::new(
                 SqlState::InsufficientPrivilege,
                 format!("permission denied to set parameter \"{}\"", setting.name()),
             )

@@ -28,7 +28,7 @@ impl Session {
         }
         let policies = self.server.catalog.policies();
         self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
-        Ok(Answer::done(tag))
+        Ok(Answer::done(tag).with_notices(self.requested(&actor, admin).into_iter().collect()))
     }
 
     async fn changes(&self, actor: &Principal, admin: &Admin) -> Result<(&'static str, Vec<Change>)> {

@@ -3,6 +3,7 @@
 //! In: SQL text and parameters. Out: an [`Answer`] of released rows, or a refusal; and a line in the log for either. The path of
 //! a query is `path::query`; what is not a query is answered here, and touches nobody's rows.
 
+mod access;
 mod admin;
 mod analyze;
 mod answer;

@@ -78,7 +78,7 @@ impl Session {
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
         let answered = self.fulfil(around, reservation, &verified, known).await;
         let outcome = match &answered {
-            Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store },
+            Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store, persons: None },
             Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
         };
         self.server.ledger.finish(log, outcome, asked.began.elapsed()).await?;
@@ -194,6 +194,8 @@ impl Session {
             protocol: asked.protocol.name().to_owned(),
             kind: asked.kind.to_owned(),
             tables: Vec::new(),
+            columns: Vec::new(),
+            access: None,
             protections: String::new(),
         })
     }

@@ -2,16 +2,24 @@
 //!
 //! One line of [`Session::procedure`] a procedure. Who may call it is checked where the change is applied.
 
-use super::{Session, pseudonyms};
+use std::collections::BTreeSet;
+
+use super::{Session, access, pseudonyms};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Change, Principal};
+use crate::policy::{Change, Principal, elements};
 use crate::query::statement::Call;
 
 impl Session {
     pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
         match call.procedure.as_str() {
             "privacy.rotate_key" => pseudonyms::rotate(call),
+            "privacy.request_access" => access::request(call),
+            "privacy.approve_access" => access::approve(call),
+            "privacy.deny_access" => access::deny(call),
+            "privacy.revoke_access" => access::revoke(call),
             _ => Err(Error::new(SqlState::UndefinedFunction, format!("procedure {} does not exist", call.procedure))
+                .detail("the procedures are the server's own: nobody can make another")
+                .hint("README.md lists them with their arguments")
                 .at(call.position)),
         }
     }
@@ -35,6 +43,7 @@ impl<'a> Arguments<'a> {
             let name = name.ok_or_else(|| no_such_call(call, names).at(argument.position))?;
             if given.contains(name) {
                 return Err(Error::new(SqlState::SyntaxError, format!("argument name \"{name}\" used more than once"))
+                    .hint(signature(call, names))
                     .at(argument.position));
             }
             given.push(name);
@@ -56,6 +65,21 @@ impl<'a> Arguments<'a> {
                 .hint(signature(self.call, self.names))
                 .at(self.call.position)
         })
+    }
+
+    /// The elements of `ARRAY['…', …]` or `'{…}'`, each once; none where it was left out.
+    pub fn list(&self, name: &str) -> Result<BTreeSet<String>> {
+        let Some(text) = self.optional(name) else { return Ok(BTreeSet::new()) };
+        elements(text).map(|elements| elements.into_iter().collect()).ok_or_else(|| {
+            self.refuse_value(name)
+                .hint(format!("write {name} as an array, such as ARRAY['one', 'two'] or '{{one,two}}'"))
+        })
+    }
+
+    pub fn refuse_value(&self, name: &str) -> Error {
+        Error::new(SqlState::InvalidParameterValue, format!("invalid value for argument \"{name}\""))
+            .detail(format!("{} cannot use it", self.call.procedure))
+            .at(self.call.position)
     }
 }
 

@@ -15,7 +15,8 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 3] = [("privacy", "budget"), ("privacy", "settings"), ("audit", "query_log")];
+const VIEWS: [(&str, &str); 4] =
+    [("privacy", "budget"), ("privacy", "settings"), ("privacy", "grants"), ("audit", "query_log")];
 
 impl Session {
     /// What the catalog's queries see of this session.
@@ -37,7 +38,7 @@ impl Session {
             named.iter().find(|(schema, _)| schema == "audit" || schema == "privacy").filter(|_| views.is_empty())
         {
             return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
-                .hint("there are privacy.budget, privacy.settings and audit.query_log"));
+                .hint(format!("there are {}", VIEWS.map(|(schema, name)| format!("{schema}.{name}")).join(", "))));
         }
         Ok(SystemSession {
             database: self.client.database.clone(),
@@ -66,6 +67,7 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             _ => Err(Error::internal()),
         }

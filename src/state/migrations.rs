@@ -1,6 +1,6 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS, EVIDENCE];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -104,6 +104,13 @@ CREATE TABLE stored_answer (
     measured      BLOB NOT NULL
 ) STRICT;
 CREATE INDEX stored_answer_about ON stored_answer (rows, log_id, id);
+";
+
+/// What a statement read, under which grant of access, and how many persons (as noised) its answer was about.
+const EVIDENCE: &str = "
+ALTER TABLE query_log ADD COLUMN columns TEXT;
+ALTER TABLE query_log ADD COLUMN access_grant INTEGER;
+ALTER TABLE query_outcome ADD COLUMN persons INTEGER;
 ";
 
 /// What ANALYZE released.
