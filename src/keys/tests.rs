@@ -39,7 +39,9 @@ fn a_key_that_was_rotated_is_gone() {
     assert_ne!(keys.key(&family("person", 2)).unwrap(), first);
     assert_eq!(keys.key(&family("person", 1)).unwrap_err().sqlstate, SqlState::ObjectNotInPrerequisiteState);
     let kept = fs::read_to_string(&path).unwrap();
-    let first = String::from_utf8(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, first.bytes()).into()).unwrap();
+    let first =
+        String::from_utf8(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, first.bytes()).into())
+            .unwrap();
     assert!(!kept.contains(&first), "the old key is still on disk");
     assert_eq!(late.key(&family("person", 2)).unwrap(), keys.key(&family("person", 2)).unwrap());
 }

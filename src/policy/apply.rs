@@ -101,6 +101,10 @@ impl Policies {
 
     fn set_role(&mut self, role: &str, name: &str, value: Option<String>) -> Result<()> {
         let name = name.to_ascii_lowercase();
+        if name == "privacy.person" {
+            self.role_mut(role)?.person = value;
+            return Ok(());
+        }
         if let Some(value) = &value {
             refuse_role_setting(&self.settings, &name, value)?;
         }

@@ -52,6 +52,9 @@ pub struct Role {
     pub member_of: BTreeSet<RoleName>,
     /// `ALTER ROLE … SET name = value`.
     pub settings: std::collections::BTreeMap<String, String>,
+    /// The person whose login it is: `ALTER ROLE … SET privacy.person`.
+    #[serde(default)]
+    pub person: Option<String>,
     /// Made by the server, cannot be dropped.
     pub built_in: bool,
 }

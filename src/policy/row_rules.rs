@@ -50,10 +50,14 @@ impl Column {
                 .detail(why.to_owned())
         };
         if self.rules.family.is_some() && self.class != Some(Class::Identifier) {
-            return Err(idle("only identifiers have pseudonyms, and so a family").hint("SET (class = 'identifier') first"));
+            return Err(
+                idle("only identifiers have pseudonyms, and so a family").hint("SET (class = 'identifier') first")
+            );
         }
         if self.rules.visible_when.is_some() && self.rules.mask.is_none() {
-            return Err(idle("visible_when says who sees a masked column whole").hint("set a mask in the same statement"));
+            return Err(
+                idle("visible_when says who sees a masked column whole").hint("set a mask in the same statement")
+            );
         }
         let Some(mask) = self.rules.mask()? else { return Ok(()) };
         let name = self.data_type.split('(').next().unwrap_or_default();
@@ -135,9 +139,12 @@ impl Policies {
     pub(super) fn rotate_key(&mut self, family: &str) -> Result<()> {
         if !self.families().contains(family) {
             let known = self.families().into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Error::new(SqlState::UndefinedObject, format!("there is no family \"{family}\" of pseudonyms"))
-                .detail("a family is that of a column of class identifier: declared, or else of the persons of its policy")
-                .hint(format!("there are: {known}")));
+            return Err(Error::new(
+                SqlState::UndefinedObject,
+                format!("there is no family \"{family}\" of pseudonyms"),
+            )
+            .detail("a family is that of a column of class identifier: declared, or else of the persons of its policy")
+            .hint(format!("there are: {known}")));
         }
         let next = self.key_epoch(family) + 1;
         self.key_epochs.insert(family.to_owned(), next);
@@ -182,7 +189,18 @@ mod tests {
         assert_eq!(parse_mask(" partial( 4 ) ").unwrap(), ViewerMask::partial(4, 0).unwrap());
         assert_eq!(parse_mask("generalise('Month')").unwrap(), ViewerMask::calendar("month").unwrap());
         assert_eq!(parse_mask("generalise(10)").unwrap(), ViewerMask::band(10.0).unwrap());
-        for bad in ["", "none", "partial", "partial()", "partial(-1)", "partial(1,2,3)", "generalise('hour')", "generalise(0)", "generalise(nan)", "generalise(-5)"] {
+        for bad in [
+            "",
+            "none",
+            "partial",
+            "partial()",
+            "partial(-1)",
+            "partial(1,2,3)",
+            "generalise('hour')",
+            "generalise(0)",
+            "generalise(nan)",
+            "generalise(-5)",
+        ] {
             assert_eq!(parse_mask(bad).unwrap_err().sqlstate, SqlState::InvalidParameterValue, "{bad}");
         }
     }

@@ -178,6 +178,8 @@ pub(crate) fn context(text: &str) -> Context {
         principal: policies.principal("ann").unwrap(),
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
+        access: BTreeMap::new(),
+        viewer: None,
         views: BTreeMap::new(),
         show_suppressed: false,
         functions: Arc::new(Functions::new()),

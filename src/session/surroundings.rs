@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::policy::{Access, Capability, Policies, Principal, Settings, Table, UniqueKey, View};
 use crate::query::statement::Statement;
 use crate::query::statistics::Statistics;
-use crate::query::{Context, KnownTable, KnownView, parse};
+use crate::query::{Context, KnownTable, KnownView, Viewer, directory_query, parse};
 use crate::release::Sources;
 
 /// The context of one query and the sources behind its tables.
@@ -48,6 +48,7 @@ impl Session {
         let named = Named::of(&policies, query, show_suppressed)?;
         for table in named.tables {
             let classified = table.access != Access::Unclassified;
+            let readable = readable || table.access == Access::Directory;
             let (snapshot, proven_keys) =
                 if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
             let statistics = if readable && classified { self.statistics_of(table).await? } else { None };
@@ -59,20 +60,35 @@ impl Session {
             snapshots.insert(table.name.clone(), snapshot);
             tables.push(table.clone());
         }
+        let now = Utc::now();
+        let grants = tables.iter().filter_map(|table: &Table| {
+            let grant = policies.live_access(&principal, &table.name, now.timestamp())?;
+            Some((table.name.clone(), grant.clone()))
+        });
+        let access = grants.collect();
         let context = Context {
             policies: policies.clone(),
             principal,
             tables: known,
             views: named.views,
+            access,
+            viewer: self.viewer(),
             show_suppressed,
             functions: self.server.functions.clone(),
             epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
-            now: Utc::now(),
+            now,
             text: text.to_owned(),
         };
         Ok(Surroundings { context, snapshots, tables })
+    }
+
+    /// The person behind this login; as the policies say now, not as the session began.
+    fn viewer(&self) -> Option<Viewer> {
+        let policies = self.server.catalog.policies();
+        let person = policies.roles.get(&self.client.user)?.person.clone()?;
+        Some(Viewer::new(move |text| text == person))
     }
 
     /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.
@@ -127,6 +143,9 @@ impl<'a> Named<'a> {
                 && tables.insert(&table.name, table).is_none()
             {
                 open.extend(table.link().map(|by| by.table.clone()));
+                if table.access == Access::Directory {
+                    open.extend(public_names(&directory_query(table)?)?);
+                }
                 if values_too {
                     let public =
                         |name: &&String| policies.tables.get(*name).is_some_and(|t| t.access == Access::Public);

@@ -249,7 +249,9 @@ mod tests {
     #[test]
     fn days_fall_into_weeks_months_and_years() {
         let leap = 19_782;
-        for (unit, begins) in [("day", 19_782), ("week", 19_779), ("month", 19_754), ("quarter", 19_723), ("year", 19_723)] {
+        for (unit, begins) in
+            [("day", 19_782), ("week", 19_779), ("month", 19_754), ("quarter", 19_723), ("year", 19_723)]
+        {
             let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(leap), None]));
             let expected: ArrayRef = Arc::new(Date32Array::from(vec![Some(begins), None]));
             assert_eq!(&ViewerMask::calendar(unit).unwrap().apply(&days).unwrap(), &expected, "{unit}");
