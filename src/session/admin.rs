@@ -204,11 +204,11 @@ impl Session {
         if !conditional {
             return Ok(());
         }
-        let query = directory_query(table)?;
+        let query = directory_query(table).map_err(in_condition)?;
         if table.access == Access::Directory {
             let (name, settings) = (table.name.clone(), self.settings_in_force());
             let around = self.surroundings_as(&query, "", Arc::new(changed), actor.clone(), &settings).await?;
-            check_directory(&around.context, &name)?;
+            check_directory(&around.context, &name).map_err(in_condition)?;
         }
         Ok(())
     }
@@ -241,6 +241,15 @@ impl Session {
         .detail("some rows agree in these columns, or have no value there")
         .hint("declare a key that the data has, or correct the files"))
     }
+}
+
+/// Places in a condition are none of the statement's.
+fn in_condition(error: Error) -> Error {
+    let hint = error.hint.unwrap_or_else(|| {
+        "visible_when = 'EXISTS (SELECT 1 FROM contact WHERE owner = session_person() AND person = member.person_id)'".to_owned()
+    });
+    let detail = error.detail.unwrap_or_else(|| "it stands in visible_when of a column".to_owned());
+    Error { position: None, hint: Some(hint), detail: Some(detail), ..error }
 }
 
 fn refuse_others(actor: &Principal) -> Result<()> {
