@@ -103,9 +103,11 @@ impl Contents {
 
     fn put(&mut self, name: &KeyName, key: Key) {
         match name {
-            KeyName::Access(id) => drop(self.access.insert(*id, Secret(key))),
+            KeyName::Access(id) => {
+                self.access.insert(*id, Secret(key));
+            }
             KeyName::Family { family, epoch } => {
-                drop(self.families.insert(family.clone(), Family { epoch: *epoch, key: Secret(key) }));
+                self.families.insert(family.clone(), Family { epoch: *epoch, key: Secret(key) });
             }
         }
     }

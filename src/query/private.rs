@@ -126,7 +126,6 @@ impl Private {
     pub(super) fn assemble(
         context: &Context,
         drafts: Vec<Draft>,
-        opened: Vec<Opened>,
         least: Rho,
         levels: Vec<f64>,
         notices: Vec<String>,
@@ -142,7 +141,7 @@ impl Private {
                 parts.by_ref().take(errors.len()).map(|part| share(part, Rho::new)).collect::<Result<Vec<_>>>()?;
             releases.push(draft.priced(context, &parts, delta)?);
         }
-        Ok(Self { releases, opened, levels, notices, shape, columns })
+        Ok(Self { releases, opened: Vec::new(), levels, notices, shape, columns })
     }
 }
 

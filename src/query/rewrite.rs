@@ -67,16 +67,16 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
     };
     let shape = rewriter.visible_only(node)?;
     let shape = rewriter.with_names_of_rows(shape)?;
-    Private::assemble(
+    let private = Private::assemble(
         context,
         rewriter.drafts,
-        rewriter.opened,
         budget_share.exact,
         rewriter.levels,
         rewriter.notices,
         shape,
         checked.columns,
-    )
+    )?;
+    Ok(Private { opened: rewriter.opened, ..private })
 }
 
 pub(super) struct Rewriter<'a> {

@@ -199,7 +199,7 @@ fn verify_names(shape: &LogicalPlan, opened: &[Opened]) -> Result<()> {
     };
     let last = shape.schema().fields().len().checked_sub(1).ok_or_else(Error::internal)?;
     // Of nothing the optimiser leaves nothing: then no row is told of.
-    if !scans(shape)?.iter().any(|scan| is_opened(scan)) {
+    if !scans(shape)?.iter().any(is_opened) {
         return Ok(());
     }
     let name = (rows.table.clone(), ROW.to_owned());
