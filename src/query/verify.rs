@@ -178,9 +178,9 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
     let releases = numbered
         .map(|(number, release)| verify_release(context, release, &keys[..number]))
         .collect::<Result<Vec<_>>>()?;
-    let opened = opened::verify(context, private.opened, &shape, releases.len())?;
     verify_shape(&shape, releases.len())?;
     sources::verify(context, &shape, releases.len(), &BTreeSet::new())?;
+    let opened = opened::verify(context, private.opened, &shape, releases.len())?;
     Ok(Verified { releases, opened, levels: private.levels, notices: private.notices, shape, columns: private.columns })
 }
 
