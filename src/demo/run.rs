@@ -14,6 +14,7 @@ use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Size, ensure_company, table};
+use crate::catalog::files::Memory;
 use crate::session::{Config, Server};
 use crate::wire::{Listener, ListenerOptions};
 
@@ -59,6 +60,7 @@ impl Demo {
             admin_password: Some(admin_password.clone()),
             keys: None,
             noise: self.noise,
+            memory: Memory::default(),
         };
         let (server, _) = Server::open(config).await?;
         let listener = Listener::bind(self.listen, ListenerOptions::default()).await?;

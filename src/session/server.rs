@@ -7,7 +7,7 @@ use paravent_udfs::Noise;
 
 use super::{Client, Session};
 use crate::catalog::Catalog;
-use crate::catalog::files::Files;
+use crate::catalog::files::{Files, Memory};
 use crate::catalog::system::SystemCatalog;
 use crate::error::{Error, Result, SqlState};
 use crate::keys::{KeyFile, KeyService};
@@ -29,6 +29,8 @@ pub struct Config {
     /// The key file of pseudonyms; `None`: `pseudonym.keys` in the data folder.
     pub keys: Option<PathBuf>,
     pub noise: Noise,
+    /// What queries may take of it.
+    pub memory: Memory,
 }
 
 pub struct Server {
@@ -50,7 +52,7 @@ impl Server {
         let keys = KeyFile::open(config.keys.unwrap_or_else(|| config.data_dir.join("pseudonym.keys")))?;
         let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
-        let files = Files::new(config.data_dir)?;
+        let files = Files::new(config.data_dir, &config.memory)?;
         let engine = Engine::new(config.noise, files.runtime().clone());
         let server = Self {
             catalog,

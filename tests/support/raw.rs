@@ -37,6 +37,7 @@ pub async fn start(options: ListenerOptions) -> Running {
         admin_password: Some(PASSWORD.to_owned()),
         keys: None,
         noise: Noise::from_os(),
+        memory: Default::default(),
     };
     let (server, _) = Server::open(config).await.unwrap();
     let listener = Listener::bind("127.0.0.1:0", options).await.unwrap();
