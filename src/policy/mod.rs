@@ -9,12 +9,16 @@ mod apply_role;
 mod apply_table;
 mod change;
 mod class;
+mod digest;
 mod domain;
 mod dp;
 mod duration;
 mod link;
+mod person;
+mod reporting;
 mod role;
 mod row_rules;
+mod scope;
 mod scram;
 mod separation;
 mod settings;
@@ -28,11 +32,15 @@ mod weights;
 pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
+pub use digest::{DigestOf, Digester};
 pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use duration::parse_interval;
+pub use person::{ByPerson, Person};
+pub use reporting::{Irregular, ReportingLines};
 pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use row_rules::RowRules;
+pub use scope::{Exclusion, GROUP_MANAGER, PERSON_SETTING, RowPolicy, RowPolicyChange};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
@@ -60,6 +68,9 @@ pub struct Policies {
     /// How often the key of a family of pseudonyms was rotated, and 1; families that were never rotated are missing.
     #[serde(default)]
     pub key_epochs: BTreeMap<String, u64>,
+    /// Persons who objected, by a digest of their key: their rows count in no answer.
+    #[serde(default)]
+    pub excluded: BTreeMap<String, Exclusion>,
     /// Requests for rows and what became of them, by id.
     #[serde(default)]
     pub access: access::AccessGrants,

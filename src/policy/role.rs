@@ -22,9 +22,10 @@ pub enum Capability {
 }
 
 /// The groups that every server has, and what membership in each allows.
-pub(super) const BUILT_IN_GROUPS: [(&str, Capability); 3] = [
+pub(super) const BUILT_IN_GROUPS: [(&str, Capability); 4] = [
     ("insights_admin", Capability::Administer),
     ("insights_analyst", Capability::Analyse),
+    ("group_manager", Capability::Analyse),
     ("auditor", Capability::Audit),
 ];
 
@@ -52,11 +53,11 @@ pub struct Role {
     pub member_of: BTreeSet<RoleName>,
     /// `ALTER ROLE … SET name = value`.
     pub settings: std::collections::BTreeMap<String, String>,
-    /// The person whose login it is: `ALTER ROLE … SET privacy.person`.
-    #[serde(default)]
-    pub person: Option<String>,
     /// Made by the server, cannot be dropped.
     pub built_in: bool,
+    /// The person whose login it is, whose reports a group manager asks about: a digest of the person key.
+    #[serde(default)]
+    pub person: Option<String>,
 }
 
 /// `GRANT SELECT [(columns)] ON table TO role`.

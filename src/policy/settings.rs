@@ -304,7 +304,7 @@ fn refuse_value(setting: Setting) -> Error {
 }
 
 /// Decimal digits and nothing else: no sign, point, exponent or word can be read as something smaller than it looks.
-fn parse_group_size(text: &str) -> Option<u64> {
+pub(super) fn parse_group_size(text: &str) -> Option<u64> {
     parse_count(text, LEAST_GROUP, LARGEST_GROUP)
 }
 

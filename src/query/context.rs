@@ -14,6 +14,7 @@ use paravent_udfs::{Delta, Epsilon};
 
 use super::allow;
 use super::errors_of::ErrorOf;
+use super::scope::Scopes;
 use super::statistics::Statistics;
 use super::views::KnownView;
 use crate::policy::{AccessGrant, Policies, Principal, Table, UniqueKey, Weights};
@@ -30,6 +31,8 @@ pub struct Context {
     pub access: BTreeMap<String, AccessGrant>,
     /// The person that the login is tied to.
     pub viewer: Option<Viewer>,
+    /// Which of their rows the principal's questions count.
+    pub scopes: Scopes,
     pub functions: Arc<Functions>,
     /// What the statement may spend: rho = epsilon^2 / 2, delta on selection.
     pub epsilon: Epsilon,

@@ -33,6 +33,8 @@ mod position;
 mod private;
 mod resolve;
 mod rewrite;
+mod row_policy;
+mod scope;
 #[cfg(test)]
 mod shape_tests;
 mod split;
@@ -52,5 +54,7 @@ pub use opened::{Opened, OpenedKind, ROW, RowColumn, RowRecipe, Shows};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
+pub use row_policy::{RowRule, row_rule};
+pub use scope::{Excluded, PersonScope, PersonTest, Scopes, for_each_person};
 pub use verify::{Verified, VerifiedRelease, verify};
 pub use views::{KnownView, view_columns};

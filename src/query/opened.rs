@@ -119,12 +119,13 @@ impl RowRecipe {
             }
         }
         let settings = &context.policies.settings;
+        let policies = known.table.policy().map(str::to_owned).into_iter().collect();
         let identity = known.proven_keys.first().map_or(columns.len(), |key| key.columns.len());
         Ok(Self {
             access: grant.id,
             columns,
             identity,
-            floor: settings.min_group_size,
+            floor: context.policies.floor(&context.principal, &policies),
             noise: settings.row_noise,
             cap: settings.access_row_cap,
         })

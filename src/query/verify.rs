@@ -10,7 +10,8 @@
 //! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
 //! 6. no group key is made of an identifier (`origin`);
 //! 7. rows that are shown are a directory's behind its masks or de-identified under a live grant, and nothing else is (`opened`);
-//! 8. the plan above reads released and public rows only, and every source is what the catalog says (`sources`).
+//! 8. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
+//! 9. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
 
 mod opened;
 mod origin;
@@ -18,6 +19,7 @@ mod owner;
 mod price;
 mod reach;
 mod repeat;
+mod scopes;
 mod selection;
 mod sources;
 
@@ -213,6 +215,8 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
         origin::verify(context, states)?;
         origin::verify_casts(context, &states.input)?;
     }
+    scopes::verify(context, &release.plan)?;
+    scopes::verify(context, &plan)?;
     if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
         return Err(unproven("an output of what is not measured"));
     }

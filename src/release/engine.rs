@@ -70,6 +70,10 @@ impl Engine {
         concat_batches(&schema, &batches).map_err(|_| Error::internal())
     }
 
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
     /// The measured rows of one release.
     pub(super) async fn release(
         &self,

@@ -14,12 +14,14 @@ mod engine;
 mod laws;
 mod measured;
 mod released;
+mod scopes;
 
 pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use deidentified::{RowKeys, RowName};
 pub use engine::{Engine, Sources};
 pub use measured::Measured;
 pub use released::{Released, Shaped};
+pub use scopes::ScopeCache;
 
 use crate::error::{Error, Result};
 use crate::ledger::Reservation;

@@ -12,11 +12,14 @@ mod describe;
 mod path;
 mod procedures;
 mod pseudonyms;
+mod row_policies;
+mod scopes;
 mod server;
 mod surroundings;
 mod transaction;
 mod utility;
 mod views;
+mod warnings;
 
 pub use answer::{Answer, CopyFormat, Notice, Rows};
 pub use server::{Config, DATABASE, Server};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use paravent_udfs::Noise;
 
+use super::scopes::ExcludedNow;
 use super::{Client, Session};
 use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
@@ -14,7 +15,7 @@ use crate::keys::{KeyFile, KeyService};
 use crate::ledger::Ledger;
 use crate::policy::Verifier;
 use crate::query::Functions;
-use crate::release::Engine;
+use crate::release::{Engine, ScopeCache};
 use crate::state::State;
 
 /// The one database there is.
@@ -41,6 +42,8 @@ pub struct Server {
     pub(super) functions: Arc<Functions>,
     pub(super) system: SystemCatalog,
     pub(super) keys: Arc<dyn KeyService>,
+    pub(super) scopes: ScopeCache,
+    pub(super) excluded: ExcludedNow,
 }
 
 impl Server {
@@ -62,6 +65,8 @@ impl Server {
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
             keys: Arc::new(keys),
+            scopes: ScopeCache::default(),
+            excluded: ExcludedNow::default(),
         };
         Ok((Arc::new(server), generated))
     }

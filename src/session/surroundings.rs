@@ -11,9 +11,10 @@ use datafusion::sql::sqlparser::ast;
 use paravent_udfs::{Delta, Epsilon};
 
 use super::Session;
+use super::scopes::Scoped;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Policies, Principal, Settings, Table, UniqueKey, View};
+use crate::policy::{Access, Capability, DigestOf, Person, Policies, Principal, Settings, Table, UniqueKey, View};
 use crate::query::statement::Statement;
 use crate::query::statistics::Statistics;
 use crate::query::{Context, KnownTable, KnownView, Viewer, directory_query, parse};
@@ -25,6 +26,8 @@ pub(super) struct Surroundings {
     /// Identity of the data, by table.
     pub snapshots: BTreeMap<String, String>,
     pub tables: Vec<Table>,
+    /// Tables whose data says who is in a scope, and its identity.
+    pub scoping: Vec<(Table, String)>,
 }
 
 impl Session {
@@ -66,7 +69,10 @@ impl Session {
             Some((table.name.clone(), grant.clone()))
         });
         let access = grants.collect();
+        let classified: Vec<&Table> = tables.iter().filter(|table| table.access != Access::Unclassified).collect();
+        let scoped = if readable { self.scopes(&policies, &principal, &classified).await? } else { Scoped::default() };
         let context = Context {
+            scopes: scoped.scopes,
             policies: policies.clone(),
             principal,
             tables: known,
@@ -81,14 +87,15 @@ impl Session {
             now,
             text: text.to_owned(),
         };
-        Ok(Surroundings { context, snapshots, tables })
+        Ok(Surroundings { context, snapshots, tables, scoping: scoped.tables })
     }
 
     /// The person behind this login; as the policies say now, not as the session began.
     fn viewer(&self) -> Option<Viewer> {
         let policies = self.server.catalog.policies();
         let person = policies.roles.get(&self.client.user)?.person.clone()?;
-        Some(Viewer::new(move |text| text == person))
+        let digester = self.server.catalog.digester().clone();
+        Some(Viewer::new(move |text| digester.digest(DigestOf::Login, Person::of_text(text)) == person))
     }
 
     /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.

@@ -13,7 +13,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use paravent_udfs::{ViewerMask, viewer_mask_udf};
 
-use super::{optimise, origin, sources, unproven};
+use super::{optimise, origin, price, scopes, sources, unproven};
 use crate::error::{Error, Result};
 use crate::policy::{Access, Class, Level};
 use crate::query::context::{Context, KnownTable, Source, SourceKind};
@@ -49,6 +49,7 @@ fn verify_one(context: &Context, opened: Opened) -> Result<Opened> {
         OpenedKind::Deidentified(recipe) => verify_deidentified(context, &opened, recipe, known)?,
     }
     let plan = optimise(context, opened.plan)?;
+    scopes::verify(context, &plan)?;
     Ok(Opened { plan, ..opened })
 }
 
@@ -123,19 +124,21 @@ fn verify_deidentified(context: &Context, opened: &Opened, recipe: &RowRecipe, k
     if !(decided && mine && live && recipe.access == grant.id) {
         return Err(unproven("rows under a grant that is not live, or not of these rows"));
     }
+    let policy = known.table.policy().ok_or_else(|| unproven("de-identified rows of nobody"))?;
+    let policies = BTreeSet::from([policy.to_owned()]);
     let settings = &context.policies.settings;
-    if recipe.floor < settings.min_group_size
+    if recipe.floor < price::floor(context, &policies)
         || recipe.noise < settings.row_noise
         || recipe.cap > settings.access_row_cap
     {
         return Err(unproven("rows with less protection than the settings ask"));
     }
-    let policy = known.table.policy().ok_or_else(|| unproven("de-identified rows of nobody"))?;
     let width = opened.plan.schema().fields().len();
     if recipe.columns.is_empty() || recipe.identity == 0 || width != recipe.columns.len() + 1 + recipe.identity {
         return Err(unproven("rows of another shape than their recipe"));
     }
-    sources::verify(context, &opened.plan, 0, &BTreeSet::from([policy.to_owned()]))?;
+    sources::verify(context, &opened.plan, 0, &policies)?;
+    scopes::verify(context, &opened.plan)?;
     for (index, column) in recipe.columns.iter().enumerate() {
         let own = BTreeSet::from([(opened.table.clone(), column.name.clone())]);
         if !grant.columns.contains(&column.name) || origin::of_column(&opened.plan, index)? != own {
