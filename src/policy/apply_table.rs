@@ -395,6 +395,7 @@ pub(super) fn unknown_table(name: &str) -> Error {
 
 fn unknown_option(name: &str) -> Error {
     Error::new(SqlState::InvalidParameterValue, format!("unrecognized parameter \"{name}\""))
+        .hint("README.md lists the options of tables and columns; ALTER SYSTEM SET has what holds for everything")
 }
 
 pub(super) fn invalid_option(name: &str) -> Error {

@@ -52,7 +52,7 @@ pub struct Exclusion {
 
 impl RowPolicy {
     pub fn concerns(&self, principal: &Principal) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| principal.is(role))
+        self.roles.is_empty() || self.roles.iter().any(|role| principal.belongs_to(role))
     }
 
     pub(super) fn set_options(&mut self, options: &[(String, Option<String>)], system: u64) -> Result<()> {

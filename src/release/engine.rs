@@ -16,6 +16,7 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
+use super::admission::Admission;
 use super::{Released, Shaped};
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
@@ -45,6 +46,7 @@ impl Sources {
 /// One engine serves all sessions of a server; it holds no data.
 pub struct Engine {
     state: SessionState,
+    admission: Admission,
 }
 
 impl Engine {
@@ -61,7 +63,7 @@ impl Engine {
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
             .build();
-        Self { state }
+        Self { state, admission: Admission::new(cores) }
     }
 
     /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them.
@@ -110,6 +112,7 @@ impl Engine {
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
+        let _admitted = self.admission.admit(&physical).await?;
         let batches = collect(physical, self.state.task_ctx())
             .await
             .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;

@@ -7,6 +7,7 @@
 //! A release gives [`Measured`] rows, which the answer store keeps; what is shown of them is made afresh ([`Released`]), so that
 //! one drawing answers every question that needs no more (`answers`).
 
+mod admission;
 mod answers;
 mod deidentified;
 mod engine;

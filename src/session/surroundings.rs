@@ -45,7 +45,7 @@ impl Session {
         principal: Principal,
         settings: &Settings,
     ) -> Result<Surroundings> {
-        let readable = principal.can(Capability::Analyse);
+        let readable = principal.may_ask();
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let show_suppressed = self.shows_suppressed();
         let named = Named::of(&policies, query, show_suppressed)?;
@@ -64,7 +64,8 @@ impl Session {
             tables.push(table.clone());
         }
         let now = Utc::now();
-        let grants = tables.iter().filter_map(|table: &Table| {
+        let holds = principal.can(Capability::HoldAccess);
+        let grants = tables.iter().filter(|_| holds).filter_map(|table: &Table| {
             let grant = policies.live_access(&principal, &table.name, now.timestamp())?;
             Some((table.name.clone(), grant.clone()))
         });

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use arrow::array::RecordBatch;
 use datafusion::sql::sqlparser::ast;
 
-use super::Session;
 use super::answer::Rows;
 use super::surroundings::relations;
+use super::{Session, memberships};
 use crate::catalog::system::{SystemSession, View};
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{Limits, budget_batch};
@@ -15,12 +15,14 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 5] = [
+const VIEWS: [(&str, &str); 7] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
+    ("privacy", "memberships"),
     ("privacy", "grants"),
     ("privacy", "warnings"),
     ("audit", "query_log"),
+    ("audit", "changes"),
 ];
 
 impl Session {
@@ -72,9 +74,11 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "memberships") => memberships::batch(&policies, principal),
             ("privacy", "warnings") => self.warnings().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
+            ("audit", "changes") => self.server.catalog.changes().await,
             _ => Err(Error::internal()),
         }
     }
@@ -112,12 +116,16 @@ fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    if schema == "privacy" {
-        return Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
-            .detail("what is wrong with the data is for those who can put it right")
-            .hint("members of insights_admin read it"));
-    }
-    Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
-        .detail("the log holds what everybody asked")
-        .hint("auditors read it: GRANT auditor TO another login"))
+    let (needed, why) = if schema == "privacy" {
+        (
+            Capability::Administer,
+            "what is wrong with the data is for those who can put it right: members of insights_admin",
+        )
+    } else {
+        (
+            Capability::Audit,
+            "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
+        )
+    };
+    Err(principal.denied(needed, format!("permission denied for view {schema}.{name}")).detail(why))
 }
