@@ -212,7 +212,7 @@ impl Policies {
         let table = self.known_table(table).map_err(|error| error.hint(VISIBLE))?;
         match table.access {
             Access::Protected { .. } | Access::Linked { .. } => {}
-            Access::Public | Access::Unclassified => {
+            Access::Public | Access::Directory | Access::Unclassified => {
                 return Err(Error::new(
                     SqlState::WrongObjectType,
                     format!("table \"{}\" has no rows of persons", table.name),
