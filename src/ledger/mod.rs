@@ -186,6 +186,17 @@ impl Ledger {
             .await
     }
 
+    /// Logs an answer that was given before and is given once more, for nothing; to be on disk before its first byte leaves.
+    pub async fn repeat(&self, entry: Entry, outcome: Outcome, elapsed: Duration) -> Result<()> {
+        let (chain, now) = (self.chain.clone(), (self.clock)());
+        self.state
+            .write(move |tx| {
+                let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                chain.append_outcome(tx, now, log, outcome, elapsed)
+            })
+            .await
+    }
+
     /// Every line of the present window, and a line of nothing spent for each of `policies` that has none.
     pub async fn budget(&self, limits: &Limits, policies: &BTreeSet<String>) -> Result<Vec<BudgetLine>> {
         let (now, limits, policies) = ((self.clock)(), *limits, policies.clone());

@@ -46,6 +46,11 @@ pub struct Shaped {
 }
 
 impl Shaped {
+    /// Of memory.
+    pub fn bytes(&self) -> usize {
+        self.batches.iter().map(RecordBatch::get_array_memory_size).sum()
+    }
+
     /// The engine's columns under the names that the client sees; a last column more holds the names of de-identified rows.
     pub(super) fn named(names: &SchemaRef, schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
         let width = names.fields().len();

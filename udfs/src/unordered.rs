@@ -12,12 +12,14 @@ use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, JoinType, Result, Statistics, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::projection::{ProjectionExec, make_with_child};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -208,10 +210,15 @@ impl ExecutionPlan for UnorderedExec {
         CardinalityEffect::Equal
     }
 
-    /// A projection that drops columns goes below, where the join may do it while it joins.
+    /// A projection that does nothing but drop columns goes below, where the join may do it while it joins. One that makes columns
+    /// stays: what is known of those (a literal is constant) would be forgotten after plans were made of it.
     fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let narrows = projection.expr().len() < projection.input().schema().fields().len();
-        if !narrows || self.partitions == Partitions::Forgotten {
+        let places: Option<BTreeSet<usize>> =
+            projection.expr().iter().map(|made| made.expr.downcast_ref::<Column>().map(Column::index)).collect();
+        let drops = places.is_some_and(|places| {
+            places.len() == projection.expr().len() && places.len() < projection.input().schema().fields().len()
+        });
+        if !drops || self.partitions == Partitions::Forgotten {
             return Ok(None);
         }
         let projected = make_with_child(projection, &self.input)?;
