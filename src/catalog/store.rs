@@ -22,6 +22,7 @@ const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
 const ACCESS: &str = "access";
+const PURPOSE: &str = "purpose";
 
 pub(super) enum Saved {
     Done,
@@ -53,6 +54,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             TABLE => drop(policies.tables.insert(name, from_json(&body)?)),
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
             ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
+            PURPOSE => drop(policies.purposes.insert(name, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
             _ => return Err(unreadable()),
@@ -74,6 +76,7 @@ pub(super) fn save(
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
+    write_difference(tx, PURPOSE, &before.purposes, &after.purposes)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {
         put(tx, SETTINGS, "", &after.settings)?;

@@ -35,7 +35,9 @@ impl Policies {
             | Change::DropRole { .. }
             | Change::GrantRole { .. }
             | Change::RevokeRole { .. } => Capability::ManageRoles,
-            Change::GrantSelect { .. }
+            Change::CreatePurpose { .. }
+            | Change::EndPurpose { .. }
+            | Change::GrantSelect { .. }
             | Change::RevokeSelect { .. }
             | Change::SetSystem { .. }
             | Change::SetRole { .. }
@@ -82,6 +84,8 @@ impl Policies {
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
             Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
+            Change::CreatePurpose { purpose, now } => self.create_purpose(actor, purpose, now),
+            Change::EndPurpose { name, now } => self.end_purpose(&name, now),
             Change::RequestAccess { request, now } => self.request_access(actor, request, now),
             Change::DecideAccess { id, decision, now } => self.decide_access(actor, id, decision, now),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),

@@ -49,6 +49,7 @@ impl Policies {
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
+            purpose_required: false,
         };
         table.refuse_malformed_columns()?;
         for key in unique_keys {
@@ -66,6 +67,7 @@ impl Policies {
         self.refuse_read_by_view(name)?;
         self.grants.retain(|grant| grant.table != name);
         self.end_access(|grant| grant.table == name);
+        self.forget_in_purposes(name);
         Ok(())
     }
 
@@ -158,6 +160,7 @@ impl Table {
                     named_policy = value.clone();
                 }
                 "public" => public = parse_switch(name, value.as_deref())?,
+                "purpose_required" => self.purpose_required = parse_switch(name, value.as_deref())?,
                 "max_rows_per_person" => {
                     self.max_rows_per_person = parse_count(name, value.as_deref())?;
                 }

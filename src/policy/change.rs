@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AccessRequest, Column, Decision, Location, RoleName, UniqueKey, Verifier, View};
+use super::{AccessRequest, Column, Decision, Location, NewPurpose, RoleName, UniqueKey, Verifier, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -95,6 +95,14 @@ pub enum Change {
     /// `now`: seconds since 1970, as in every change that depends on the time.
     RequestAccess {
         request: AccessRequest,
+        now: i64,
+    },
+    CreatePurpose {
+        purpose: NewPurpose,
+        now: i64,
+    },
+    EndPurpose {
+        name: String,
         now: i64,
     },
     DecideAccess {

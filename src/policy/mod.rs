@@ -13,6 +13,7 @@ mod domain;
 mod dp;
 mod duration;
 mod link;
+mod purpose;
 mod role;
 mod scram;
 mod separation;
@@ -30,6 +31,7 @@ pub use class::{Bounds, Class};
 pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use duration::parse_interval;
+pub use purpose::{NewPurpose, Purpose};
 pub use role::{Capability, Grant, Principal, Role, RoleName};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
@@ -58,6 +60,8 @@ pub struct Policies {
     /// Requests for rows and what became of them, by id.
     #[serde(default)]
     pub access: access::AccessGrants,
+    #[serde(default)]
+    pub purposes: BTreeMap<String, Purpose>,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.

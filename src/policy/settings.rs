@@ -34,6 +34,8 @@ pub struct Settings {
     pub max_access_seconds: u64,
     /// `privacy.sensitive_min_group_size`: the floor of what reads a sensitive column, where it is above `min_group_size`.
     pub sensitive_min_group_size: u64,
+    /// `privacy.purpose_required`: do all queries of persons need a live purpose?
+    pub purpose_required: bool,
     /// `privacy.weights`: which values of an answer get more of the statement's epsilon.
     pub weights: Weights,
 }
@@ -56,6 +58,7 @@ impl Default for Settings {
             analyze_epsilon: 0.5,
             max_access_seconds: 8 * HOUR_SECONDS,
             sensitive_min_group_size: 20,
+            purpose_required: false,
             weights: Weights::default(),
         }
     }
@@ -77,6 +80,7 @@ pub enum Setting {
     AnalyzeEpsilon,
     MaxAccessInterval,
     SensitiveMinGroupSize,
+    PurposeRequired,
     Weights,
 }
 
@@ -88,7 +92,7 @@ const LONGEST_ACCESS_SECONDS: u64 = 30 * 86_400;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -102,6 +106,7 @@ impl Setting {
         Self::AnalyzeEpsilon,
         Self::MaxAccessInterval,
         Self::SensitiveMinGroupSize,
+        Self::PurposeRequired,
         Self::Weights,
     ];
 
@@ -125,6 +130,7 @@ impl Setting {
             Self::AnalyzeEpsilon => "privacy.analyze_epsilon",
             Self::MaxAccessInterval => "privacy.max_access_interval",
             Self::SensitiveMinGroupSize => "privacy.sensitive_min_group_size",
+            Self::PurposeRequired => "privacy.purpose_required",
             Self::Weights => "privacy.weights",
         }
     }
@@ -143,6 +149,7 @@ impl Setting {
             Self::StatementTimeout => "milliseconds, or a number with ms, s, min, h or d",
             Self::AnalyzeEpsilon => "a number from 0.001 to 10",
             Self::MaxAccessInterval => "an interval from '1 minute' to '30 days'",
+            Self::PurposeRequired => "on or off",
             Self::Weights => "a list such as 'hours=4, persons=1'",
         }
     }
@@ -170,6 +177,7 @@ impl Settings {
             Setting::AnalyzeEpsilon => show_number(self.analyze_epsilon),
             Setting::MaxAccessInterval => show_interval(self.max_access_seconds),
             Setting::SensitiveMinGroupSize => self.sensitive_min_group_size.to_string(),
+            Setting::PurposeRequired => if self.purpose_required { "on" } else { "off" }.to_owned(),
             Setting::Weights => self.weights.show(),
         }
     }
@@ -215,6 +223,7 @@ impl Settings {
             Setting::SensitiveMinGroupSize => {
                 next.sensitive_min_group_size = parse_group_size(text).ok_or_else(refuse)?;
             }
+            Setting::PurposeRequired => next.purpose_required = parse_switch(text).ok_or_else(refuse)?,
             Setting::Weights => next.weights = Weights::parse(text)?,
         }
         Ok(next)
@@ -260,7 +269,8 @@ impl Settings {
             | Setting::Window
             | Setting::AnalyzeEpsilon
             | Setting::MaxAccessInterval
-            | Setting::SensitiveMinGroupSize => Err(Error::new(
+            | Setting::SensitiveMinGroupSize
+            | Setting::PurposeRequired => Err(Error::new(
                 SqlState::InsufficientPrivilege,
                 format!("permission denied to set parameter \"{}\"", setting.name()),
             )
@@ -286,6 +296,14 @@ fn parse_group_size(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let value: Option<u64> = text.parse().ok().filter(|_| digits);
     value.filter(|value| (LEAST_GROUP..=LARGEST_GROUP).contains(value))
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Some(true),
+        "off" | "false" | "no" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 fn show_number(value: f64) -> String {

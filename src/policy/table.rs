@@ -104,6 +104,9 @@ pub struct Table {
     pub max_rows_per_person: Option<u64>,
     /// At most this many groups one person may reach. `None`: as `max_rows_per_person`.
     pub max_groups_per_person: Option<u64>,
+    /// Queries of it need a live purpose.
+    #[serde(default)]
+    pub purpose_required: bool,
 }
 
 impl Table {

@@ -16,7 +16,7 @@ use super::allow;
 use super::errors_of::ErrorOf;
 use super::statistics::Statistics;
 use super::views::KnownView;
-use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
+use crate::policy::{Policies, Principal, Purpose, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
 pub struct Context {
@@ -34,6 +34,8 @@ pub struct Context {
     pub show_suppressed: bool,
     /// Which values get more of it.
     pub weights: Weights,
+    /// The live purpose that the session declares.
+    pub purpose: Option<Purpose>,
     /// When the statement began: what `now()` says.
     pub now: DateTime<Utc>,
     /// The statement's own text, for positions.

@@ -28,6 +28,7 @@ mod names;
 pub mod parse;
 mod position;
 mod private;
+mod purpose;
 mod resolve;
 mod rewrite;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use context::{Context, Functions, KnownTable, Source, SourceKind};
 pub use explain::{plan_lines, privacy_lines};
 pub use identity::{Identity, MeasurementIdentity};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
+pub use purpose::{Reads, refuse_outside_purpose};
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};

@@ -115,6 +115,7 @@ impl Session {
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
+            purpose_required: false,
         };
         if !exists {
             for key in unique_keys {
@@ -268,13 +269,18 @@ fn valid_until(options: &RoleOptions) -> Result<Option<i64>> {
     let Some(text) = options.valid_until.as_deref().filter(|text| *text != "infinity") else {
         return Ok(None);
     };
+    moment(text).map(Some).ok_or_else(|| {
+        Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
+            .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
+    })
+}
+
+/// A date or a timestamp, in seconds since 1970.
+pub(super) fn moment(text: &str) -> Option<i64> {
     let day = |t: &str| {
         chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0)).map(|d| d.and_utc())
     };
     let naive = |t: &str| chrono::NaiveDateTime::parse_from_str(t, "%Y-%m-%d %H:%M:%S").ok().map(|d| d.and_utc());
     let zoned = |t: &str| chrono::DateTime::parse_from_rfc3339(t).ok().map(|d| d.to_utc());
-    day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| Some(moment.timestamp())).ok_or_else(|| {
-        Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
-            .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
-    })
+    day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| moment.timestamp())
 }

@@ -9,8 +9,10 @@ mod analyze;
 mod answer;
 mod cursors;
 mod describe;
+mod listing;
 mod path;
 mod procedures;
+mod purposes;
 mod server;
 mod surroundings;
 mod transaction;
@@ -304,6 +306,7 @@ impl Session {
                 Answer::done("CLOSE CURSOR ALL")
             }
             Statement::Set { name, value, local } => {
+                self.refuse_unknown_purpose(name, value.as_deref())?;
                 noticed("SET", self.variables.set(name, value.as_deref(), *local)?)
             }
             Statement::SetTransaction(modes) => noticed("SET", self.variables.set_modes(modes)?),

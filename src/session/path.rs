@@ -175,6 +175,8 @@ impl Session {
         let limits = Limits::new(&around.context.policies.settings)?;
         let mut entry = self.entry(asked)?;
         entry.tables = around.tables.iter().map(|table| table.name.clone()).collect();
+        let reads = verified.reads();
+        entry.columns = reads.iter().flat_map(|(t, columns)| columns.iter().map(move |c| format!("{t}.{c}"))).collect();
         entry.protections = verified.protections();
         self.server.ledger.reserve(entry, charges, &limits).await.map_err(|error| {
             let logged = error.sqlstate == SqlState::ConfigurationLimitExceeded;
@@ -207,5 +209,7 @@ pub(super) fn compile(around: &Surroundings, query: &ast::Query, parameters: &[S
     let resolved = query::resolve(context, query, parameters)?;
     let checked = query::check(context, resolved)?;
     let private = query::rewrite(context, checked)?;
-    query::verify(context, private)
+    let verified = query::verify(context, private)?;
+    query::refuse_outside_purpose(context, &verified)?;
+    Ok(verified)
 }

@@ -59,7 +59,9 @@ impl Session {
             snapshots.insert(table.name.clone(), snapshot);
             tables.push(table.clone());
         }
+        let now = Utc::now();
         let context = Context {
+            purpose: self.declared_purpose(&policies, &principal, now)?,
             policies: policies.clone(),
             principal,
             tables: known,
@@ -69,7 +71,7 @@ impl Session {
             epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
-            now: Utc::now(),
+            now,
             text: text.to_owned(),
         };
         Ok(Surroundings { context, snapshots, tables })

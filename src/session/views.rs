@@ -15,8 +15,13 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 4] =
-    [("privacy", "budget"), ("privacy", "settings"), ("privacy", "grants"), ("audit", "query_log")];
+const VIEWS: [(&str, &str); 5] = [
+    ("privacy", "budget"),
+    ("privacy", "settings"),
+    ("privacy", "grants"),
+    ("privacy", "purposes"),
+    ("audit", "query_log"),
+];
 
 impl Session {
     /// What the catalog's queries see of this session.
@@ -67,6 +72,7 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "purposes") => self.purposes_view(principal),
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             _ => Err(Error::internal()),

@@ -38,6 +38,7 @@ fn table(name: &str, columns: Vec<Column>, primary: &[&str]) -> Table {
         access: Access::Protected { policy: "people".to_owned(), person_key: "person_id".to_owned() },
         max_rows_per_person: None,
         max_groups_per_person: None,
+        purpose_required: false,
     }
 }
 

@@ -1,0 +1,92 @@
+//! Keeps a query within the purpose that its session declared (requirements W16, W17).
+//!
+//! In: the verified plans, whose scans say what is really read. Out: nothing, or a refusal that names the rule and the purpose. Must never
+//! let a query read a protected table or column that its purpose does not name. Public tables describe nobody, so no purpose names them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
+
+use super::context::{Context, KnownTable, Source, SourceKind};
+use super::verify::Verified;
+use crate::error::{Error, Result, SqlState};
+use crate::policy::Purpose;
+
+/// Columns by protected table.
+pub type Reads = BTreeMap<String, BTreeSet<String>>;
+
+impl Verified {
+    /// What is read of persons below the releases: whatever the optimised scans give or filter by.
+    pub fn reads(&self) -> Reads {
+        let mut reads = Reads::new();
+        for release in self.releases() {
+            add_reads(release.plan(), &mut reads);
+        }
+        reads
+    }
+}
+
+fn add_reads(plan: &LogicalPlan, reads: &mut Reads) {
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(SourceKind::Protected(table)) = scan.source.downcast_ref::<Source>().map(|source| &source.kind)
+        {
+            let columns = reads.entry(table.clone()).or_default();
+            columns.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
+            columns
+                .extend(scan.filters.iter().flat_map(|filter| filter.column_refs()).map(|column| column.name.clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+}
+
+/// Errors: 42501 for what the purpose does not name, and for tables that need a purpose where there is none.
+pub fn refuse_outside_purpose(context: &Context, verified: &Verified) -> Result<()> {
+    let reads = verified.reads();
+    match &context.purpose {
+        Some(purpose) => reads.iter().try_for_each(|(table, columns)| within(context, purpose, table, columns)),
+        None => match reads.keys().find(|table| needs_purpose(context, table)) {
+            None => Ok(()),
+            Some(table) => {
+                Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for table {table}"))
+                    .detail("queries of this table need a live purpose, and the session declares none")
+                    .hint(
+                        "SET privacy.purpose = '…'; SELECT name FROM privacy.purposes WHERE state = 'live' names them",
+                    ))
+            }
+        },
+    }
+}
+
+fn needs_purpose(context: &Context, table: &str) -> bool {
+    let required = |known: &KnownTable| known.table.purpose_required;
+    context.policies.settings.purpose_required || context.tables.get(table).is_none_or(required)
+}
+
+fn within(context: &Context, purpose: &Purpose, table: &str, columns: &BTreeSet<String>) -> Result<()> {
+    let denied = |what: String, detail: String| {
+        Error::new(SqlState::InsufficientPrivilege, format!("permission denied for {what}"))
+            .detail(detail)
+            .hint("leave it out, or SET privacy.purpose to one that names it; privacy.purposes lists them")
+    };
+    if !purpose.tables.contains_key(table) {
+        let detail = format!(
+            "purpose \"{}\" does not name the table, and a query reads only what its purpose names",
+            purpose.name
+        );
+        return Err(denied(format!("table {table}"), detail));
+    }
+    let known = context.tables.get(table).ok_or_else(Error::internal)?;
+    let outside = |name: &&String| known.table.column(name).is_none_or(|column| !purpose.covers(table, column));
+    match columns.iter().find(outside) {
+        None => Ok(()),
+        Some(column) => {
+            let detail = format!(
+                "purpose \"{}\" does not name the column, and a query reads only what its purpose names",
+                purpose.name
+            );
+            Err(denied(format!("column {column} of table {table}"), detail))
+        }
+    }
+}
