@@ -28,7 +28,8 @@ fn what_needs_the_same_sums_measures_them_once() {
     let (estimates, measurements) = asked(
         "SELECT corr(hours, hours + week), regr_slope(hours, hours + week) FROM (SELECT hours, clamp(week, 0, 9) AS week FROM week) w",
     );
-    assert_eq!((estimates.len(), measurements), (2, 7), "{estimates:?}");
+    // And the persons who have both values, as a subquery may leave them out.
+    assert_eq!((estimates.len(), measurements), (2, 8), "{estimates:?}");
 }
 
 #[test]

@@ -116,13 +116,12 @@ impl DraftOutput {
     }
 }
 
-/// Where the exact number of persons with a value stands, the measurement that counts their rows, and how many rows each may add.
+/// Where the exact number of persons with a value stands, and the measurement that counts them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct DraftCell {
     pub state: usize,
     pub word: usize,
     pub count: usize,
-    pub cap: u64,
 }
 
 /// Which of the rows, or keys, are a profile.
@@ -250,10 +249,24 @@ impl<'a> Contributions<'a> {
         Ok(DraftOutput { estimate: Estimate::Count { count }, mask, cell, bounds: None })
     }
 
-    /// A value of part of a group's rows is shown only where the part is persons enough.
-    fn cell(&self, count: usize, word: usize, cap: u64) -> Result<DraftCell> {
+    /// A value of part of a group's rows is shown only where the part is persons enough. Where a person may have several rows, the
+    /// persons are measured themselves: by rows, one person with many could look like the floor.
+    fn cell(&mut self, count: usize, word: usize, cap: u64) -> Result<DraftCell> {
         let state = self.measurements.get(count).ok_or_else(Error::internal)?.state;
-        Ok(DraftCell { state, word, count, cap })
+        if cap == 1 {
+            return Ok(DraftCell { state, word, count });
+        }
+        let persons = self.states.get(state).cloned().ok_or_else(Error::internal)?;
+        let count = self.measure(persons, word, 1, 1.0)?;
+        Ok(DraftCell { state, word, count })
+    }
+
+    /// The same where nothing else needs the number of rows.
+    fn cell_of(&mut self, value: usize, cap: u64) -> Result<DraftCell> {
+        let state = dp_count(counts(value), lit(cap as i64));
+        let count = self.measure(state, usize::from(cap > 1), 1, 1.0)?;
+        let state = self.measurements.get(count).ok_or_else(Error::internal)?.state;
+        Ok(DraftCell { state, word: 1, count })
     }
 
     fn sum(&mut self, call: &Call) -> Result<DraftOutput> {
@@ -267,10 +280,7 @@ impl<'a> Contributions<'a> {
         let sum = self.measure(state, 0, cap.saturating_mul(bound), step)?;
         let cell = match &call.filter {
             None => None,
-            Some(_) => {
-                let count = self.measure(dp_count(counts(value), lit(cap as i64)), 0, cap, 1.0)?;
-                Some(self.cell(count, 1, cap)?)
-            }
+            Some(_) => Some(self.cell_of(value, cap)?),
         };
         let estimate =
             if integer { Estimate::SumInteger { sum, step: step as i64 } } else { Estimate::Sum { sum, step } };

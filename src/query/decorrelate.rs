@@ -5,15 +5,13 @@
 //! allow-list refuses it. Nothing is decided about privacy here: the rewrite treats the joins like any others.
 //!
 //! Source: the rules are the engine's own. They look into WHERE and SELECT only, so what stands inside an aggregate's
-//! arguments is first moved to a projection below it, and `EXISTS` in a SELECT list becomes a count compared with 0.
+//! arguments is first moved to a projection below it, and `EXISTS` and `IN` in a SELECT list become counts ([`super::membership`]).
 
 use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::expr::Exists;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -22,13 +20,15 @@ use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
+use super::membership::counted;
+
 /// Besides subqueries: every equality of a join among its pairs, also of `FROM a, b WHERE a.k = b.k`.
 pub(super) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
     let run = |plan: LogicalPlan, rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>| {
         Optimizer::with_rules(rules).optimize(plan, &OptimizerContext::new(), |_, _| {})
     };
     let plan = run(plan, vec![Arc::new(RewriteSetComparison::new())])?;
-    let plan = plan.transform_up_with_subqueries(existence_as_count)?.data;
+    let plan = plan.transform_up_with_subqueries(counted)?.data;
     run(
         plan,
         vec![
@@ -47,7 +47,7 @@ pub(super) fn below_aggregates(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 fn is_subquery(expression: &Expr) -> bool {
-    matches!(expression, Expr::Exists(_))
+    matches!(expression, Expr::Exists(_) | Expr::InSubquery(_))
         || matches!(expression, Expr::ScalarSubquery(s) if !s.outer_ref_columns.is_empty())
 }
 
@@ -92,30 +92,4 @@ fn below_aggregate(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let keys = aggregate.group_expr.iter().map(replaced).collect::<Result<Vec<_>>>()?;
     let calls = aggregate.aggr_expr.iter().map(replaced).collect::<Result<Vec<_>>>()?;
     Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), keys, calls)?)))
-}
-
-/// `EXISTS (q)` outside of WHERE: `(SELECT count(*) FROM q) > 0`.
-fn existence_as_count(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let LogicalPlan::Projection(_) = &plan else {
-        return Ok(Transformed::no(plan));
-    };
-    plan.map_expressions(|expression| {
-        let (relation, name) = expression.qualified_name();
-        let counted = expression.transform_up(|part| match part {
-            Expr::Exists(Exists { subquery, negated }) => {
-                let Subquery { subquery, outer_ref_columns, spans } = subquery;
-                let rows = LogicalPlanBuilder::from(subquery.as_ref().clone())
-                    .aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64)).alias("__rows")])?
-                    .build()?;
-                let rows = Expr::ScalarSubquery(Subquery { subquery: Arc::new(rows), outer_ref_columns, spans });
-                Ok(Transformed::yes(if negated { rows.eq(lit(0_i64)) } else { rows.gt(lit(0_i64)) }))
-            }
-            part => Ok(Transformed::no(part)),
-        })?;
-        Ok(if counted.transformed {
-            Transformed::yes(counted.data.unalias().alias_qualified(relation, name))
-        } else {
-            counted
-        })
-    })
 }

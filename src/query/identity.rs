@@ -36,13 +36,13 @@ pub struct MeasurementIdentity {
     pub additive: Option<String>,
 }
 
-/// The identity of a release over `node`'s rows. `single`: each person reaches one group.
+/// The identity of a release over `node`'s rows. `max_groups`: how many groups a person reaches; `single`: one, by proof.
 pub(super) fn identity(
     node: &Node,
     keys: &[Derived],
     contributions: &Contributions,
     cells: &[DraftCell],
-    single: bool,
+    (max_groups, single): (u64, bool),
     now: DateTime<Utc>,
 ) -> Result<Identity> {
     let schema = node.plan.schema();
@@ -53,9 +53,11 @@ pub(super) fn identity(
     let values = contributions.values().iter().map(|value| canonical::value(&value.expression, schema, now));
     let values = values.collect::<Result<Vec<_>>>()?;
     let states = contributions.states();
-    let named = |m: &DraftMeasurement| {
+    let named = |m: &DraftMeasurement| -> Result<MeasurementIdentity> {
         let state = states.get(m.state).ok_or_else(Error::internal)?;
-        measurement(state, m.what, &values, single)
+        let MeasurementIdentity { exact, additive } = measurement(state, m.what, &values, single)?;
+        // What is left out of too many groups is not there to be counted; sums over groups are of what each shows.
+        Ok(MeasurementIdentity { exact: format!("{exact} in {max_groups}"), additive })
     };
     let measurements = contributions.measurements.iter().map(&named).collect::<Result<_>>()?;
     let cell = |cell: &DraftCell| {
@@ -70,6 +72,9 @@ fn measurement(state: &Expr, what: What, values: &[String], single: bool) -> Res
     let exact = format!("{} {what:?}", spelled(state, values)?);
     let call = function(state).ok_or_else(Error::internal)?;
     let adds_up = match call.func.name() {
+        // The persons behind the rows: someone in two groups would count twice.
+        "dp_count" if what == What::Word(1) => single,
+        "dp_avg" | "dp_share" if what == What::Word(2) => single,
         "dp_count" | "dp_sum" | "dp_avg" | "dp_share" => true,
         name if name.starts_with("dp_histogram_") => true,
         // Someone in two groups would count twice.

@@ -24,6 +24,7 @@ mod facts;
 mod identity;
 #[cfg(test)]
 mod link_tests;
+mod membership;
 mod names;
 pub mod parse;
 mod position;

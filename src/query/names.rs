@@ -24,17 +24,35 @@ struct Namer {
     depth: usize,
 }
 
+impl Namer {
+    /// Every SELECT of a set operation; queries in parentheses are visited by themselves.
+    fn name(&self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => {
+                group_by_places(select);
+                if self.depth > 1 {
+                    name_items(select);
+                }
+                name_twins(select);
+            }
+            SetExpr::SetOperation { left, right, .. } => {
+                self.name(left);
+                self.name(right);
+                if let (Some(names), SetExpr::Select(right)) = (column_names(left), right.as_mut()) {
+                    name_alike(right, &names);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 impl VisitorMut for Namer {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.depth += 1;
-        if let SetExpr::Select(select) = query.body.as_mut() {
-            if self.depth > 1 {
-                name_items(select);
-            }
-            name_twins(select);
-        }
+        self.name(&mut query.body);
         name_ordinals(query);
         ControlFlow::Continue(())
     }
@@ -118,6 +136,64 @@ fn name_items(select: &mut Select) {
                 taken.push(name.clone());
                 *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias: Ident::with_quote('"', name) };
             }
+        }
+    }
+}
+
+/// What a set operation's columns are called: as in its first SELECT.
+fn column_names(body: &SetExpr) -> Option<Vec<String>> {
+    let items = outermost(body)?;
+    let named = |item: &SelectItem| match (own_name(item), item) {
+        (Some(name), _) => Some(name),
+        (None, SelectItem::UnnamedExpr(expression)) => Some(name_of(expression)),
+        (None, _) => None,
+    };
+    items.iter().map(named).collect()
+}
+
+/// The further SELECTs' columns under the names of the first: the engine renames some of them itself, and then takes two for one.
+fn name_alike(select: &mut Select, names: &[String]) {
+    let plain = |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    if select.projection.len() != names.len() || !select.projection.iter().all(plain) {
+        return;
+    }
+    for (item, name) in select.projection.iter_mut().zip(names).filter(|(_, name)| *name != "?column?") {
+        if let SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } = item {
+            let alias = Ident::with_quote('"', name);
+            *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias };
+        }
+    }
+}
+
+/// `ROLLUP (1, 2)` and its kin: a number is the column at that place, as it is in a plain GROUP BY, which the engine knows itself.
+fn group_by_places(select: &mut Select) {
+    let columns: Vec<Option<Expr>> = select
+        .projection
+        .iter()
+        .map(|item| match item {
+            SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
+                Some(expression.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    let GroupByExpr::Expressions(keys, _) = &mut select.group_by else {
+        return;
+    };
+    let sets = keys.iter_mut().filter_map(|key| match key {
+        Expr::GroupingSets(sets) | Expr::Rollup(sets) | Expr::Cube(sets) => Some(sets),
+        _ => None,
+    });
+    for key in sets.flatten().flatten() {
+        let place = match &*key {
+            Expr::Value(value) => match &value.value {
+                ast::Value::Number(number, false) => number.to_string().parse::<usize>().ok(),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(Some(column)) = place.and_then(|place| columns.get(place.checked_sub(1)?)) {
+            *key = column.clone();
         }
     }
 }

@@ -185,20 +185,20 @@ impl Draft {
             let noise = Gaussian::for_sensitivity(m.sensitivity_squared, *part).map_err(|_| refuse_scale())?;
             measurements.push(Measurement { column: self.keys + m.state, what: m.what, noise });
         }
-        let threshold = |count: usize, cap: u64| -> Result<i64> {
+        let threshold = |count: usize| -> Result<i64> {
             let noise = measurements.get(count).map(|m| &m.noise).ok_or_else(Error::internal)?;
-            let full = i64::try_from(floor.saturating_mul(cap)).map_err(|_| Error::internal())?;
+            let full = i64::try_from(floor).map_err(|_| Error::internal())?;
             Ok(full.saturating_add(noise.tail_quantile(per_selection)))
         };
         let number = |cell: DraftCell| self.cells.iter().position(|known| *known == cell);
         let drafts = self.outputs.iter().enumerate();
         let outputs = drafts.map(|(i, draft)| draft.output(i, draft.cell.and_then(number))).collect();
         let cell = |cell: &DraftCell| -> Result<CellFloor> {
-            let (column, threshold) = (self.keys + cell.state, threshold(cell.count, cell.cap)?);
+            let (column, threshold) = (self.keys + cell.state, threshold(cell.count)?);
             Ok(CellFloor { column, word: cell.word, count: cell.count, threshold })
         };
         let cells = self.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
-        let threshold = threshold(0, 1)?;
+        let threshold = threshold(0)?;
         let persons = self.persons(context, rho);
         let columns = self.columns(&measurements, parts);
         let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, cells };

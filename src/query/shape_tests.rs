@@ -36,6 +36,12 @@ fn existence_of_a_persons_other_rows() {
         "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.week = w.week + 1)",
         "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.week > w.week)",
         "SELECT share(EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id)) FROM person p",
+        "SELECT country, share(id IN (SELECT id FROM mail)) FROM person GROUP BY country",
+        "SELECT count(*) FILTER (WHERE p.id NOT IN (SELECT id FROM mail WHERE size > 100)) FROM person p",
+        "SELECT share(w.week IN (SELECT v.week + 1 FROM week v WHERE v.id = w.id)) FROM week w",
+        "SELECT share(w.week IN (SELECT week FROM calendar WHERE season = 'winter')), count(*) FROM week w",
+        "SELECT w.week IN (SELECT week FROM calendar WHERE season = 'winter'), count(*) FROM week w GROUP BY 1",
+        "SELECT avg(CASE WHEN p.id IN (SELECT id FROM week WHERE week > 3) THEN 1 ELSE 0 END) FROM person p",
         "SELECT sum(CASE WHEN EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id) THEN 1 ELSE 0 END) FROM person p",
     ]);
 }
@@ -225,6 +231,18 @@ fn what_nests_and_repeats() {
         "SELECT avg(a.h - b.n) FROM (SELECT id, max(hours) AS h FROM week GROUP BY id) a FULL JOIN (SELECT id, count(*) AS n FROM mail GROUP BY id) b ON a.id = b.id",
     ]);
     refused("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r", "0A000");
+}
+
+#[test]
+fn places_and_twins_mean_what_they_mean_in_postgres() {
+    answered(&[
+        "SELECT country, week % 3, count(*) FROM person JOIN week USING (id) GROUP BY ROLLUP (1, 2)",
+        "SELECT country, count(*) FROM person GROUP BY GROUPING SETS ((1), ())",
+        "SELECT count(*), sum(a) FROM (SELECT id, hours AS a, week, week FROM week UNION ALL SELECT id, hours, 1, 1 FROM week) t",
+        "SELECT count(*), sum(a) FROM (SELECT id, hours AS a, 1, 1 FROM week UNION ALL SELECT id, hours, week, week FROM week) t",
+        "SELECT count(*) FROM (SELECT id, week AS a, week FROM week UNION ALL SELECT id, week, 1 FROM week) t",
+    ]);
+    refused("SELECT country, count(*) FROM person GROUP BY ROLLUP (9)", "42803");
 }
 
 #[test]

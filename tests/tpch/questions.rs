@@ -83,7 +83,7 @@ pub const QUESTIONS: [Question; 22] = [
     official(5, text!("q05"), Released(&["revenue"])),
     official(6, text!("q06"), Released(&["revenue"])),
     official(7, text!("q07"), Released(&["revenue"])),
-    official(8, text!("q08"), Hidden),
+    official(8, text!("q08"), Released(&["mkt_share"])),
     official(9, text!("q09"), Released(&["sum_profit"])),
     changed(
         10,
@@ -92,7 +92,7 @@ pub const QUESTIONS: [Question; 22] = [
         Released(&["revenue"]),
     ),
     official(11, text!("q11"), Public),
-    official(12, text!("q12"), Hidden),
+    official(12, text!("q12"), Released(&["high_line_count", "low_line_count"])),
     official(13, text!("q13"), Released(&["custdist"])),
     official(14, text!("q14"), Released(&["promo_revenue"])),
     official(15, text!("q15"), Awaited("0A000", &Hidden)),

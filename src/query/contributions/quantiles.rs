@@ -10,9 +10,9 @@
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit, when};
-use paravent_udfs::{Estimate, HISTOGRAM_LEAVES, What, dp_bin, dp_count, dp_histogram};
+use paravent_udfs::{Estimate, HISTOGRAM_LEAVES, What, dp_bin, dp_histogram};
 
-use super::{Call, Contributions, DraftCell, DraftOutput, Gathered, Shown, counts, gathered_column};
+use super::{Call, Contributions, DraftCell, DraftOutput, Gathered, Shown, gathered_column};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Bounds;
 
@@ -109,12 +109,7 @@ impl Contributions<'_> {
         let value = self.gathered(call, bin, Gathered::Bins)?;
         let state = dp_histogram(leaves, gathered_column(value), lit(cap as i64));
         let tree = self.measure_what(state, What::Tree { leaves, branching }, cap, 1.0)?;
-        let cell = if call.nullable || call.filter.is_some() {
-            let count = self.measure(dp_count(counts(value), lit(cap as i64)), 0, cap, 1.0)?;
-            Some(self.cell(count, 1, cap)?)
-        } else {
-            None
-        };
+        let cell = if call.nullable || call.filter.is_some() { Some(self.cell_of(value, cap)?) } else { None };
         Ok((tree, leaves, cell))
     }
 }

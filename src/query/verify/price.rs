@@ -111,7 +111,7 @@ fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
         What::Tree { .. } => return Err(unproven("a tree of a state that is no histogram of that size")),
     };
     match (name, word) {
-        ("dp_persons", 0) => Ok(1.0),
+        ("dp_persons", 0) | ("dp_count", 1) | ("dp_avg" | "dp_share", 2) => Ok(1.0),
         ("dp_count", 0) => literal(1),
         ("dp_sum" | "dp_avg", 0) => Ok(literal(2)? * literal(3)?),
         ("dp_avg" | "dp_share", 1) => literal(2),

@@ -60,6 +60,10 @@ fn of_cell(states: &Aggregate, columns: &[Option<usize>], spec: &ReleaseSpec, ce
     let cap = match (call.func.name(), count.what, cell.word) {
         ("dp_count", What::Word(0), 1) => 1,
         ("dp_avg" | "dp_share", What::Word(1), 2) => 2,
+        // The persons themselves are noised.
+        ("dp_count", What::Word(1), 1) | ("dp_avg" | "dp_share", What::Word(2), 2) => {
+            return Ok(passes(&count.noise, cell.threshold, spec.floor, 1.0));
+        }
         _ => return Err(unproven("a cell that does not count persons")),
     };
     let cap = match call.params.args.get(cap) {

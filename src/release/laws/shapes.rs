@@ -1,6 +1,6 @@
 //! Questions of the shapes that the grammar does not make; every release of theirs keeps the laws.
 
-pub(super) const QUESTIONS: [&str; 47] = [
+pub(super) const QUESTIONS: [&str; 49] = [
     "SELECT count(*), count(DISTINCT id) FROM person",
     "SELECT country, count(*), avg(hours), sum(hours), share(hours > 9) FROM person JOIN week USING (id) GROUP BY country",
     "SELECT week, sum(hours), avg(hours), count(*) FROM week GROUP BY week",
@@ -17,6 +17,8 @@ pub(super) const QUESTIONS: [&str; 47] = [
     "SELECT country, count(*) FROM person p WHERE EXISTS (SELECT 1 FROM mail m WHERE m.id = p.id AND m.size > 900) GROUP BY 1",
     "SELECT sum(hours) FROM week w WHERE EXISTS (SELECT 1 FROM week v WHERE v.id = w.id AND v.hours > w.hours)",
     "SELECT country, avg(clamp((SELECT sum(size) FROM mail m WHERE m.id = p.id), 0, 5000)) FROM person p GROUP BY 1",
+    "SELECT country, share(id IN (SELECT id FROM mail WHERE size > 900)), count(*) FROM person GROUP BY country",
+    "SELECT share(w.week IN (SELECT v.week + 1 FROM week v WHERE v.id = w.id)) FROM week w",
     "SELECT sum(clamp(x, 0, 100)), count(*) FROM (SELECT id, hours AS x FROM week UNION ALL SELECT id, size FROM mail) t",
     "SELECT n, count(*) FROM (SELECT row_number() OVER (PARTITION BY id ORDER BY size) AS n FROM mail WHERE size > 5) t WHERE n < 4 GROUP BY n",
     "SELECT avg(hours), count(*) FROM (SELECT DISTINCT ON (id) id, hours FROM week ORDER BY id, week DESC) t",
