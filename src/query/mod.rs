@@ -21,6 +21,7 @@ mod errors_of;
 mod explain;
 mod expression;
 mod facts;
+mod floor;
 mod identity;
 #[cfg(test)]
 mod link_tests;

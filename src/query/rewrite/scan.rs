@@ -140,7 +140,12 @@ impl Rewriter<'_> {
                 Some(Class::Hidden) => {
                     Some(denied("hidden columns feed metrics that administrators define, and nothing else".to_owned()))
                 }
-                Some(Class::Sensitive) => Some(denied("sensitive columns need a purpose that names them".to_owned())),
+                Some(Class::Sensitive) if self.context.purpose.as_ref().is_some_and(|p| p.names(table, name)) => None,
+                Some(Class::Sensitive) => {
+                    Some(denied("sensitive columns need a live purpose that names them".to_owned()).hint(
+                        "SET privacy.purpose = '…'; SELECT name, columns FROM privacy.purposes says which names what",
+                    ))
+                }
                 Some(Class::Content) => Some(denied("content is never readable".to_owned())),
                 Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public) => None,
             }

@@ -1,0 +1,59 @@
+//! Proves that a release reads no column that its class keeps from it.
+//!
+//! It looks at what the optimised scans give and filter by, and at the catalog alone: a column without a class and contents are read by
+//! nothing; a hidden column by what a metric of an administrator reads; a sensitive one under a live purpose that names it, and then the
+//! floor is the higher one.
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use paravent_udfs::ReleaseSpec;
+
+use super::unproven;
+use crate::error::{Error, Result};
+use crate::policy::Class;
+use crate::query::context::{Context, Source, SourceKind};
+
+pub(super) fn verify(context: &Context, plan: &LogicalPlan, spec: &ReleaseSpec) -> Result<()> {
+    let mut outcome = Ok(());
+    let walked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            outcome = verify_scan(context, scan, spec);
+        }
+        Ok(if outcome.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    walked.map_err(|_| Error::internal())?;
+    outcome
+}
+
+fn verify_scan(context: &Context, scan: &TableScan, spec: &ReleaseSpec) -> Result<()> {
+    let source = scan.source.downcast_ref::<Source>().ok_or_else(|| unproven("an unknown source"))?;
+    let SourceKind::Protected(table) = &source.kind else { return Ok(()) };
+    let given = scan.projected_schema.fields().iter().map(|field| field.name().clone());
+    let filtered = scan.filters.iter().flat_map(|filter| filter.column_refs()).map(|column| column.name.clone());
+    given.chain(filtered).try_for_each(|column| verify_column(context, table, &column, spec))
+}
+
+fn verify_column(context: &Context, table: &str, column: &str, spec: &ReleaseSpec) -> Result<()> {
+    let known = context.tables.get(table).ok_or_else(|| unproven("a table of nowhere"))?;
+    match known.table.columns.iter().find(|known| known.name == column).and_then(|known| known.class) {
+        Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public) => Ok(()),
+        Some(Class::Sensitive) => {
+            let purpose = context.purpose.as_ref();
+            let named = purpose.and_then(|purpose| purpose.tables.get(table)?.as_ref());
+            let live = purpose.is_some_and(|purpose| {
+                context.policies.purposes.get(&purpose.name) == Some(purpose)
+                    && purpose.is_live(context.now.timestamp())
+            });
+            if !live || !named.is_some_and(|columns| columns.contains(column)) {
+                return Err(unproven("a sensitive column without a purpose that names it"));
+            }
+            let settings = &context.policies.settings;
+            if spec.floor < settings.sensitive_min_group_size || spec.floor < settings.min_group_size {
+                return Err(unproven("the floor is too low for a sensitive column"));
+            }
+            Ok(())
+        }
+        Some(Class::Hidden) => Err(unproven("a hidden column outside a metric")),
+        Some(Class::Content) | None => Err(unproven("a column that nobody may read")),
+    }
+}
