@@ -297,3 +297,154 @@ async fn sensitive_columns_need_a_purpose_that_names_them_and_a_higher_floor() {
     run(&admin, "CALL privacy.end_purpose('union')").await;
     is_42501(&analyst, share, "\"union\" is ended").await;
 }
+
+/// W16: evidence for an impact assessment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purpose_report_says_what_was_done_for_a_purpose() {
+    let server = company().await;
+    let (analyst, admin) = (server.analyst().await, server.login(SECOND_ADMIN).await);
+    run(&admin, PURPOSE).await;
+    run(&admin, &PURPOSE.replace("'load'", "'it''s idle'")).await;
+    let report = "SELECT tables, columns, persons, answered, refused, principals, epsilon > 0.9, first_use <= last_use \
+                  FROM privacy.purpose_report('load')";
+    let nothing = rows(&admin, report).await;
+    assert_eq!(nothing[0][2..5], [None, Some("0".to_owned()), Some("0".to_owned())], "{nothing:?}");
+    run(&analyst, "SET privacy.purpose = 'load'").await;
+    run(&analyst, "SELECT function, count(*) FROM person GROUP BY function").await;
+    run(&analyst, "SELECT avg(after_hours) FROM person_week").await;
+    refused(&analyst, "SELECT count(*) FROM email").await;
+    // About the system: nobody's data, and no query of the purpose.
+    rows(&analyst, "SELECT * FROM privacy.budget").await;
+    let said = rows(&admin, report).await;
+    let text = |place: usize| said[0][place].clone().unwrap_or_default();
+    assert_eq!(text(0), "person, person_week");
+    assert!(text(1).contains("person.function") && text(1).contains("person_week.after_hours"), "{said:?}");
+    assert!(!text(1).contains("country"), "{said:?}");
+    // 2,000 persons, or of those in groups that could be shown, never exactly.
+    assert_eq!(text(2), "1000 to 10000");
+    assert_eq!((text(3), text(4), text(5)), ("2".to_owned(), "2".to_owned(), "analyst_1".to_owned()));
+    assert_eq!((text(6), text(7)), ("t".to_owned(), "t".to_owned()));
+
+    let auditor = server.auditor().await;
+    let idle = rows(&auditor, "SELECT r.answered FROM privacy.purpose_report('it''s idle') AS r").await;
+    assert_eq!(idle, [[Some("0".to_owned())]]);
+    let found = auditor.query("SELECT answered FROM privacy.purpose_report($1)", &[&"load"]).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(rows(&auditor, "SELECT * FROM privacy.purpose_report").await.len(), 2);
+    assert_eq!(refused(&auditor, "SELECT * FROM privacy.purpose_report()").await.sqlstate, "42883");
+    refuses(&server, &analyst, "42501", "SELECT * FROM privacy.purpose_report('load')").await;
+}
+
+/// W9, W12.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hidden_columns_feed_metrics_and_nothing_else() {
+    let server = company().await;
+    let (analyst, admin) = (server.analyst().await, server.login(SECOND_ADMIN).await);
+    run(&admin, "ALTER TABLE email ALTER COLUMN sent_at SET (class = 'hidden')").await;
+    run(&admin, "ALTER TABLE email ALTER COLUMN recipients SET (class = 'hidden')").await;
+    let late = "SELECT sender_id AS person_id, count(*) FILTER (WHERE date_part('hour', sent_at) >= 18) AS late, \
+                max(recipients) AS widest FROM email GROUP BY sender_id";
+    for shown in [
+        "SELECT sender_id, sent_at FROM email",
+        "SELECT sender_id, date_part('hour', sent_at) AS hour FROM email",
+        "SELECT sender_id, max(recipients) + min(date_part('hour', sent_at)) AS x, sent_at FROM email GROUP BY sender_id, sent_at",
+        "SELECT sender_id, sent_at > now() AS later FROM email",
+        "SELECT * FROM (SELECT sender_id, lag(sent_at) OVER (PARTITION BY sender_id ORDER BY sent_at) AS before FROM email) AS e",
+        "SELECT sender_id, recipients IN (1, 2) AS few FROM email",
+    ] {
+        let refusal =
+            refuses(&server, &admin, "42501", &format!("CREATE VIEW bad WITH (metric = true) AS {shown}")).await;
+        assert!(refusal.detail.unwrap().contains("through aggregates only"), "{shown}");
+    }
+    let both = format!("CREATE VIEW late WITH (metric, security_invoker) AS {late}");
+    assert_eq!(refused(&admin, &both).await.sqlstate, "22023");
+    assert_eq!(refused(&admin, "CREATE VIEW v WITH (metric = perhaps) AS SELECT 1 AS x").await.sqlstate, "22023");
+    run(&admin, &format!("CREATE VIEW late WITH (metric = true) AS {late}")).await;
+    run(&admin, "CREATE VIEW ordinary AS SELECT sender_id, sent_at FROM email").await;
+    run(&admin, "GRANT SELECT ON late, ordinary TO insights_analyst").await;
+    run(&admin, "COMMENT ON VIEW late IS 'mails sent after six in the evening'").await;
+
+    // What the metric shows is aggregated like any measure.
+    run(
+        &analyst,
+        "SELECT function, avg(clamp(late, 0, 100)) FROM late JOIN person USING (person_id) GROUP BY function",
+    )
+    .await;
+    run(&analyst, "SELECT share(late > 5) FROM late").await;
+    run(&analyst, "SELECT count(*) FROM email").await;
+    for sql in [
+        "SELECT count(*) FROM email WHERE sent_at > '2025-01-01'",
+        "SELECT sent_at, count(*) FROM email GROUP BY sent_at",
+        "SELECT max(sent_at) FROM email",
+        "SELECT avg(clamp(recipients, 0, 20)) FROM email JOIN late ON late.person_id = email.sender_id",
+        "SELECT count(*) FROM email ORDER BY max(recipients)",
+        "SELECT max(sent_at) FROM ordinary",
+        "SELECT count(*) FROM ordinary WHERE sent_at > '2025-01-01'",
+    ] {
+        is_42501(&analyst, sql, "hidden columns feed metrics").await;
+    }
+    for sql in ["SELECT widest, count(*) FROM late GROUP BY widest", "SELECT DISTINCT widest + 1 FROM late"] {
+        is_42501(&analyst, sql, "each group would show a value of it").await;
+    }
+    let listed = rows(&analyst, "SELECT name, definition, description FROM privacy.metrics").await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0][0].as_deref(), Some("late"));
+    assert!(listed[0][1].as_ref().unwrap().contains("date_part"), "{listed:?}");
+    assert_eq!(listed[0][2].as_deref(), Some("mails sent after six in the evening"));
+    // A class that changes under a metric holds there at once.
+    run(&admin, "CREATE VIEW early WITH (metric = true) AS SELECT sender_id AS person_id, reply FROM email").await;
+    run(&admin, "GRANT SELECT ON early TO insights_analyst").await;
+    run(&analyst, "SELECT share(reply) FROM early").await;
+    run(&admin, "ALTER TABLE email ALTER COLUMN reply SET (class = 'hidden')").await;
+    is_42501(&analyst, "SELECT share(reply) FROM early", "through aggregates only").await;
+}
+
+/// R4, W10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administrators_see_what_is_collected_and_what_singles_persons_out() {
+    let server = company().await;
+    let (analyst, admin) = (server.analyst().await, server.login(SECOND_ADMIN).await);
+    run(&admin, "COMMENT ON COLUMN person.country IS 'where the contract is'").await;
+    run(&admin, "COMMENT ON TABLE person IS 'from the directory, weekly'").await;
+    for sql in [
+        "COMMENT ON COLUMN person.nothing IS 'x'",
+        "COMMENT ON TABLE nothing IS 'x'",
+        "COMMENT ON COLUMN person IS 'x'",
+    ] {
+        let refusal = refused(&admin, sql).await;
+        assert!(["42703", "42P01", "42601"].contains(&refusal.sqlstate.as_str()), "{sql}: {refusal}");
+        assert!(refusal.hint.is_some(), "{sql}: {refusal}");
+    }
+    refuses(&server, &analyst, "42501", "COMMENT ON TABLE person IS 'mine'").await;
+    let category = "SELECT about, class, description, table_description FROM privacy.data_categories \
+                    WHERE table_name = 'person' AND column_name = 'country'";
+    let said = ["persons", "attribute", "where the contract is", "from the directory, weekly"];
+    for client in [&analyst, &admin] {
+        assert_eq!(rows(client, category).await, [said.map(|text| Some(text.to_owned()))]);
+    }
+    run(&admin, "COMMENT ON COLUMN person.country IS NULL").await;
+    assert_eq!(rows(&admin, category).await[0][2], None);
+
+    refuses(&server, &analyst, "42501", "CALL privacy.assess_column_risk('person')").await;
+    refuses(&server, &analyst, "42501", "SELECT * FROM privacy.column_risk").await;
+    for (sqlstate, table) in [("42809", "'email'"), ("42P01", "'nothing'"), ("22023", "NULL")] {
+        refuses(&server, &admin, sqlstate, &format!("CALL privacy.assess_column_risk({table})")).await;
+    }
+    assert!(rows(&admin, "SELECT * FROM privacy.column_risk").await.is_empty());
+    let spent = "SELECT epsilon_spent FROM privacy.budget WHERE policy = 'people' AND principal IS NULL";
+    let before = support::number(&admin, spent).await;
+    run(&admin, "CALL privacy.assess_column_risk('person')").await;
+    let after = support::number(&admin, spent).await;
+    assert!(after > before, "releases are paid for");
+    run(&admin, "CALL privacy.assess_column_risk('person')").await;
+    assert_eq!(support::number(&admin, spent).await, after, "the same data costs nothing again");
+    let risk = rows(&admin, "SELECT column_name, persons FROM privacy.column_risk WHERE table_name = 'person'").await;
+    let of = |column: &str| {
+        let row = risk.iter().find(|row| row[0].as_deref() == Some(column)).unwrap_or_else(|| panic!("{column}"));
+        row[1].clone().unwrap()
+    };
+    // Two thousand persons hired on two thousand days; but few functions.
+    assert_eq!(of("hired"), "1000 to 10000", "{risk:?}");
+    assert!(of("function").starts_with("0 to"), "{risk:?}");
+    assert!(!risk.iter().any(|row| row[0].as_deref() == Some("email")), "{risk:?}");
+}

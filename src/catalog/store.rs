@@ -23,6 +23,7 @@ const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
 const ACCESS: &str = "access";
 const PURPOSE: &str = "purpose";
+const COMMENTS: &str = "comments";
 
 pub(super) enum Saved {
     Done,
@@ -55,6 +56,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
             ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
             PURPOSE => drop(policies.purposes.insert(name, from_json(&body)?)),
+            COMMENTS => drop(policies.comments.insert(name, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
             _ => return Err(unreadable()),
@@ -76,6 +78,7 @@ pub(super) fn save(
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
+    write_difference(tx, COMMENTS, &before.comments, &after.comments)?;
     write_difference(tx, PURPOSE, &before.purposes, &after.purposes)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {

@@ -35,7 +35,8 @@ impl Policies {
             | Change::DropRole { .. }
             | Change::GrantRole { .. }
             | Change::RevokeRole { .. } => Capability::ManageRoles,
-            Change::CreatePurpose { .. }
+            Change::Comment { .. }
+            | Change::CreatePurpose { .. }
             | Change::EndPurpose { .. }
             | Change::GrantSelect { .. }
             | Change::RevokeSelect { .. }
@@ -84,6 +85,7 @@ impl Policies {
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
             Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
+            Change::Comment { relation, column, text } => self.comment_on(&relation, column, text),
             Change::CreatePurpose { purpose, now } => self.create_purpose(actor, purpose, now),
             Change::EndPurpose { name, now } => self.end_purpose(&name, now),
             Change::RequestAccess { request, now } => self.request_access(actor, request, now),

@@ -68,6 +68,7 @@ impl Policies {
         self.grants.retain(|grant| grant.table != name);
         self.end_access(|grant| grant.table == name);
         self.forget_in_purposes(name);
+        self.comments.remove(name);
         Ok(())
     }
 

@@ -97,6 +97,12 @@ pub enum Change {
         request: AccessRequest,
         now: i64,
     },
+    /// `COMMENT ON`; `text`: `None` takes it away.
+    Comment {
+        relation: String,
+        column: Option<String>,
+        text: Option<String>,
+    },
     CreatePurpose {
         purpose: NewPurpose,
         now: i64,

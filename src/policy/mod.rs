@@ -9,6 +9,7 @@ mod apply_role;
 mod apply_table;
 mod change;
 mod class;
+mod comment;
 mod domain;
 mod dp;
 mod duration;
@@ -28,6 +29,7 @@ mod weights;
 pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
+pub use comment::Comments;
 pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use duration::parse_interval;
@@ -62,6 +64,8 @@ pub struct Policies {
     pub access: access::AccessGrants,
     #[serde(default)]
     pub purposes: BTreeMap<String, Purpose>,
+    #[serde(default)]
+    pub comments: BTreeMap<String, Comments>,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.

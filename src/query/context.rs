@@ -61,6 +61,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// Read through a view with rights of its own: the grants on the table do not count.
     pub(super) granted: bool,
+    /// Read by a metric of an administrator, which may read hidden columns.
+    pub(super) metric: bool,
     pub(super) schema: SchemaRef,
 }
 
@@ -74,7 +76,7 @@ pub enum SourceKind {
 
 impl Source {
     pub(super) fn new(kind: SourceKind, schema: SchemaRef) -> Self {
-        Self { kind, granted: false, schema }
+        Self { kind, granted: false, metric: false, schema }
     }
 }
 

@@ -26,6 +26,7 @@ mod identity;
 #[cfg(test)]
 mod link_tests;
 mod membership;
+mod metric;
 mod names;
 pub mod parse;
 mod position;

@@ -109,6 +109,8 @@ pub(super) struct Names<'a> {
     pub rights: Rights,
     /// Views around what is looked up.
     pub depth: usize,
+    /// Inside a metric of an administrator.
+    pub metric: bool,
     options: ConfigOptions,
 }
 
@@ -119,7 +121,7 @@ impl<'a> Names<'a> {
 
     /// Below `depth` views, with the rights that count there.
     pub fn inside(context: &'a Context, rights: Rights, depth: usize) -> Self {
-        Self { context, rights, depth, options: ConfigOptions::default() }
+        Self { context, rights, depth, metric: false, options: ConfigOptions::default() }
     }
 
     fn source(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>> {
@@ -146,7 +148,7 @@ impl<'a> Names<'a> {
                 SourceKind::Protected(name.to_owned())
             }
         };
-        Ok(Arc::new(Source { granted: !own, ..Source::new(kind, known.schema.clone()) }))
+        Ok(Arc::new(Source { granted: !own, metric: self.metric, ..Source::new(kind, known.schema.clone()) }))
     }
 
     fn refuse_unreadable(&self, access: &Access, name: &str) -> Result<()> {

@@ -88,6 +88,10 @@ impl Session {
                 "DROP VIEW",
                 names.iter().map(|name| Change::DropView { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
+            Admin::Comment { relation, column, text } => (
+                "COMMENT",
+                vec![Change::Comment { relation: relation.clone(), column: column.clone(), text: text.clone() }],
+            ),
             Admin::Call(call) => ("CALL", self.procedure(actor, call)?),
             Admin::AddReference { table, reference } => {
                 ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
@@ -134,12 +138,12 @@ impl Session {
 
     /// The query is planned once, with nobody's rights, so that a view that cannot be is refused to who makes it.
     async fn create_view(&self, actor: &Principal, admin: &Admin) -> Result<Change> {
-        let Admin::CreateView { name, columns, security_invoker, or_replace, definition, query } = admin else {
+        let Admin::CreateView { name, columns, security_invoker, metric, or_replace, definition, query } = admin else {
             return Err(Error::internal());
         };
         refuse_others(actor)?;
         let around = self.surroundings(query, definition).await?;
-        let found = view_columns(&around.context, query)?;
+        let found = view_columns(&around.context, query, metric.then_some(name.as_str()))?;
         let names: Vec<String> = match columns {
             Some(names) if names.len() == found.fields().len() => names.clone(),
             Some(_) => {
@@ -161,6 +165,7 @@ impl Session {
             columns: names.into_iter().zip(types).collect(),
             definition: definition.clone(),
             security_invoker: *security_invoker,
+            metric: *metric,
             reads: public_names(query)?.into_iter().collect(),
         };
         Ok(Change::CreateView { view, or_replace: *or_replace })

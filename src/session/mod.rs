@@ -13,6 +13,8 @@ mod listing;
 mod path;
 mod procedures;
 mod purposes;
+mod reports;
+mod risk;
 mod server;
 mod surroundings;
 mod transaction;
@@ -38,7 +40,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::ledger::{LogId, Outcome};
 use crate::policy::{Principal, Settings};
 use crate::query::parse;
-use crate::query::statement::{Parsed, Statement};
+use crate::query::statement::{Admin, Parsed, Statement};
 use cursors::Cursors;
 use path::{Asked, Failure};
 use transaction::{End, Transaction};
@@ -232,6 +234,9 @@ impl Session {
             }
             Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
             Statement::Analyze(tables) => self.analyze(asked, tables).await?,
+            Statement::Admin(Admin::Call(call)) if call.procedure == risk::PROCEDURE => {
+                self.assess_column_risk(asked, call).await?
+            }
             Statement::Admin(admin) => self.administer(admin, asked.text).await?,
             Statement::Fetch { .. }
             | Statement::CloseCursor(_)

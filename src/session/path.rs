@@ -78,22 +78,22 @@ impl Session {
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
         let answered = self.fulfil(around, reservation, &verified, known).await;
         let outcome = match &answered {
-            Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store, persons: None },
+            Ok((shaped, persons)) => Outcome::Answered { rows: shaped.rows(), from_store, persons: *persons },
             Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
         };
         self.server.ledger.finish(log, outcome, asked.began.elapsed()).await?;
         self.unfinished = None;
-        answered.map_err(|error| Failure { error, logged: true })
+        answered.map(|(shaped, _)| shaped).map_err(|error| Failure { error, logged: true })
     }
 
-    /// What a paid statement gets.
+    /// What a paid statement gets, and how many persons it describes, as noised.
     async fn fulfil(
         &self,
         around: &Surroundings,
         paid: Reservation,
         verified: &Verified,
         known: Known,
-    ) -> Result<Shaped> {
+    ) -> Result<(Shaped, Option<u64>)> {
         let sources = self.sources(&around.tables).await?;
         let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
         let (paid, measured, released) =
@@ -110,7 +110,10 @@ impl Session {
                 self.server.ledger.store(&paid, &key, rows.answers()?, rows.to_bytes()?, epoch).await?;
             }
         }
-        release::shape(&self.server.engine, verified, &released, &sources).await
+        let persons = verified.releases().iter().zip(&measured).map(|(release, rows)| rows.persons(release));
+        let persons = persons.collect::<Result<Vec<_>>>()?.into_iter().max();
+        let shaped = release::shape(&self.server.engine, verified, &released, &sources).await?;
+        Ok((shaped, persons))
     }
 
     /// The proofs that an answer rests on (keys, bounds) are of the data as it was when the statement began.

@@ -155,7 +155,7 @@ fn known_view(view: &View) -> Result<KnownView> {
         return Err(Error::internal());
     };
     let columns = view.columns.iter().map(|(name, _)| name.clone()).collect();
-    Ok(KnownView { query: *query, columns, security_invoker: view.security_invoker })
+    Ok(KnownView { query: *query, columns, security_invoker: view.security_invoker, metric: view.metric })
 }
 
 /// The relations of the schema `public` among those a query names.

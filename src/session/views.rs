@@ -1,4 +1,4 @@
-//! The product's own views: `privacy.budget`, `privacy.settings`, `audit.query_log`. Made when a statement names them.
+//! The product's own views, `privacy.…` and `audit.query_log`. Made when a statement names them.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,15 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 5] = [
+const VIEWS: [(&str, &str); 9] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "grants"),
     ("privacy", "purposes"),
+    ("privacy", "purpose_report"),
+    ("privacy", "data_categories"),
+    ("privacy", "metrics"),
+    ("privacy", "column_risk"),
     ("audit", "query_log"),
 ];
 
@@ -73,6 +77,10 @@ impl Session {
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
             ("privacy", "purposes") => self.purposes_view(principal),
+            ("privacy", "purpose_report") => self.purpose_report().await,
+            ("privacy", "data_categories") => self.data_categories(principal),
+            ("privacy", "metrics") => self.metrics(principal),
+            ("privacy", "column_risk") => self.column_risk().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             _ => Err(Error::internal()),
@@ -104,14 +112,25 @@ impl Session {
 }
 
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
-    let allowed = match schema {
-        "audit" => principal.can(Capability::Audit),
-        _ => true,
+    let (audits, administers) = (principal.can(Capability::Audit), principal.can(Capability::Administer));
+    let (allowed, detail, hint) = match (schema, name) {
+        ("audit", _) => {
+            (audits, "the log holds what everybody asked", "auditors read it: GRANT auditor TO another login")
+        }
+        ("privacy", "purpose_report") => (
+            audits || administers,
+            "the report says what everybody did for a purpose",
+            "ask an auditor or an administrator",
+        ),
+        ("privacy", "column_risk") => {
+            (administers, "the report is for those who choose attributes and classes", "ask a member of insights_admin")
+        }
+        _ => return Ok(()),
     };
     if allowed {
         return Ok(());
     }
     Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
-        .detail("the log holds what everybody asked")
-        .hint("auditors read it: GRANT auditor TO another login"))
+        .detail(detail)
+        .hint(hint))
 }

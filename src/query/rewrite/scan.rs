@@ -36,7 +36,7 @@ impl Rewriter<'_> {
             }
             SourceKind::Protected(name) => {
                 let known = self.known(name)?.clone();
-                self.protected_scan(&known, plan, source.granted)
+                self.protected_scan(&known, plan, (source.granted, source.metric))
             }
             SourceKind::Released(_) => Err(Error::internal()),
         }
@@ -59,8 +59,14 @@ impl Rewriter<'_> {
     }
 
     /// Rows of a protected table, with the person key repeated behind them; rows without a person count for nobody.
-    /// Rows of a linked table have what leads to their person in its place.
-    pub(super) fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan, granted: bool) -> Result<Node> {
+    /// Rows of a linked table have what leads to their person in its place. `allowed`: without
+    /// grants on the table; and what is hidden, too.
+    pub(super) fn protected_scan(
+        &mut self,
+        known: &KnownTable,
+        scan: LogicalPlan,
+        allowed: (bool, bool),
+    ) -> Result<Node> {
         let table = &known.table;
         let way = self.way_of(known)?;
         let visible = known.schema.fields().len();
@@ -83,7 +89,7 @@ impl Rewriter<'_> {
             let reaches = if domain.is_none() { reaches(known, field.name()) } else { BTreeSet::new() };
             let bounds = self.bounds(known, field.name(), max_rows);
             let refers = self.refers(known, field.name());
-            let facts = self.column_facts(known, field.name(), (&way, one_row), granted);
+            let facts = self.column_facts(known, field.name(), (&way, one_row), allowed);
             columns.push(PersonColumn { domain, refers, reaches, bounds, ..facts });
         }
         let person = Person {
@@ -116,7 +122,7 @@ impl Rewriter<'_> {
         known: &KnownTable,
         name: &str,
         (way, one_row): (&Way, bool),
-        granted: bool,
+        (granted, metric): (bool, bool),
     ) -> PersonColumn {
         let table = &known.table.name;
         let column = known.table.column(name);
@@ -137,9 +143,11 @@ impl Rewriter<'_> {
                         "an administrator classifies it: ALTER TABLE {table} ALTER COLUMN {name} SET (class = '…')"
                     ),
                 )),
-                Some(Class::Hidden) => {
-                    Some(denied("hidden columns feed metrics that administrators define, and nothing else".to_owned()))
-                }
+                Some(Class::Hidden) if metric => None,
+                Some(Class::Hidden) => Some(
+                    denied("hidden columns feed metrics that administrators define, and nothing else".to_owned())
+                        .hint("ask one of the metrics: SELECT * FROM privacy.metrics"),
+                ),
                 Some(Class::Sensitive) if self.context.purpose.as_ref().is_some_and(|p| p.names(table, name)) => None,
                 Some(Class::Sensitive) => {
                     Some(denied("sensitive columns need a live purpose that names them".to_owned()).hint(
