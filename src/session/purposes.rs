@@ -89,7 +89,7 @@ impl Session {
             .text("name", |purpose| Some(purpose.name.clone()))
             .text("state", |purpose| Some(purpose.state_at(now).to_owned()))
             .text("tables", |purpose| Some(purpose.tables.keys().cloned().collect::<Vec<_>>().join(", ")))
-            .text("columns", |purpose| columns(purpose))
+            .text("columns", columns)
             .text("population", |purpose| purpose.population.clone())
             .text("roles", |purpose| {
                 purpose.roles.as_ref().map(|roles| roles.iter().cloned().collect::<Vec<_>>().join(", "))

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan,
 use super::link::{Way, reaches};
 use super::{Rewriter, named_as, public};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Class, ForeignKey};
+use crate::policy::{Access, Class, ForeignKey, Reading};
 use crate::query::context::{KnownTable, Source, SourceKind};
 use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built};
 
@@ -137,25 +137,26 @@ impl Rewriter<'_> {
                     .hint(format!("an administrator grants it: GRANT SELECT ({name}) ON {table} TO …")),
             )
         } else {
-            match class {
+            let purpose = self.context.purpose.as_ref();
+            match class.map(|class| class.rules().reading) {
                 None => Some(denied("the column has no class, and nothing unclassified is readable".to_owned()).hint(
                     format!(
                         "an administrator classifies it: ALTER TABLE {table} ALTER COLUMN {name} SET (class = '…')"
                     ),
                 )),
-                Some(Class::Hidden) if metric => None,
-                Some(Class::Hidden) => Some(
+                Some(Reading::Metric) if metric => None,
+                Some(Reading::Metric) => Some(
                     denied("hidden columns feed metrics that administrators define, and nothing else".to_owned())
                         .hint("ask one of the metrics: SELECT * FROM privacy.metrics"),
                 ),
-                Some(Class::Sensitive) if self.context.purpose.as_ref().is_some_and(|p| p.names(table, name)) => None,
-                Some(Class::Sensitive) => {
+                Some(Reading::Purpose) if purpose.is_some_and(|purpose| purpose.names(table, name)) => None,
+                Some(Reading::Purpose) => {
                     Some(denied("sensitive columns need a live purpose that names them".to_owned()).hint(
                         "SET privacy.purpose = '…'; SELECT name, columns FROM privacy.purposes says which names what",
                     ))
                 }
-                Some(Class::Content) => Some(denied("content is never readable".to_owned())),
-                Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public) => None,
+                Some(Reading::Nobody) => Some(denied("content is never readable".to_owned())),
+                Some(Reading::Granted) => None,
             }
         };
         let leads = name == way.column;
