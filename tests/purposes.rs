@@ -153,6 +153,14 @@ async fn queries_stay_within_their_purpose() {
     is_42501(&analyst, "EXPLAIN (PRIVACY) SELECT avg(meeting_hours) FROM person_week", "\"load\"").await;
     is_42501(&analyst, "COPY (SELECT avg(meeting_hours) FROM person_week) TO STDOUT", "\"load\"").await;
 
+    // What a row policy looks at is not what a query reads, whatever its class.
+    run(&admin, "CREATE POLICY some_weeks ON person_week USING (meeting_hours >= 0)").await;
+    run(&admin, "ALTER TABLE person_week ALTER COLUMN meeting_hours SET (class = 'hidden')").await;
+    run(&analyst, "SELECT avg(after_hours) FROM person_week").await;
+    is_42501(&analyst, "SELECT avg(meeting_hours) FROM person_week", "hidden columns feed metrics").await;
+    run(&admin, "DROP POLICY some_weeks ON person_week").await;
+    run(&admin, "ALTER TABLE person_week ALTER COLUMN meeting_hours SET (class = 'measure')").await;
+
     run(&analyst, "RESET privacy.purpose").await;
     run(&analyst, "SELECT count(*) FROM email").await;
     run(&admin, "ALTER TABLE email SET (purpose_required = true)").await;

@@ -21,6 +21,7 @@ const TABLE: &str = "table";
 const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
+const EXCLUDED: &str = "excluded";
 const ACCESS: &str = "access";
 const PURPOSE: &str = "purpose";
 const COMMENTS: &str = "comments";
@@ -54,6 +55,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             ROLE => drop(policies.roles.insert(name, from_json(&body)?)),
             TABLE => drop(policies.tables.insert(name, from_json(&body)?)),
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
+            EXCLUDED => drop(policies.excluded.insert(name, from_json(&body)?)),
             ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
             PURPOSE => drop(policies.purposes.insert(name, from_json(&body)?)),
             COMMENTS => drop(policies.comments.insert(name, from_json(&body)?)),
@@ -80,6 +82,7 @@ pub(super) fn save(
     write_difference(tx, VIEW, &before.views, &after.views)?;
     write_difference(tx, COMMENTS, &before.comments, &after.comments)?;
     write_difference(tx, PURPOSE, &before.purposes, &after.purposes)?;
+    write_difference(tx, EXCLUDED, &before.excluded, &after.excluded)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {
         put(tx, SETTINGS, "", &after.settings)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Class};
+use super::{Bounds, Class, RowPolicy};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
@@ -107,6 +107,12 @@ pub struct Table {
     /// Queries of it need a live purpose.
     #[serde(default)]
     pub purpose_required: bool,
+    /// The column that holds the person key of the row's person's manager.
+    #[serde(default)]
+    pub manager_key: Option<String>,
+    /// Which rows count, for whom; by name.
+    #[serde(default)]
+    pub row_policies: Vec<RowPolicy>,
 }
 
 impl Table {

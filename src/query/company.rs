@@ -40,6 +40,8 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
         max_rows_per_person: max_rows,
         max_groups_per_person: None,
         purpose_required: false,
+        manager_key: None,
+        row_policies: vec![],
     };
     KnownTable {
         table,
@@ -176,6 +178,7 @@ pub(crate) fn context(text: &str) -> Context {
     }
     Context {
         purpose: None,
+        scopes: Default::default(),
         principal: policies.principal("ann").unwrap(),
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),

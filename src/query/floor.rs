@@ -1,8 +1,9 @@
 //! How many persons a released row describes at least.
 //!
 //! In: the plan of a release before it is priced. Out: the floor. A release that reads a sensitive column has the higher one
-//! (requirement W17), whatever else it reads. What it reads is what is left of its scans once unused columns are gone.
+//! (requirement W17), whatever else it reads, and so has one whose rows a row policy chooses by such a column. What it reads is what is left of its scans once unused columns are gone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -15,9 +16,11 @@ use super::facts::built;
 use crate::error::Result;
 use crate::policy::Class;
 
-pub(super) fn floor(context: &Context, plan: &LogicalPlan) -> Result<u64> {
-    let settings = &context.policies.settings;
-    Ok(if reads_sensitive(context, plan)? { settings.sensitive_floor() } else { settings.min_group_size })
+/// `policies`: those that pay.
+pub(super) fn floor(context: &Context, plan: &LogicalPlan, policies: &BTreeSet<String>) -> Result<u64> {
+    let floor = context.policies.floor(&context.principal, policies);
+    let sensitive = reads_sensitive(context, plan)?;
+    Ok(if sensitive { floor.max(context.policies.settings.sensitive_floor()) } else { floor })
 }
 
 fn reads_sensitive(context: &Context, plan: &LogicalPlan) -> Result<bool> {

@@ -3,43 +3,12 @@
 //! In: the verified plans, whose scans say what is really read. Out: nothing, or a refusal that names the rule and the purpose. Must never
 //! let a query read a protected table or column that its purpose does not name. Public tables describe nobody, so no purpose names them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
-
-use super::context::{Context, KnownTable, Source, SourceKind};
+use super::context::{Context, KnownTable};
 use super::verify::Verified;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::Purpose;
-
-/// Columns by protected table.
-pub type Reads = BTreeMap<String, BTreeSet<String>>;
-
-impl Verified {
-    /// What is read of persons below the releases: whatever the optimised scans give or filter by.
-    pub fn reads(&self) -> Reads {
-        let mut reads = Reads::new();
-        for release in self.releases() {
-            add_reads(release.plan(), &mut reads);
-        }
-        reads
-    }
-}
-
-fn add_reads(plan: &LogicalPlan, reads: &mut Reads) {
-    let _ = plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Some(SourceKind::Protected(table)) = scan.source.downcast_ref::<Source>().map(|source| &source.kind)
-        {
-            let columns = reads.entry(table.clone()).or_default();
-            columns.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
-            columns
-                .extend(scan.filters.iter().flat_map(|filter| filter.column_refs()).map(|column| column.name.clone()));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-}
 
 /// Errors: 42501 for what the purpose does not name, and for tables that need a purpose where there is none.
 pub fn refuse_outside_purpose(context: &Context, verified: &Verified) -> Result<()> {

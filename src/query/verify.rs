@@ -10,7 +10,8 @@
 //! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
 //! 6. no group key is made of an identifier (`origin`);
 //! 7. no column is read that its class keeps from it, and a sensitive one has the higher floor (`classes`);
-//! 8. the plan above reads released and public rows only, and every source is what the catalog says (`sources`).
+//! 8. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
+//! 9. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
 
 mod classes;
 mod origin;
@@ -18,8 +19,10 @@ mod owner;
 mod price;
 mod reach;
 mod repeat;
+mod scopes;
 mod selection;
 mod sources;
+mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +33,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use paravent_udfs::{Delta, Output, Release, ReleaseSpec, Rho, is_unreleased};
+
+pub use used::Reads;
 
 use super::context::{Context, Source, SourceKind};
 use super::identity::Identity;
@@ -52,9 +57,19 @@ pub struct VerifiedRelease {
     outputs: Vec<Output>,
     identity: Identity,
     facts: ReleaseFacts,
+    reads: Reads,
 }
 
 impl Verified {
+    /// What is read of persons below the releases; what only scopes look at is not among it.
+    pub fn reads(&self) -> Reads {
+        let mut reads = Reads::new();
+        for (table, columns) in self.releases.iter().flat_map(|release| &release.reads) {
+            reads.entry(table.clone()).or_default().extend(columns.iter().cloned());
+        }
+        reads
+    }
+
     pub fn releases(&self) -> &[VerifiedRelease] {
         &self.releases
     }
@@ -196,11 +211,14 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
         origin::verify(context, states)?;
         origin::verify_casts(context, &states.input)?;
     }
-    classes::verify(context, &plan, &release.spec)?;
+    let reads = used::used(context, &plan)?;
+    classes::verify(context, &plan, &reads, &release.spec)?;
+    scopes::verify(context, &release.plan)?;
+    scopes::verify(context, &plan)?;
     if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
         return Err(unproven("an output of what is not measured"));
     }
-    Ok(VerifiedRelease { plan, outputs: release.outputs, identity: release.identity, facts: release.facts })
+    Ok(VerifiedRelease { reads, plan, outputs: release.outputs, identity: release.identity, facts: release.facts })
 }
 
 pub(super) fn root(plan: &LogicalPlan) -> Option<&Release> {

@@ -16,7 +16,9 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
+use super::admission::Admission;
 use super::{Released, Shaped};
+use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
 use crate::query::{Source, SourceKind};
 
@@ -35,6 +37,7 @@ impl Sources {
 /// One engine serves all sessions of a server; it holds no data.
 pub struct Engine {
     state: SessionState,
+    admission: Admission,
 }
 
 impl Engine {
@@ -51,7 +54,11 @@ impl Engine {
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
             .build();
-        Self { state }
+        Self { state, admission: Admission::new(cores) }
+    }
+
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
     }
 
     /// The measured rows of one release.
@@ -76,7 +83,7 @@ impl Engine {
         Shaped::named(names, &schema, batches)
     }
 
-    /// Errors: XX000, whatever went wrong. Neither the text nor the log may say more: it may quote a cell.
+    /// Errors: 53200 where the memory for queries did not suffice, else XX000, whatever went wrong. Neither the text nor the log may say more: it may quote a cell.
     async fn run(
         &self,
         plan: &LogicalPlan,
@@ -90,7 +97,10 @@ impl Engine {
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
-        let batches = collect(physical, self.state.task_ctx()).await.map_err(|_| Error::internal())?;
+        let _admitted = self.admission.admit(&physical).await?;
+        let batches = collect(physical, self.state.task_ctx())
+            .await
+            .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;
         Ok((schema, batches))
     }
 }

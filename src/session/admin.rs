@@ -61,7 +61,7 @@ impl Session {
                 ("ALTER SYSTEM", vec![Change::SetSystem { name: name.clone(), value: value.clone() }])
             }
             Admin::AlterRoleSet { role, name, value } => {
-                ("ALTER ROLE", vec![Change::SetRole { role: role.clone(), name: name.clone(), value: value.clone() }])
+                ("ALTER ROLE", vec![self.role_setting(actor, role, name, value.as_ref()).await?])
             }
             Admin::CreateExternalTable { .. } => {
                 ("CREATE EXTERNAL TABLE", vec![self.create_table(actor, admin).await?])
@@ -92,6 +92,9 @@ impl Session {
                 "COMMENT",
                 vec![Change::Comment { relation: relation.clone(), column: column.clone(), text: text.clone() }],
             ),
+            Admin::CreatePolicy { .. } | Admin::AlterPolicy { .. } | Admin::DropPolicy { .. } => {
+                self.row_policy(actor, admin)?
+            }
             Admin::Call(call) => ("CALL", self.procedure(actor, call)?),
             Admin::AddReference { table, reference } => {
                 ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
@@ -120,6 +123,8 @@ impl Session {
             max_rows_per_person: None,
             max_groups_per_person: None,
             purpose_required: false,
+            manager_key: None,
+            row_policies: vec![],
         };
         if !exists {
             for key in unique_keys {

@@ -15,11 +15,14 @@ mod procedures;
 mod purposes;
 mod reports;
 mod risk;
+mod row_policies;
+mod scopes;
 mod server;
 mod surroundings;
 mod transaction;
 mod utility;
 mod views;
+mod warnings;
 
 pub use answer::{Answer, CopyFormat, Notice, Rows};
 pub use server::{Config, DATABASE, Server};

@@ -14,6 +14,8 @@ impl Session {
         match call.procedure.as_str() {
             "privacy.create_purpose" => purposes::create(call),
             "privacy.end_purpose" => purposes::end(call),
+            "privacy.exclude_person" => self.exclude_person(call),
+            "privacy.include_person" => self.include_person(call),
             "privacy.request_access" => access::request(call),
             "privacy.approve_access" => access::approve(call),
             "privacy.deny_access" => access::deny(call),

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use paravent_udfs::Noise;
 
+use super::scopes::ExcludedNow;
 use super::{Client, Session};
 use crate::catalog::Catalog;
-use crate::catalog::files::Files;
+use crate::catalog::files::{Files, Memory};
 use crate::catalog::system::SystemCatalog;
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::Ledger;
 use crate::policy::Verifier;
 use crate::query::Functions;
-use crate::release::Engine;
+use crate::release::{Engine, ScopeCache};
 use crate::state::State;
 
 /// The one database there is.
@@ -26,6 +27,8 @@ pub struct Config {
     /// Of the bootstrap account, at the first start; `None`: one is made up.
     pub admin_password: Option<String>,
     pub noise: Noise,
+    /// What queries may take of it.
+    pub memory: Memory,
 }
 
 pub struct Server {
@@ -35,6 +38,8 @@ pub struct Server {
     pub(super) engine: Engine,
     pub(super) functions: Arc<Functions>,
     pub(super) system: SystemCatalog,
+    pub(super) scopes: ScopeCache,
+    pub(super) excluded: ExcludedNow,
 }
 
 impl Server {
@@ -45,7 +50,7 @@ impl Server {
         })?;
         let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
-        let files = Files::new(config.data_dir)?;
+        let files = Files::new(config.data_dir, &config.memory)?;
         let engine = Engine::new(config.noise, files.runtime().clone());
         let server = Self {
             catalog,
@@ -54,6 +59,8 @@ impl Server {
             engine,
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
+            scopes: ScopeCache::default(),
+            excluded: ExcludedNow::default(),
         };
         Ok((Arc::new(server), generated))
     }

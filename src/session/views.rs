@@ -15,7 +15,7 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 9] = [
+const VIEWS: [(&str, &str); 10] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "grants"),
@@ -24,6 +24,7 @@ const VIEWS: [(&str, &str); 9] = [
     ("privacy", "data_categories"),
     ("privacy", "metrics"),
     ("privacy", "column_risk"),
+    ("privacy", "warnings"),
     ("audit", "query_log"),
 ];
 
@@ -81,6 +82,7 @@ impl Session {
             ("privacy", "data_categories") => self.data_categories(principal),
             ("privacy", "metrics") => self.metrics(principal),
             ("privacy", "column_risk") => self.column_risk().await,
+            ("privacy", "warnings") => self.warnings().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             _ => Err(Error::internal()),
@@ -125,6 +127,11 @@ fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
         ("privacy", "column_risk") => {
             (administers, "the report is for those who choose attributes and classes", "ask a member of insights_admin")
         }
+        ("privacy", "warnings") => (
+            administers,
+            "what is wrong with the data is for those who can put it right",
+            "members of insights_admin read it",
+        ),
         _ => return Ok(()),
     };
     if allowed {

@@ -27,7 +27,7 @@ fn folder(contents: &[(&str, &str)]) -> Folder {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let files = Files::new(dir.path().to_path_buf()).unwrap();
+    let files = Files::new(dir.path().to_path_buf(), &super::Memory::default()).unwrap();
     Folder { dir, files }
 }
 
@@ -63,6 +63,8 @@ fn table(location: Location, columns: Vec<Column>, primary: &[&str]) -> Table {
         max_rows_per_person: None,
         max_groups_per_person: None,
         purpose_required: false,
+        manager_key: None,
+        row_policies: vec![],
     }
 }
 
