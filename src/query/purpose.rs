@@ -39,16 +39,20 @@ fn within(context: &Context, purpose: &Purpose, table: &str, columns: &BTreeSet<
             .detail(detail)
             .hint("leave it out, or SET privacy.purpose to one that names it; privacy.purposes lists them")
     };
-    if !purpose.tables.contains_key(table) {
+    let known = context.tables.get(table).ok_or_else(Error::internal)?;
+    let outside = |name: &&String| {
+        !leads(context, purpose, known, name)
+            && known.table.column(name).is_none_or(|column| !purpose.covers(table, column))
+    };
+    let column = columns.iter().find(outside);
+    if !purpose.tables.contains_key(table) && (column.is_some() || columns.is_empty()) {
         let detail = format!(
             "purpose \"{}\" does not name the table, and a query reads only what its purpose names",
             purpose.name
         );
         return Err(denied(format!("table {table}"), detail));
     }
-    let known = context.tables.get(table).ok_or_else(Error::internal)?;
-    let outside = |name: &&String| known.table.column(name).is_none_or(|column| !purpose.covers(table, column));
-    match columns.iter().find(outside) {
+    match column {
         None => Ok(()),
         Some(column) => {
             let detail = format!(
@@ -58,4 +62,21 @@ fn within(context: &Context, purpose: &Purpose, table: &str, columns: &BTreeSet<
             Err(denied(format!("column {column} of table {table}"), detail))
         }
     }
+}
+
+/// Is it only read because rows of a table that the purpose names, or of one that is read for such a table, find their person by it?
+fn leads(context: &Context, purpose: &Purpose, known: &KnownTable, column: &str) -> bool {
+    let table = &known.table;
+    let mut named: Vec<&str> = purpose.tables.keys().map(String::as_str).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(name) = named.pop() {
+        let link = context.tables.get(name).and_then(|other| other.table.link());
+        let Some(by) = link.filter(|_| seen.insert(name)) else { continue };
+        let own = table.protection().map(|(_, key)| key).or(table.link().map(|by| by.column.as_str()));
+        if by.table == table.name && (by.key == column || own == Some(column)) {
+            return true;
+        }
+        named.push(&by.table);
+    }
+    false
 }
