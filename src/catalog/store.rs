@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::changes::{self, Objects};
 use crate::error::{Error, Result};
 use crate::policy::Policies;
 
@@ -21,6 +22,7 @@ const TABLE: &str = "table";
 const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
+const KEY_EPOCH: &str = "key_epoch";
 const EXCLUDED: &str = "excluded";
 const ACCESS: &str = "access";
 const PURPOSE: &str = "purpose";
@@ -61,6 +63,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             COMMENTS => drop(policies.comments.insert(name, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
+            KEY_EPOCH => drop(policies.key_epochs.insert(name, from_json(&body)?)),
             _ => return Err(unreadable()),
         }
     }
@@ -77,11 +80,13 @@ pub(super) fn save(
     if epoch(tx)?.unwrap_or(0) != before.epoch {
         return Ok(Saved::Outdated);
     }
+    let held = objects(tx)?;
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
     write_difference(tx, COMMENTS, &before.comments, &after.comments)?;
     write_difference(tx, PURPOSE, &before.purposes, &after.purposes)?;
+    write_difference(tx, KEY_EPOCH, &before.key_epochs, &after.key_epochs)?;
     write_difference(tx, EXCLUDED, &before.excluded, &after.excluded)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {
@@ -100,11 +105,19 @@ pub(super) fn save(
         "INSERT OR REPLACE INTO catalog_epoch VALUES (1, ?1, ?2)",
         (after.epoch as i64, after.release_epoch as i64),
     )?;
+    let differences = changes::differences(&held, &objects(tx)?)?;
     tx.execute(
-        "INSERT INTO catalog_change (epoch, at, actor, change) VALUES (?1, ?2, ?3, ?4)",
-        (after.epoch as i64, chrono::Utc::now().timestamp_micros(), actor, statement),
+        "INSERT INTO catalog_change (epoch, at, actor, change, differences) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (after.epoch as i64, chrono::Utc::now().timestamp_micros(), actor, statement, differences),
     )?;
     Ok(Saved::Done)
+}
+
+/// Everything that is kept, by kind and name. The log of changes compares this before and after, so it misses no kind.
+fn objects(connection: &Connection) -> Result<Objects> {
+    let mut statement = connection.prepare_cached("SELECT kind, name, body FROM catalog_object")?;
+    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn write_difference<K: Ord + ToString, T: Serialize + PartialEq>(

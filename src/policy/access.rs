@@ -128,7 +128,8 @@ impl Policies {
     /// Which columns it covers is for who reads to ask, and what their classes are now.
     pub fn live_access(&self, principal: &Principal, table: &str, now: i64) -> Option<&AccessGrant> {
         self.access.values().find(|grant| {
-            grant.level == Level::Deidentified
+            principal.can(Capability::HoldAccess)
+                && grant.level == Level::Deidentified
                 && grant.principal == principal.name()
                 && grant.table == table
                 && grant.is_live(now)
@@ -212,7 +213,7 @@ impl Policies {
         let table = self.known_table(table).map_err(|error| error.hint(VISIBLE))?;
         match table.access {
             Access::Protected { .. } | Access::Linked { .. } => {}
-            Access::Public | Access::Unclassified => {
+            Access::Public | Access::Directory | Access::Unclassified => {
                 return Err(Error::new(
                     SqlState::WrongObjectType,
                     format!("table \"{}\" has no rows of persons", table.name),
@@ -280,7 +281,7 @@ impl Policies {
         if let Some(grant) = self.access.get(&id) {
             let own = grant.principal == actor.name();
             let related =
-                own || actor.is(&grant.principal) || self.memberships(&grant.principal).contains(actor.name());
+                own || actor.belongs_to(&grant.principal) || self.memberships(&grant.principal).contains(actor.name());
             match decision {
                 Decision::Revoke if own => return Ok(()),
                 Decision::Approve | Decision::Deny { .. } if related => {
@@ -297,9 +298,7 @@ impl Policies {
         if actor.can(Capability::Administer) {
             return Ok(());
         }
-        Err(Error::new(SqlState::InsufficientPrivilege, "permission denied to decide about access")
-            .detail(format!("this needs {}", Capability::Administer.needed_role()))
-            .hint("ask a member of insights_admin"))
+        Err(actor.denied(Capability::Administer, "permission denied to decide about access"))
     }
 }
 

@@ -30,6 +30,10 @@ pub struct Settings {
     pub statement_timeout_ms: u64,
     /// `privacy.analyze_epsilon`: what one ANALYZE spends, in all.
     pub analyze_epsilon: f64,
+    /// `privacy.row_noise`: how far noise may move a measure in a de-identified row, as a share of the column's range. 0: not at all.
+    pub row_noise: f64,
+    /// `privacy.access_row_cap`: different rows that one grant of access shows in all.
+    pub access_row_cap: u64,
     /// `privacy.max_access_interval`: seconds that access to rows may last.
     pub max_access_seconds: u64,
     /// `privacy.sensitive_min_group_size`: the floor of what reads a sensitive column, where it is above `min_group_size`.
@@ -56,6 +60,8 @@ impl Default for Settings {
             // Half of a statement's epsilon is a quarter of its rho: the quantiles of twenty columns of two thousand persons are
             // then within a few percent of the persons.
             analyze_epsilon: 0.5,
+            row_noise: 0.1,
+            access_row_cap: 10_000,
             max_access_seconds: 8 * HOUR_SECONDS,
             sensitive_min_group_size: 20,
             purpose_required: false,
@@ -78,6 +84,8 @@ pub enum Setting {
     Window,
     StatementTimeout,
     AnalyzeEpsilon,
+    RowNoise,
+    AccessRowCap,
     MaxAccessInterval,
     SensitiveMinGroupSize,
     PurposeRequired,
@@ -87,12 +95,13 @@ pub enum Setting {
 /// Fewer than ten persons can be recognised in each other's company; no setting goes below.
 const LEAST_GROUP: u64 = 10;
 const LARGEST_GROUP: u64 = 1_000_000;
+const LARGEST_ROW_CAP: u64 = 10_000_000;
 const HOUR_SECONDS: u64 = 3_600;
 const LONGEST_ACCESS_SECONDS: u64 = 30 * 86_400;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -104,6 +113,8 @@ impl Setting {
         Self::Window,
         Self::StatementTimeout,
         Self::AnalyzeEpsilon,
+        Self::RowNoise,
+        Self::AccessRowCap,
         Self::MaxAccessInterval,
         Self::SensitiveMinGroupSize,
         Self::PurposeRequired,
@@ -131,6 +142,8 @@ impl Setting {
             Self::MaxAccessInterval => "privacy.max_access_interval",
             Self::SensitiveMinGroupSize => "privacy.sensitive_min_group_size",
             Self::PurposeRequired => "privacy.purpose_required",
+            Self::RowNoise => "privacy.row_noise",
+            Self::AccessRowCap => "privacy.access_row_cap",
             Self::Weights => "privacy.weights",
         }
     }
@@ -150,6 +163,8 @@ impl Setting {
             Self::AnalyzeEpsilon => "a number from 0.001 to 10",
             Self::MaxAccessInterval => "an interval from '1 minute' to '30 days'",
             Self::PurposeRequired => "on or off",
+            Self::RowNoise => "a number from 0 (no noise) to 1",
+            Self::AccessRowCap => "an integer from 1 to 10000000",
             Self::Weights => "a list such as 'hours=4, persons=1'",
         }
     }
@@ -178,6 +193,8 @@ impl Settings {
             Setting::MaxAccessInterval => show_interval(self.max_access_seconds),
             Setting::SensitiveMinGroupSize => self.sensitive_min_group_size.to_string(),
             Setting::PurposeRequired => if self.purpose_required { "on" } else { "off" }.to_owned(),
+            Setting::RowNoise => show_number(self.row_noise),
+            Setting::AccessRowCap => self.access_row_cap.to_string(),
             Setting::Weights => self.weights.show(),
         }
     }
@@ -224,6 +241,10 @@ impl Settings {
                 next.sensitive_min_group_size = parse_group_size(text).ok_or_else(refuse)?;
             }
             Setting::PurposeRequired => next.purpose_required = parse_switch(text).ok_or_else(refuse)?,
+            Setting::RowNoise => next.row_noise = number(&|v| (0.0..=1.0).contains(&v))?,
+            Setting::AccessRowCap => {
+                next.access_row_cap = parse_count(text, 1, LARGEST_ROW_CAP).ok_or_else(refuse)?;
+            }
             Setting::Weights => next.weights = Weights::parse(text)?,
         }
         Ok(next)
@@ -268,6 +289,8 @@ impl Settings {
             | Setting::PrincipalBudgetEpsilon
             | Setting::Window
             | Setting::AnalyzeEpsilon
+            | Setting::RowNoise
+            | Setting::AccessRowCap
             | Setting::MaxAccessInterval
             | Setting::SensitiveMinGroupSize
             | Setting::PurposeRequired => Err(Error::new(
@@ -292,10 +315,14 @@ fn refuse_value(setting: Setting) -> Error {
 
 /// Decimal digits and nothing else: no sign, point, exponent or word can be read as something smaller than it looks.
 pub(super) fn parse_group_size(text: &str) -> Option<u64> {
+    parse_count(text, LEAST_GROUP, LARGEST_GROUP)
+}
+
+fn parse_count(text: &str, least: u64, most: u64) -> Option<u64> {
     let text = text.trim();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let value: Option<u64> = text.parse().ok().filter(|_| digits);
-    value.filter(|value| (LEAST_GROUP..=LARGEST_GROUP).contains(value))
+    value.filter(|value| (least..=most).contains(value))
 }
 
 fn parse_switch(text: &str) -> Option<bool> {

@@ -20,10 +20,12 @@ impl Policies {
         policies.settings.purpose_required = false;
         policies.tables.values_mut().for_each(|table| table.purpose_required = false);
         policies.roles.insert(NAME.to_owned(), role);
+        // Nobody asks, so nobody needs a training.
+        policies.roles.values_mut().for_each(|role| role.requires_training = None);
         for table in self.persons_by(table) {
             policies.grants.push(Grant { role: NAME.to_owned(), table: table.name.clone(), columns: None });
         }
-        let principal = policies.principal(NAME);
+        let principal = policies.principal(NAME, 0);
         (policies, principal)
     }
 
@@ -38,7 +40,7 @@ impl Policies {
             path.push(table);
             next = match &table.access {
                 Access::Linked { by, .. } => Some(by.table.as_str()),
-                Access::Protected { .. } | Access::Public | Access::Unclassified => None,
+                Access::Protected { .. } | Access::Public | Access::Directory | Access::Unclassified => None,
             };
         }
         path

@@ -132,6 +132,7 @@ fn of_scan(context: &Context, scan: &TableScan, index: usize) -> bool {
             let column = context.tables.get(table).and_then(|known| known.table.column(name));
             column.is_none_or(|column| column.class == Some(Class::Hidden))
         }
+        Some(SourceKind::Directory(_) | SourceKind::Opened(_)) => true,
         // A view stands for its query.
         None => match scan.source.get_logical_plan() {
             Some(plan) => {

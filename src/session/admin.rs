@@ -3,6 +3,7 @@
 //! Rights are checked by `policy` when a change is applied; what needs the files (columns, keys) is looked up here first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 
@@ -13,15 +14,16 @@ use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier, View};
 use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
-use crate::query::{column_type, view_columns};
+use crate::query::{check_directory, column_type, directory_query, view_columns};
 
 impl Session {
     /// `text` is the statement with passwords blanked: what the log of changes keeps.
     pub(super) async fn administer(&self, admin: &Admin, text: &str) -> Result<Answer> {
         let actor = self.principal()?;
         let (tag, changes) = self.changes(&actor, admin).await?;
-        for change in changes {
-            self.server.catalog.apply(&actor, change, text).await?;
+        self.server.catalog.apply(&actor, &changes, text).await?;
+        if let Admin::Call(call) = admin {
+            self.draw_rotated_key(call).await?;
         }
         let policies = self.server.catalog.policies();
         self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
@@ -36,6 +38,10 @@ impl Session {
             columns.as_ref().map(|columns| columns.iter().cloned().collect::<BTreeSet<_>>())
         };
         Ok(match admin {
+            Admin::CreateRole(options) if options.if_not_exists && self.has_role(&options.name) => {
+                actor.require(Capability::ManageRoles)?;
+                ("CREATE ROLE", vec![])
+            }
             Admin::CreateRole(options) => ("CREATE ROLE", vec![create_role(options)?]),
             Admin::AlterRole(options) => ("ALTER ROLE", vec![alter_role(options)?]),
             Admin::DropRole { names, if_exists } => (
@@ -71,12 +77,15 @@ impl Session {
                 names.iter().map(|name| Change::DropTable { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
             Admin::AlterTable { name, options } => {
-                ("ALTER TABLE", vec![Change::AlterTable { name: name.clone(), options: options.clone() }])
+                let change = Change::AlterTable { name: name.clone(), options: options.clone() };
+                self.refuse_failing_conditions(actor, &change, name).await?;
+                ("ALTER TABLE", vec![change])
             }
             Admin::AlterColumn { table, column, options } => {
                 let change =
                     Change::AlterColumn { table: table.clone(), column: column.clone(), options: options.clone() };
                 self.refuse_untyped_domain(actor, &change)?;
+                self.refuse_failing_conditions(actor, &change, table).await?;
                 ("ALTER TABLE", vec![change])
             }
             Admin::AddUniqueKey { table, key } => {
@@ -100,6 +109,10 @@ impl Session {
                 ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
             }
         })
+    }
+
+    fn has_role(&self, name: &str) -> bool {
+        self.server.catalog.policies().roles.contains_key(name)
     }
 
     async fn create_table(&self, actor: &Principal, admin: &Admin) -> Result<Change> {
@@ -199,6 +212,24 @@ impl Session {
         }
     }
 
+    /// The conditions of a directory's masks are planned once, with nobody's rights, so that one that cannot be is refused to who sets
+    /// it. Of a table that is no directory yet they must be SQL.
+    async fn refuse_failing_conditions(&self, actor: &Principal, change: &Change, table: &str) -> Result<()> {
+        let changed = self.server.catalog.policies().apply(actor, change.clone())?;
+        let table = changed.tables.get(table).ok_or_else(Error::internal)?;
+        let conditional = table.columns.iter().any(|column| column.rules.visible_when.is_some());
+        if !conditional {
+            return Ok(());
+        }
+        let query = directory_query(table).map_err(in_condition)?;
+        if table.access == Access::Directory {
+            let (name, settings) = (table.name.clone(), self.settings_in_force());
+            let around = self.surroundings_as(&query, "", Arc::new(changed), actor.clone(), &settings).await?;
+            check_directory(&around.context, &name).map_err(in_condition)?;
+        }
+        Ok(())
+    }
+
     async fn refuse_broken_key(&self, actor: &Principal, table: &str, key: &UniqueKey) -> Result<()> {
         refuse_others(actor)?;
         match self.server.catalog.policies().tables.get(table) {
@@ -229,12 +260,20 @@ impl Session {
     }
 }
 
+/// Places in a condition are none of the statement's.
+fn in_condition(error: Error) -> Error {
+    let hint = error.hint.unwrap_or_else(|| {
+        "visible_when = 'EXISTS (SELECT 1 FROM contact WHERE owner = session_person() AND person = member.person_id)'".to_owned()
+    });
+    let detail = error.detail.unwrap_or_else(|| "it stands in visible_when of a column".to_owned());
+    Error { position: None, hint: Some(hint), detail: Some(detail), ..error }
+}
+
 fn refuse_others(actor: &Principal) -> Result<()> {
     if actor.can(Capability::Administer) {
         return Ok(());
     }
-    Err(Error::new(SqlState::InsufficientPrivilege, "permission denied: tables are an administrator's")
-        .detail("only members of insights_admin register tables"))
+    Err(actor.denied(Capability::Administer, "permission denied: tables are an administrator's"))
 }
 
 fn declared_column(column: &DeclaredColumn) -> Result<Column> {
@@ -246,6 +285,7 @@ fn declared_column(column: &DeclaredColumn) -> Result<Column> {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     })
 }
 
@@ -254,8 +294,8 @@ fn create_role(options: &RoleOptions) -> Result<Change> {
         name: options.name.clone(),
         login: options.login.unwrap_or(false),
         createrole: options.createrole.unwrap_or(false),
-        verifier: verifier(options)?,
-        valid_until: valid_until(options)?,
+        verifier: verifier(options)?.flatten(),
+        valid_until: valid_until(options)?.flatten(),
         member_of: options.in_role.iter().cloned().collect(),
     })
 }
@@ -264,22 +304,29 @@ fn alter_role(options: &RoleOptions) -> Result<Change> {
     Ok(Change::AlterRole {
         name: options.name.clone(),
         login: options.login,
+        createrole: options.createrole,
         verifier: verifier(options)?,
         valid_until: valid_until(options)?,
     })
 }
 
-fn verifier(options: &RoleOptions) -> Result<Option<Verifier>> {
-    let password = options.password.as_ref().and_then(Option::as_ref);
-    password.map(|password| Verifier::from_password_clause(password)).transpose()
+/// `Some(None)`: `PASSWORD NULL`.
+fn verifier(options: &RoleOptions) -> Result<Option<Option<Verifier>>> {
+    match &options.password {
+        None => Ok(None),
+        Some(None) => Ok(Some(None)),
+        Some(Some(password)) => Verifier::from_password_clause(password).map(|verifier| Some(Some(verifier))),
+    }
 }
 
 /// Seconds since 1970; `infinity` is no end.
-fn valid_until(options: &RoleOptions) -> Result<Option<i64>> {
-    let Some(text) = options.valid_until.as_deref().filter(|text| *text != "infinity") else {
-        return Ok(None);
+fn valid_until(options: &RoleOptions) -> Result<Option<Option<i64>>> {
+    let text = match options.valid_until.as_deref() {
+        None => return Ok(None),
+        Some("infinity") => return Ok(Some(None)),
+        Some(text) => text,
     };
-    moment(text).map(Some).ok_or_else(|| {
+    moment(text).map(|moment| Some(Some(moment))).ok_or_else(|| {
         Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
             .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
     })

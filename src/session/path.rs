@@ -94,7 +94,8 @@ impl Session {
         verified: &Verified,
         known: Known,
     ) -> Result<(Shaped, Option<u64>)> {
-        let sources = self.sources(&around.tables).await?;
+        let mut sources = self.sources(&around.tables).await?;
+        let keys = self.row_keys(verified).await?;
         let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
         let (paid, measured, released) =
             release::execute(engine, paid, verified, known.rows, &sources, epsilon).await?;
@@ -112,7 +113,12 @@ impl Session {
         }
         let persons = verified.releases().iter().zip(&measured).map(|(release, rows)| rows.persons(release));
         let persons = persons.collect::<Result<Vec<_>>>()?.into_iter().max();
-        let shaped = release::shape(&self.server.engine, verified, &released, &sources).await?;
+        release::open(engine, verified, &mut sources, keys.as_ref()).await?;
+        let shaped = release::shape(engine, verified, &released, &sources).await?;
+        if let Some(recipe) = verified.recipe() {
+            self.refuse_changed_data(around).await?;
+            self.server.ledger.open_rows(recipe.access, shaped.names().clone(), recipe.cap).await?;
+        }
         Ok((shaped, persons))
     }
 
@@ -183,6 +189,7 @@ impl Session {
         let reads = verified.reads();
         entry.columns = reads.iter().flat_map(|(t, columns)| columns.iter().map(move |c| format!("{t}.{c}"))).collect();
         entry.protections = verified.protections();
+        entry.access = verified.recipe().map(|recipe| recipe.access);
         self.server.ledger.reserve(entry, charges, &limits).await.map_err(|error| {
             let logged = error.sqlstate == SqlState::ConfigurationLimitExceeded;
             Failure { error, logged }
@@ -190,10 +197,11 @@ impl Session {
     }
 
     pub(super) fn entry(&self, asked: &Asked<'_>) -> Result<Entry> {
-        let principal = self.principal()?;
+        // Who may log in no more acts as nobody, and that is logged too.
+        let roles = self.principal().map(|principal| principal.roles().clone()).unwrap_or_default();
         Ok(Entry {
             who: self.client.user.clone(),
-            roles: principal.roles().iter().filter(|role| *role != principal.name()).cloned().collect(),
+            roles: roles.into_iter().filter(|role| *role != self.client.user).collect(),
             database: self.client.database.clone(),
             application_name: self.application_name(),
             purpose: self.purpose(),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Session, access, purposes};
+use super::{Session, access, pseudonyms, purposes, training};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Change, Principal, elements};
 use crate::query::statement::Call;
@@ -14,6 +14,10 @@ impl Session {
         match call.procedure.as_str() {
             "privacy.create_purpose" => purposes::create(call),
             "privacy.end_purpose" => purposes::end(call),
+            "privacy.rotate_key" => pseudonyms::rotate(call),
+            "privacy.require_training" => training::require(call),
+            "privacy.waive_training" => training::waive(call),
+            "privacy.record_training" => training::record(call),
             "privacy.exclude_person" => self.exclude_person(call),
             "privacy.include_person" => self.include_person(call),
             "privacy.request_access" => access::request(call),

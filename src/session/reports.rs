@@ -79,7 +79,7 @@ fn sees(policies: &Policies, principal: &Principal, relation: &str) -> bool {
 
 fn about(table: &Table) -> &'static str {
     match table.access {
-        Access::Protected { .. } | Access::Linked { .. } => "persons",
+        Access::Protected { .. } | Access::Linked { .. } | Access::Directory => "persons",
         Access::Public => "nobody",
         Access::Unclassified => "not decided",
     }

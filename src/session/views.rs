@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use arrow::array::RecordBatch;
 use datafusion::sql::sqlparser::ast;
 
-use super::Session;
 use super::answer::Rows;
 use super::surroundings::relations;
+use super::{Session, memberships};
 use crate::catalog::system::{SystemSession, View};
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{Limits, budget_batch};
@@ -15,17 +15,20 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 10] = [
+const VIEWS: [(&str, &str); 13] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
+    ("privacy", "memberships"),
     ("privacy", "grants"),
     ("privacy", "purposes"),
     ("privacy", "purpose_report"),
     ("privacy", "data_categories"),
     ("privacy", "metrics"),
     ("privacy", "column_risk"),
+    ("privacy", "row_policies"),
     ("privacy", "warnings"),
     ("audit", "query_log"),
+    ("audit", "changes"),
 ];
 
 impl Session {
@@ -82,9 +85,12 @@ impl Session {
             ("privacy", "data_categories") => self.data_categories(principal),
             ("privacy", "metrics") => self.metrics(principal),
             ("privacy", "column_risk") => self.column_risk().await,
+            ("privacy", "memberships") => memberships::batch(&policies, principal),
+            ("privacy", "row_policies") => self.row_policies(),
             ("privacy", "warnings") => self.warnings().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
+            ("audit", "changes") => self.server.catalog.changes().await,
             _ => Err(Error::internal()),
         }
     }
@@ -114,30 +120,25 @@ impl Session {
 }
 
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
-    let (audits, administers) = (principal.can(Capability::Audit), principal.can(Capability::Administer));
-    let (allowed, detail, hint) = match (schema, name) {
-        ("audit", _) => {
-            (audits, "the log holds what everybody asked", "auditors read it: GRANT auditor TO another login")
-        }
-        ("privacy", "purpose_report") => (
-            audits || administers,
-            "the report says what everybody did for a purpose",
-            "ask an auditor or an administrator",
-        ),
-        ("privacy", "column_risk") => {
-            (administers, "the report is for those who choose attributes and classes", "ask a member of insights_admin")
-        }
-        ("privacy", "warnings") => (
-            administers,
-            "what is wrong with the data is for those who can put it right",
-            "members of insights_admin read it",
-        ),
-        _ => return Ok(()),
+    let allowed = match (schema, name) {
+        ("audit", _) => principal.can(Capability::Audit),
+        ("privacy", "purpose_report") => principal.can(Capability::Audit) || principal.can(Capability::Administer),
+        ("privacy", "row_policies" | "warnings" | "column_risk") => principal.can(Capability::Administer),
+        _ => true,
     };
     if allowed {
         return Ok(());
     }
-    Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
-        .detail(detail)
-        .hint(hint))
+    let (needed, why) = if schema == "privacy" {
+        (
+            Capability::Administer,
+            "what was done for purposes, who is counted and what is wrong with the data is for those who answer for it: members of insights_admin",
+        )
+    } else {
+        (
+            Capability::Audit,
+            "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
+        )
+    };
+    Err(principal.denied(needed, format!("permission denied for view {schema}.{name}")).detail(why))
 }

@@ -201,6 +201,7 @@ fn negotiate_version(socket: &mut Socket, startup: &Startup) -> Flow<usize> {
 
 /// Parameters that nobody here knows are passed over, as drivers send many.
 fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encrypted: bool) -> Flow<Client> {
+    let asked = asked_variables(&mut parameters)?;
     let mut take = |name| parameters.remove(name).filter(|value| !value.is_empty());
     let Some(user) = take("user") else {
         return Err(fatal(SqlState::InvalidAuthorizationSpecification, "no user name specified in startup packet"));
@@ -212,10 +213,50 @@ fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encr
         database: take("database").unwrap_or_else(|| user.clone()),
         application_name: take("application_name").unwrap_or_default(),
         user,
+        asked,
         address,
         encrypted,
         backend_pid: 0,
     })
+}
+
+/// Variables in the first message: those under a name of their own, and those of `options`, as `PGOPTIONS` and `psql` send them
+/// (`-c name=value`, `--name=value`; a backslash keeps a blank). Of the first kind drivers send many that nobody here knows: those
+/// with a meaning here are passed on, the rest is passed over.
+fn asked_variables(parameters: &mut BTreeMap<String, String>) -> Flow<Vec<(String, String)>> {
+    let known = |name: &str| Session::heeds_at_startup(name);
+    let mut asked: Vec<(String, String)> =
+        parameters.iter().filter(|(name, _)| known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let options = parameters.remove("options").unwrap_or_default();
+    let mut words = words(&options).into_iter();
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix("--") {
+            Some(long) => Some(long.to_owned()),
+            None if word == "-c" => words.next(),
+            None => word.strip_prefix("-c").map(str::to_owned),
+        };
+        let Some((name, value)) = setting.as_deref().and_then(|setting| setting.split_once('=')) else {
+            return Err(fatal(SqlState::SyntaxError, "invalid command-line argument for server process"));
+        };
+        asked.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(asked)
+}
+
+fn words(options: &str) -> Vec<String> {
+    let (mut words, mut word, mut kept) = (Vec::new(), None::<String>, false);
+    for c in options.chars() {
+        match c {
+            '\\' if !kept => kept = true,
+            c if c.is_whitespace() && !kept => words.extend(word.take()),
+            c => {
+                word.get_or_insert_default().push(c);
+                kept = false;
+            }
+        }
+    }
+    words.extend(word);
+    words
 }
 
 /// The parameters of the session follow with the first ReadyForQuery.

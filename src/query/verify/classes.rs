@@ -77,7 +77,7 @@ fn verify_use(context: &Context, table: &str, column: &str) -> Result<()> {
 fn finds_persons(context: &Context, table: &str, column: &str) -> bool {
     let by = |known: &KnownTable| match &known.table.access {
         Access::Linked { by, .. } => by.table == table && by.key == column,
-        Access::Protected { .. } | Access::Public | Access::Unclassified => false,
+        Access::Protected { .. } | Access::Public | Access::Directory | Access::Unclassified => false,
     };
     context.tables.values().any(by)
 }

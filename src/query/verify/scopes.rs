@@ -43,7 +43,7 @@ fn protected(plan: &LogicalPlan) -> Option<(&TableScan, &String)> {
     let LogicalPlan::TableScan(scan) = plan else { return None };
     match &scan.source.downcast_ref::<Source>()?.kind {
         SourceKind::Protected(name) => Some((scan, name)),
-        SourceKind::Public(_) | SourceKind::Released(_) => None,
+        SourceKind::Public(_) | SourceKind::Released(_) | SourceKind::Directory(_) | SourceKind::Opened(_) => None,
     }
 }
 
@@ -80,7 +80,7 @@ fn is_call(condition: &Expr, scope: &TableScope, scan: &TableScan) -> bool {
 fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
     let policies = &context.policies;
     let concerns = |rule: &&RowPolicy| {
-        let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.roles().contains(role));
+        let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.belongs_to(role));
         named && rule.using.is_some()
     };
     let rules_of = |table: &Table| -> Vec<Reason> {
@@ -89,7 +89,7 @@ fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
     };
     let one_row_a_person = |table: &Table| match &table.access {
         Access::Protected { person_key, .. } => table.is_unique(&[person_key]),
-        Access::Linked { .. } | Access::Public | Access::Unclassified => false,
+        Access::Linked { .. } | Access::Public | Access::Directory | Access::Unclassified => false,
     };
     let mut expected = BTreeSet::new();
     if let Access::Protected { policy, .. } = &table.access {
@@ -99,7 +99,7 @@ fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
         if !policies.excluded.is_empty() {
             expected.insert(Reason::Excluded);
         }
-        if context.principal.roles().contains(GROUP_MANAGER) {
+        if context.principal.belongs_to(GROUP_MANAGER) {
             expected.insert(Reason::Reports);
         }
     }
