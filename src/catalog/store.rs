@@ -25,6 +25,8 @@ const GRANTS: &str = "grants";
 const KEY_EPOCH: &str = "key_epoch";
 const EXCLUDED: &str = "excluded";
 const ACCESS: &str = "access";
+const PURPOSE: &str = "purpose";
+const COMMENTS: &str = "comments";
 
 pub(super) enum Saved {
     Done,
@@ -57,6 +59,8 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
             EXCLUDED => drop(policies.excluded.insert(name, from_json(&body)?)),
             ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
+            PURPOSE => drop(policies.purposes.insert(name, from_json(&body)?)),
+            COMMENTS => drop(policies.comments.insert(name, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
             KEY_EPOCH => drop(policies.key_epochs.insert(name, from_json(&body)?)),
@@ -80,6 +84,8 @@ pub(super) fn save(
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
+    write_difference(tx, COMMENTS, &before.comments, &after.comments)?;
+    write_difference(tx, PURPOSE, &before.purposes, &after.purposes)?;
     write_difference(tx, KEY_EPOCH, &before.key_epochs, &after.key_epochs)?;
     write_difference(tx, EXCLUDED, &before.excluded, &after.excluded)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow::array::AsArray;
 
 use super::*;
-use crate::policy::{Column, Format, Location, UniqueKey};
+use crate::policy::{AccessRequest, Column, Decision, Format, Level, Location, NewPurpose, UniqueKey};
 
 async fn open(path: &Path) -> Catalog {
     let state = State::open(path).unwrap();
@@ -127,9 +127,35 @@ async fn everything_about_a_table_comes_back_as_it_was() {
             columns: Some(BTreeSet::from(["b".to_owned()])),
             to: "ana".to_owned(),
         },
+        Change::Comment { relation: name.clone(), column: Some("b".to_owned()), text: Some("why".to_owned()) },
+        Change::CreatePurpose {
+            purpose: NewPurpose {
+                name: "audit".to_owned(),
+                tables: BTreeSet::from([name.clone()]),
+                columns: Some(BTreeSet::from(["t.b".to_owned()])),
+                population: None,
+                roles: None,
+                reason: "why".to_owned(),
+                expires: 10,
+            },
+            now: 1,
+        },
+        Change::EndPurpose { name: "audit".to_owned(), now: 2 },
     ] {
         catalog.apply(&actor, &[change], "…").await.unwrap();
     }
+    let ana = catalog.policies().principal("ana", 1).unwrap();
+    let request = AccessRequest {
+        table: name.clone(),
+        columns: BTreeSet::from(["b".to_owned()]),
+        level: Level::Direct,
+        seconds: 60,
+        reason: "why".to_owned(),
+        rights_request: Some("17".to_owned()),
+    };
+    catalog.apply(&ana, &[Change::RequestAccess { request, now: 1 }], "…").await.unwrap();
+    let decision = Change::DecideAccess { id: 1, decision: Decision::Approve, now: 2 };
+    catalog.apply(&actor, &[decision], "…").await.unwrap();
     let before = catalog.policies();
     drop(catalog);
     let catalog = open(&path).await;

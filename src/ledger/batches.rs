@@ -93,10 +93,12 @@ pub fn query_log_schema() -> SchemaRef {
         ("rows", DataType::Int64, true),
         ("from_store", DataType::Boolean, false),
         ("elapsed_ms", DataType::Float64, true),
+        ("columns", DataType::Utf8, true),
+        ("access_grant", DataType::Int64, true),
     ])
 }
 
-const TEXT_COLUMNS: [&str; 12] = [
+const TEXT_COLUMNS: [&str; 13] = [
     "principal",
     "roles",
     "database",
@@ -109,13 +111,14 @@ const TEXT_COLUMNS: [&str; 12] = [
     "protections",
     "outcome",
     "sqlstate",
+    "columns",
 ];
 
 /// Builders for one batch, filled row by row.
 struct LogColumns {
     id: Int64Builder,
     at: TimestampMicrosecondBuilder,
-    texts: [StringBuilder; 12],
+    texts: [StringBuilder; 13],
     policies: StringBuilder,
     rho: Float64Builder,
     epsilon: Float64Builder,
@@ -123,6 +126,7 @@ struct LogColumns {
     rows: Int64Builder,
     from_store: BooleanBuilder,
     elapsed_ms: Float64Builder,
+    access_grant: Int64Builder,
 }
 
 pub(super) fn query_log(connection: &Connection) -> Result<RecordBatch> {
@@ -154,6 +158,7 @@ impl LogColumns {
             rows: Int64Builder::new(),
             from_store: BooleanBuilder::new(),
             elapsed_ms: Float64Builder::new(),
+            access_grant: Int64Builder::new(),
         }
     }
 
@@ -177,6 +182,7 @@ impl LogColumns {
         let elapsed_us: Option<i64> = row.get("elapsed_us")?;
         let elapsed_ms = elapsed_us.map(|micros| micros as f64 / 1_000.0);
         self.elapsed_ms.append_option(elapsed_ms);
+        self.access_grant.append_option(row.get("access_grant")?);
         Ok(())
     }
 
@@ -201,6 +207,7 @@ impl LogColumns {
             "rows" => Ok(Arc::new(self.rows.finish())),
             "from_store" => Ok(Arc::new(self.from_store.finish())),
             "elapsed_ms" => Ok(Arc::new(self.elapsed_ms.finish())),
+            "access_grant" => Ok(Arc::new(self.access_grant.finish())),
             _ => Err(Error::internal()),
         }
     }

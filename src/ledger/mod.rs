@@ -31,6 +31,7 @@ pub use answers::StoredAnswer;
 pub use batches::{budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
 pub use chain::Broken;
+pub use evidence::PurposeUse;
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Delta, Rho};

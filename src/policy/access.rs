@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Capability, Class, Policies, Principal, RoleName, Setting, Table};
+use super::{Access, Capability, Class, Policies, Principal, RoleName, Setting, Shown, Table};
 use crate::error::{Error, Result, SqlState};
 
 /// How much of a row a grant shows.
@@ -133,6 +133,7 @@ impl Policies {
                 && grant.principal == principal.name()
                 && grant.table == table
                 && grant.is_live(now)
+                && principal.can(Capability::Analyse)
         })
     }
 
@@ -327,13 +328,19 @@ fn refuse_decided(grant: &AccessGrant, now: i64) -> Result<()> {
 
 fn refuse_column(table: &Table, name: &str, level: Level) -> Result<()> {
     let column = table.known_column(name).map_err(|error| error.hint("name columns of the table as it spells them"))?;
-    let detail = match (column.class, level) {
-        (Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public), _) => return Ok(()),
-        (Some(Class::Sensitive), Level::Direct) => return Ok(()),
-        (Some(Class::Sensitive), Level::Deidentified) => "columns of class sensitive are never shown for a person",
-        (Some(Class::Hidden), _) => "columns of class hidden feed metrics of administrators and nothing else",
-        (Some(Class::Content), _) => "contents of messages are never held here",
-        (None, _) => "a column without a class cannot be read by anyone",
+    let rules = column.class.map(Class::rules);
+    let allowed = rules.is_some_and(|rules| match level {
+        Level::Deidentified => rules.shown != Shown::Never,
+        Level::Direct => rules.direct,
+    });
+    if allowed {
+        return Ok(());
+    }
+    let detail = match column.class {
+        Some(class) => {
+            format!("columns of class {} are never shown for a person at level {}", class.name(), level.name())
+        }
+        None => "a column without a class cannot be read by anyone".to_owned(),
     };
     Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for column \"{name}\""))
         .detail(detail)

@@ -42,6 +42,9 @@ impl Policies {
             | Change::RevokeRole { .. }
             | Change::RecordTraining { .. } => Capability::ManageRoles,
             Change::RequireTraining { .. }
+            | Change::Comment { .. }
+            | Change::CreatePurpose { .. }
+            | Change::EndPurpose { .. }
             | Change::GrantSelect { .. }
             | Change::RevokeSelect { .. }
             | Change::SetSystem { .. }
@@ -100,6 +103,9 @@ impl Policies {
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
             Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
+            Change::Comment { relation, column, text } => self.comment_on(&relation, column, text),
+            Change::CreatePurpose { purpose, now } => self.create_purpose(actor, purpose, now),
+            Change::EndPurpose { name, now } => self.end_purpose(&name, now),
             Change::CreatePolicy { table, policy, options } => self.create_policy(&table, policy, &options),
             Change::AlterPolicy { table, name, change } => self.alter_policy(&table, &name, change),
             Change::DropPolicy { table, name, if_exists } => self.drop_policy(&table, &name, if_exists),

@@ -51,6 +51,7 @@ impl Policies {
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
+            purpose_required: false,
             manager_key: None,
             row_policies: vec![],
         };
@@ -70,6 +71,8 @@ impl Policies {
         self.refuse_read_by_view(name)?;
         self.grants.retain(|grant| grant.table != name);
         self.end_access(|grant| grant.table == name);
+        self.forget_in_purposes(name);
+        self.comments.remove(name);
         Ok(())
     }
 
@@ -163,6 +166,7 @@ impl Table {
                     named_policy = value.clone();
                 }
                 "public" => public = parse_switch(name, value.as_deref())?,
+                "purpose_required" => self.purpose_required = parse_switch(name, value.as_deref())?,
                 "access" => directory = parse_access(value.as_deref())?,
                 "manager_key" => self.set_manager_key(value.clone())?,
                 "max_rows_per_person" => {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    AccessRequest, Column, Decision, Exclusion, Location, RoleName, RowPolicy, RowPolicyChange, TrainingDay,
-    TrainingPeriod, UniqueKey, Verifier, View,
+    AccessRequest, Column, Decision, Exclusion, Location, NewPurpose, RoleName, RowPolicy, RowPolicyChange,
+    TrainingDay, TrainingPeriod, UniqueKey, Verifier, View,
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -138,6 +138,20 @@ pub enum Change {
     /// `now`: seconds since 1970, as in every change that depends on the time.
     RequestAccess {
         request: AccessRequest,
+        now: i64,
+    },
+    /// `COMMENT ON`; `text`: `None` takes it away.
+    Comment {
+        relation: String,
+        column: Option<String>,
+        text: Option<String>,
+    },
+    CreatePurpose {
+        purpose: NewPurpose,
+        now: i64,
+    },
+    EndPurpose {
+        name: String,
         now: i64,
     },
     DecideAccess {

@@ -9,6 +9,7 @@ mod apply_role;
 mod apply_table;
 mod change;
 mod class;
+mod comment;
 mod digest;
 mod domain;
 mod dp;
@@ -17,9 +18,11 @@ mod link;
 mod look_alike;
 mod person;
 mod principal;
+mod purpose;
 mod reporting;
 mod role;
 mod row_rules;
+mod rules;
 mod scope;
 mod scram;
 mod separation;
@@ -35,6 +38,7 @@ mod weights;
 pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
+pub use comment::Comments;
 pub use digest::{DigestOf, Digester};
 pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
@@ -42,9 +46,11 @@ pub use duration::parse_interval;
 pub use look_alike::looks_like;
 pub use person::{ByPerson, Person};
 pub use principal::Principal;
+pub use purpose::{NewPurpose, Purpose};
 pub use reporting::{Irregular, ReportingLines};
 pub use role::{Capability, Grant, Role, RoleName};
 pub use row_rules::RowRules;
+pub use rules::{Comparing, Reading, Rules, Shown};
 pub use scope::{Exclusion, GROUP_MANAGER, PERSON_SETTING, RowPolicy, RowPolicyChange};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
@@ -80,6 +86,10 @@ pub struct Policies {
     /// Requests for rows and what became of them, by id.
     #[serde(default)]
     pub access: access::AccessGrants,
+    #[serde(default)]
+    pub purposes: BTreeMap<String, Purpose>,
+    #[serde(default)]
+    pub comments: BTreeMap<String, Comments>,
 }
 
 /// The account made at the first start. It administers everything and reads nobody.

@@ -38,6 +38,8 @@ pub struct Settings {
     pub max_access_seconds: u64,
     /// `privacy.sensitive_min_group_size`: the floor of what reads a sensitive column, where it is above `min_group_size`.
     pub sensitive_min_group_size: u64,
+    /// `privacy.purpose_required`: do all queries of persons need a live purpose?
+    pub purpose_required: bool,
     /// `privacy.weights`: which values of an answer get more of the statement's epsilon.
     pub weights: Weights,
 }
@@ -62,6 +64,7 @@ impl Default for Settings {
             access_row_cap: 10_000,
             max_access_seconds: 8 * HOUR_SECONDS,
             sensitive_min_group_size: 20,
+            purpose_required: false,
             weights: Weights::default(),
         }
     }
@@ -85,6 +88,7 @@ pub enum Setting {
     AccessRowCap,
     MaxAccessInterval,
     SensitiveMinGroupSize,
+    PurposeRequired,
     Weights,
 }
 
@@ -97,7 +101,7 @@ const LONGEST_ACCESS_SECONDS: u64 = 30 * 86_400;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -113,6 +117,7 @@ impl Setting {
         Self::AccessRowCap,
         Self::MaxAccessInterval,
         Self::SensitiveMinGroupSize,
+        Self::PurposeRequired,
         Self::Weights,
     ];
 
@@ -136,6 +141,7 @@ impl Setting {
             Self::AnalyzeEpsilon => "privacy.analyze_epsilon",
             Self::MaxAccessInterval => "privacy.max_access_interval",
             Self::SensitiveMinGroupSize => "privacy.sensitive_min_group_size",
+            Self::PurposeRequired => "privacy.purpose_required",
             Self::RowNoise => "privacy.row_noise",
             Self::AccessRowCap => "privacy.access_row_cap",
             Self::Weights => "privacy.weights",
@@ -156,6 +162,7 @@ impl Setting {
             Self::StatementTimeout => "milliseconds, or a number with ms, s, min, h or d",
             Self::AnalyzeEpsilon => "a number from 0.001 to 10",
             Self::MaxAccessInterval => "an interval from '1 minute' to '30 days'",
+            Self::PurposeRequired => "on or off",
             Self::RowNoise => "a number from 0 (no noise) to 1",
             Self::AccessRowCap => "an integer from 1 to 10000000",
             Self::Weights => "a list such as 'hours=4, persons=1'",
@@ -185,6 +192,7 @@ impl Settings {
             Setting::AnalyzeEpsilon => show_number(self.analyze_epsilon),
             Setting::MaxAccessInterval => show_interval(self.max_access_seconds),
             Setting::SensitiveMinGroupSize => self.sensitive_min_group_size.to_string(),
+            Setting::PurposeRequired => if self.purpose_required { "on" } else { "off" }.to_owned(),
             Setting::RowNoise => show_number(self.row_noise),
             Setting::AccessRowCap => self.access_row_cap.to_string(),
             Setting::Weights => self.weights.show(),
@@ -232,6 +240,7 @@ impl Settings {
             Setting::SensitiveMinGroupSize => {
                 next.sensitive_min_group_size = parse_group_size(text).ok_or_else(refuse)?;
             }
+            Setting::PurposeRequired => next.purpose_required = parse_switch(text).ok_or_else(refuse)?,
             Setting::RowNoise => next.row_noise = number(&|v| (0.0..=1.0).contains(&v))?,
             Setting::AccessRowCap => {
                 next.access_row_cap = parse_count(text, 1, LARGEST_ROW_CAP).ok_or_else(refuse)?;
@@ -283,7 +292,8 @@ impl Settings {
             | Setting::RowNoise
             | Setting::AccessRowCap
             | Setting::MaxAccessInterval
-            | Setting::SensitiveMinGroupSize => Err(Error::new(
+            | Setting::SensitiveMinGroupSize
+            | Setting::PurposeRequired => Err(Error::new(
                 SqlState::InsufficientPrivilege,
                 format!("permission denied to set parameter \"{}\"", setting.name()),
             )
@@ -313,6 +323,14 @@ fn parse_count(text: &str, least: u64, most: u64) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let value: Option<u64> = text.parse().ok().filter(|_| digits);
     value.filter(|value| (least..=most).contains(value))
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Some(true),
+        "off" | "false" | "no" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 fn show_number(value: f64) -> String {

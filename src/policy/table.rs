@@ -110,6 +110,9 @@ pub struct Table {
     pub max_rows_per_person: Option<u64>,
     /// At most this many groups one person may reach. `None`: as `max_rows_per_person`.
     pub max_groups_per_person: Option<u64>,
+    /// Queries of it need a live purpose.
+    #[serde(default)]
+    pub purpose_required: bool,
     /// The column that holds the person key of the row's person's manager.
     #[serde(default)]
     pub manager_key: Option<String>,

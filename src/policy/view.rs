@@ -21,12 +21,20 @@ pub struct View {
     pub definition: String,
     /// Reads with the rights of who asks, not on its own.
     pub security_invoker: bool,
+    /// A metric: reads hidden columns, and shows them through aggregates only.
+    #[serde(default)]
+    pub metric: bool,
     /// The tables and views that its query names.
     pub reads: BTreeSet<String>,
 }
 
 impl Policies {
     pub(super) fn create_view(&mut self, view: View, or_replace: bool) -> Result<()> {
+        if view.metric && view.security_invoker {
+            return Err(Error::new(SqlState::InvalidParameterValue, "a metric reads with rights of its own")
+                .detail("hidden columns are nobody's to read but the metric's")
+                .hint("leave security_invoker out"));
+        }
         if self.tables.contains_key(&view.name) {
             let error = if or_replace {
                 Error::new(SqlState::WrongObjectType, format!("\"{}\" is not a view", view.name))
@@ -65,6 +73,7 @@ impl Policies {
         }
         self.refuse_read_by_view(name)?;
         self.grants.retain(|grant: &Grant| grant.table != name);
+        self.comments.remove(name);
         Ok(())
     }
 
@@ -90,6 +99,15 @@ impl Policies {
                     .hint("make a view of the columns that are wanted, and grant that"))
             }
         }
+    }
+}
+
+impl Policies {
+    /// Does a metric, or what it stands on, read this table? `views`: those that a statement names.
+    pub fn in_metric<'a>(&self, mut views: impl Iterator<Item = &'a String>, table: &str) -> bool {
+        views.any(|name| {
+            self.views.get(name).is_some_and(|view| view.metric && reads(&self.views, &view.reads).contains(table))
+        })
     }
 }
 

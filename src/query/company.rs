@@ -40,6 +40,7 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
         access,
         max_rows_per_person: max_rows,
         max_groups_per_person: None,
+        purpose_required: false,
         manager_key: None,
         row_policies: vec![],
     };
@@ -177,6 +178,7 @@ pub(crate) fn context(text: &str) -> Context {
         policies.tables.insert(known.table.name.clone(), known.table.clone());
     }
     Context {
+        purpose: None,
         scopes: Default::default(),
         principal: policies.principal("ann", 0).unwrap(),
         policies: Arc::new(policies),

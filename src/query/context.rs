@@ -17,7 +17,7 @@ use super::errors_of::ErrorOf;
 use super::scope::Scopes;
 use super::statistics::Statistics;
 use super::views::KnownView;
-use crate::policy::{AccessGrant, Policies, Principal, Table, UniqueKey, Weights};
+use crate::policy::{AccessGrant, Policies, Principal, Purpose, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
 pub struct Context {
@@ -41,6 +41,8 @@ pub struct Context {
     pub show_suppressed: bool,
     /// Which values get more of it.
     pub weights: Weights,
+    /// The live purpose that the session declares.
+    pub purpose: Option<Purpose>,
     /// When the statement began: what `now()` says.
     pub now: DateTime<Utc>,
     /// The statement's own text, for positions.
@@ -81,6 +83,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// Read through a view with rights of its own: the grants on the table do not count.
     pub(super) granted: bool,
+    /// Read by a metric of an administrator, which may read hidden columns.
+    pub(super) metric: bool,
     pub(super) schema: SchemaRef,
 }
 
@@ -98,7 +102,7 @@ pub enum SourceKind {
 
 impl Source {
     pub(super) fn new(kind: SourceKind, schema: SchemaRef) -> Self {
-        Self { kind, granted: false, schema }
+        Self { kind, granted: false, metric: false, schema }
     }
 }
 

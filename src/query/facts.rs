@@ -9,7 +9,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::{Error, Result};
-use crate::policy::{Bounds, Class};
+use crate::policy::{Bounds, Class, Comparing};
 
 /// A rewritten plan with its facts. The plan's first `visible` columns are those of the plan it came from, with the
 /// same names and types; hidden ones (person key, profile, standard errors) stand behind them.
@@ -139,9 +139,11 @@ impl PersonColumn {
 
     /// Says something about the person's behaviour or state: predicates on it are profiles.
     pub fn profiles(&self) -> bool {
-        match self.class {
-            Class::Measure | Class::Sensitive | Class::Hidden | Class::Content => true,
-            Class::Attribute | Class::Identifier | Class::Public => false,
+        match self.class.rules().comparing {
+            Comparing::Profiles => true,
+            Comparing::Chooses => false,
+            // Contents are refused before anybody asks, and so is comparing an identifier.
+            Comparing::Refused => self.class == Class::Content,
         }
     }
 }

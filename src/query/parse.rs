@@ -6,6 +6,7 @@
 //! statement that is not listed in [`statement`] does not exist.
 
 mod clauses;
+mod comments;
 mod complexity;
 mod cursors;
 mod dialect;
@@ -16,6 +17,7 @@ mod policies;
 mod procedures;
 mod reader;
 mod relations;
+mod reports;
 mod roles;
 mod settings;
 mod tables;
@@ -87,7 +89,7 @@ fn parse_one(slice: &Slice<'_>, dialect: &BoundedPostgres) -> Result<Statement> 
 }
 
 /// What a statement other than a query may begin with.
-const FIRST_WORDS: [&str; 28] = [
+const FIRST_WORDS: [&str; 29] = [
     "ANALYZE",
     "ANALYSE",
     "EXPLAIN",
@@ -116,6 +118,7 @@ const FIRST_WORDS: [&str; 28] = [
     "GRANT",
     "REVOKE",
     "CALL",
+    "COMMENT",
 ];
 
 fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
@@ -152,6 +155,7 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
         "GRANT" => roles::grant(reader),
         "REVOKE" => roles::revoke(reader),
         "CALL" => procedures::call(reader),
+        "COMMENT" => comments::comment(reader),
         verb => object(reader, verb),
     }
 }

@@ -13,6 +13,7 @@ use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, R
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
 use super::facts::built;
+use super::floor::floor;
 use super::identity::Identity;
 use super::opened::Opened;
 use super::split::{self, Asked, split};
@@ -182,7 +183,7 @@ impl Draft {
         let rho = share(parts.iter().map(|part| part.get()).sum(), Rho::new)?;
         let selections = self.max_groups as f64 * (1 + self.cells.len()) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
-        let floor = context.policies.floor(&context.principal, &self.policies);
+        let floor = floor(context, &self.plan, &self.policies)?;
         let mut measurements = Vec::new();
         for (m, part) in self.measurements.iter().zip(parts) {
             let noise = Gaussian::for_sensitivity(m.sensitivity_squared, *part).map_err(|_| refuse_scale())?;

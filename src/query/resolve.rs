@@ -119,6 +119,8 @@ pub(super) struct Names<'a> {
     pub rights: Rights,
     /// Views around what is looked up.
     pub depth: usize,
+    /// Inside a metric of an administrator.
+    pub metric: bool,
     /// Tables of which there is a live grant stand for their de-identified rows.
     rows: bool,
     options: ConfigOptions,
@@ -131,7 +133,7 @@ impl<'a> Names<'a> {
 
     /// Below `depth` views, with the rights that count there.
     pub fn inside(context: &'a Context, rights: Rights, depth: usize) -> Self {
-        Self { context, rights, depth, rows: false, options: ConfigOptions::default() }
+        Self { context, rights, depth, metric: false, rows: false, options: ConfigOptions::default() }
     }
 
     fn of_rows(context: &'a Context) -> Self {
@@ -175,7 +177,7 @@ impl<'a> Names<'a> {
                 (SourceKind::Protected(name.to_owned()), known.schema.clone())
             }
         };
-        Ok(Arc::new(Source { granted: !own, ..Source::new(kind, schema) }))
+        Ok(Arc::new(Source { granted: !own, metric: self.metric, ..Source::new(kind, schema) }))
     }
 
     /// Of a directory only what may be read is there: another column does not exist.

@@ -151,6 +151,7 @@ pub enum Admin {
         name: String,
         columns: Option<Vec<String>>,
         security_invoker: bool,
+        metric: bool,
         or_replace: bool,
         /// The query as written.
         definition: String,
@@ -159,6 +160,12 @@ pub enum Admin {
     DropView {
         names: Vec<String>,
         if_exists: bool,
+    },
+    /// `text`: `None` for NULL.
+    Comment {
+        relation: String,
+        column: Option<String>,
+        text: Option<String>,
     },
     CreatePolicy {
         name: String,
@@ -278,6 +285,7 @@ impl Admin {
             Self::DropTable { .. } => "DROP TABLE",
             Self::CreateView { .. } => "CREATE VIEW",
             Self::DropView { .. } => "DROP VIEW",
+            Self::Comment { .. } => "COMMENT",
             Self::CreatePolicy { .. } => "CREATE POLICY",
             Self::AlterPolicy { .. } => "ALTER POLICY",
             Self::DropPolicy { .. } => "DROP POLICY",

@@ -9,10 +9,12 @@
 //! 4. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
 //! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
 //! 6. no group key is made of an identifier (`origin`);
-//! 7. rows that are shown are a directory's behind its masks or de-identified under a live grant, and nothing else is (`opened`);
-//! 8. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
-//! 9. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
+//! 7. no column is read that its class keeps from it, and a sensitive one has the higher floor (`classes`);
+//! 8. rows that are shown are a directory's behind its masks or de-identified under a live grant, and nothing else is (`opened`);
+//! 9. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
+//! 10. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
 
+mod classes;
 mod opened;
 mod origin;
 mod owner;
@@ -22,6 +24,7 @@ mod repeat;
 mod scopes;
 mod selection;
 mod sources;
+mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +35,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use paravent_udfs::{Delta, Output, Release, ReleaseSpec, Rho, is_unreleased};
+
+pub use used::Reads;
 
 use super::context::{Context, Source, SourceKind};
 use super::identity::Identity;
@@ -56,9 +61,26 @@ pub struct VerifiedRelease {
     outputs: Vec<Output>,
     identity: Identity,
     facts: ReleaseFacts,
+    reads: Reads,
 }
 
 impl Verified {
+    /// What is read of persons below the releases, and what a grant or a directory opens; what only scopes look at is not among it.
+    pub fn reads(&self) -> Reads {
+        let mut reads = Reads::new();
+        for (table, columns) in self.releases.iter().flat_map(|release| &release.reads) {
+            reads.entry(table.clone()).or_default().extend(columns.iter().cloned());
+        }
+        for opened in &self.opened {
+            let columns = reads.entry(opened.table.clone()).or_default();
+            match &opened.kind {
+                OpenedKind::Deidentified(recipe) => columns.extend(recipe.columns.iter().map(|c| c.name.clone())),
+                OpenedKind::Directory { .. } => {}
+            }
+        }
+        reads
+    }
+
     pub fn releases(&self) -> &[VerifiedRelease] {
         &self.releases
     }
@@ -215,12 +237,14 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
         origin::verify(context, states)?;
         origin::verify_casts(context, &states.input)?;
     }
+    let reads = used::used(context, &plan)?;
+    classes::verify(context, &plan, &reads, &release.spec)?;
     scopes::verify(context, &release.plan)?;
     scopes::verify(context, &plan)?;
     if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
         return Err(unproven("an output of what is not measured"));
     }
-    Ok(VerifiedRelease { plan, outputs: release.outputs, identity: release.identity, facts: release.facts })
+    Ok(VerifiedRelease { reads, plan, outputs: release.outputs, identity: release.identity, facts: release.facts })
 }
 
 pub(super) fn root(plan: &LogicalPlan) -> Option<&Release> {

@@ -13,6 +13,7 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
 use super::context::Context;
+use super::metric::refuse_shown;
 use super::names;
 use super::resolve::{Names, refuse_plan};
 use crate::error::{Error, Result, SqlState};
@@ -23,6 +24,7 @@ pub struct KnownView {
     pub query: ast::Query,
     pub columns: Vec<String>,
     pub security_invoker: bool,
+    pub metric: bool,
 }
 
 /// Whose grants decide what may be read.
@@ -72,7 +74,13 @@ impl Names<'_> {
             (Rights::Invoker, false) => Rights::Definer,
             (rights, _) => rights,
         };
-        let plan = query_plan(&Names::inside(self.context, rights, self.depth + 1), &view.query)?;
+        let metric = self.metric || view.metric;
+        let mut inside = Names::inside(self.context, rights, self.depth + 1);
+        inside.metric = metric;
+        let plan = query_plan(&inside, &view.query)?;
+        if view.metric {
+            refuse_shown(self.context, name, &plan)?;
+        }
         if plan.schema().fields().len() != view.columns.len() {
             return Err(Error::new(
                 SqlState::ObjectNotInPrerequisiteState,
@@ -94,12 +102,16 @@ impl Names<'_> {
 
 /// The columns of a query that is to be a view: names as Postgres gives them, and types. Errors: as for a query, except that
 /// nobody's grants are asked for.
-pub fn view_columns(context: &Context, query: &ast::Query) -> Result<SchemaRef> {
+/// `metric`: the name of what is to be a metric.
+pub fn view_columns(context: &Context, query: &ast::Query, metric: Option<&str>) -> Result<SchemaRef> {
     let plan = query_plan(&Names::inside(context, Rights::Nobody, 1), query)?;
     if !plan.get_parameter_types().map_err(|_| Error::internal())?.is_empty() {
         return Err(Error::new(SqlState::FeatureNotSupported, "a view has no parameters"));
     }
     super::check::check_view(context, &plan)?;
+    if let Some(name) = metric {
+        refuse_shown(context, name, &plan)?;
+    }
     Ok(names::output_schema(query, plan.schema().inner()))
 }
 

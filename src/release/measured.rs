@@ -3,7 +3,8 @@
 //! In: the rows of the engine's release operator. Out: the same rows, and what questions they answer. Must never: be handed to the
 //! encoder; only what [`Measured::released`] makes of them may be.
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Decimal128Type;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use paravent_udfs::estimates;
@@ -37,6 +38,19 @@ impl Measured {
     pub(super) fn released(&self, release: &VerifiedRelease, levels: &[f64]) -> Result<Released> {
         let made = estimates(&self.batch, release.spec()?, release.outputs(), levels);
         made.map(Released::new).map_err(|_| Error::internal())
+    }
+
+    /// How many persons these rows describe, as noised; where a person may be in several of them, those of the largest.
+    pub fn persons(&self, release: &VerifiedRelease) -> Result<u64> {
+        let spec = release.spec()?;
+        let column = self.batch.columns().get(spec.keys).and_then(|column| column.as_primitive_opt::<Decimal128Type>());
+        let counts =
+            column.ok_or_else(Error::internal)?.iter().flatten().map(|count| u64::try_from(count).unwrap_or(0));
+        Ok(if release.facts().max_groups == 1 {
+            counts.fold(0, u64::saturating_add)
+        } else {
+            counts.max().unwrap_or(0)
+        })
     }
 
     /// For the answer store: what these rows answer.

@@ -2,15 +2,14 @@
 //!
 //! In: arguments as texts. Out: changes; and the rows of the view. Who may make a change is checked where it is applied.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::RecordBatch;
 use chrono::Utc;
 
 use super::Session;
 use super::answer::Notice;
+use super::listing::Listing;
 use super::procedures::Arguments;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::policy::{AccessGrant, AccessRequest, Capability, Change, Decision, Level, Principal, parse_interval};
 use crate::query::statement::{Admin, Call};
 
@@ -76,37 +75,22 @@ impl Session {
         let uses = self.server.ledger.access_uses().await?;
         let now = Utc::now().timestamp();
         let all = principal.can(Capability::Audit) || principal.can(Capability::Administer);
-        let grants: Vec<&AccessGrant> =
-            policies.access.values().filter(|grant| all || grant.principal == principal.name()).collect();
-        let texts = |text: &dyn Fn(&AccessGrant) -> Option<String>| -> ArrayRef {
-            Arc::new(grants.iter().map(|grant| text(grant)).collect::<StringArray>())
-        };
-        let moments = |moment: &dyn Fn(&AccessGrant) -> Option<i64>| -> ArrayRef {
-            let micros = |grant: &&AccessGrant| moment(grant).map(|seconds| seconds.saturating_mul(1_000_000));
-            Arc::new(grants.iter().map(micros).collect::<TimestampMicrosecondArray>().with_timezone_utc())
-        };
-        let numbers = |number: &dyn Fn(&AccessGrant) -> u64| -> ArrayRef {
-            Arc::new(Int64Array::from_iter_values(
-                grants.iter().map(|grant| i64::try_from(number(grant)).unwrap_or(i64::MAX)),
-            ))
-        };
-        let list = |columns: &AccessGrant| columns.columns.iter().cloned().collect::<Vec<_>>().join(", ");
-        RecordBatch::try_from_iter_with_nullable([
-            ("id", numbers(&|grant| grant.id), true),
-            ("state", texts(&|grant| Some(grant.state_at(now).to_owned())), true),
-            ("requester", texts(&|grant| Some(grant.principal.clone())), true),
-            ("table_name", texts(&|grant| Some(grant.table.clone())), true),
-            ("columns", texts(&|grant| Some(list(grant))), true),
-            ("level", texts(&|grant| Some(grant.level.name().to_owned())), true),
-            ("reason", texts(&|grant| Some(grant.reason.clone())), true),
-            ("rights_request", texts(&|grant| grant.rights_request.clone()), true),
-            ("requested", moments(&|grant| Some(grant.requested)), true),
-            ("decided_by", texts(&|grant| grant.decided_by.clone()), true),
-            ("decision", texts(&|grant| grant.decision.clone()), true),
-            ("valid_from", moments(&|grant| grant.from), true),
-            ("valid_until", moments(&|grant| grant.until), true),
-            ("uses", numbers(&|grant| uses.get(&grant.id).copied().unwrap_or_default()), true),
-        ])
-        .map_err(|_| Error::internal())
+        let mine = |grant: &&AccessGrant| all || grant.principal == principal.name();
+        Listing::of(policies.access.values().filter(mine))
+            .count("id", |grant| grant.id)
+            .text("state", |grant| Some(grant.state_at(now).to_owned()))
+            .text("requester", |grant| Some(grant.principal.clone()))
+            .text("table_name", |grant| Some(grant.table.clone()))
+            .text("columns", |grant| Some(grant.columns.iter().cloned().collect::<Vec<_>>().join(", ")))
+            .text("level", |grant| Some(grant.level.name().to_owned()))
+            .text("reason", |grant| Some(grant.reason.clone()))
+            .text("rights_request", |grant| grant.rights_request.clone())
+            .moment("requested", |grant| Some(grant.requested))
+            .text("decided_by", |grant| grant.decided_by.clone())
+            .text("decision", |grant| grant.decision.clone())
+            .moment("valid_from", |grant| grant.from)
+            .moment("valid_until", |grant| grant.until)
+            .count("uses", |grant| uses.get(&grant.id).copied().unwrap_or_default())
+            .batch()
     }
 }

@@ -97,6 +97,10 @@ impl Session {
                 "DROP VIEW",
                 names.iter().map(|name| Change::DropView { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
+            Admin::Comment { relation, column, text } => (
+                "COMMENT",
+                vec![Change::Comment { relation: relation.clone(), column: column.clone(), text: text.clone() }],
+            ),
             Admin::CreatePolicy { .. } | Admin::AlterPolicy { .. } | Admin::DropPolicy { .. } => {
                 self.row_policy(actor, admin)?
             }
@@ -131,6 +135,7 @@ impl Session {
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
+            purpose_required: false,
             manager_key: None,
             row_policies: vec![],
         };
@@ -151,12 +156,12 @@ impl Session {
 
     /// The query is planned once, with nobody's rights, so that a view that cannot be is refused to who makes it.
     async fn create_view(&self, actor: &Principal, admin: &Admin) -> Result<Change> {
-        let Admin::CreateView { name, columns, security_invoker, or_replace, definition, query } = admin else {
+        let Admin::CreateView { name, columns, security_invoker, metric, or_replace, definition, query } = admin else {
             return Err(Error::internal());
         };
         refuse_others(actor)?;
         let around = self.surroundings(query, definition).await?;
-        let found = view_columns(&around.context, query)?;
+        let found = view_columns(&around.context, query, metric.then_some(name.as_str()))?;
         let names: Vec<String> = match columns {
             Some(names) if names.len() == found.fields().len() => names.clone(),
             Some(_) => {
@@ -178,6 +183,7 @@ impl Session {
             columns: names.into_iter().zip(types).collect(),
             definition: definition.clone(),
             security_invoker: *security_invoker,
+            metric: *metric,
             reads: public_names(query)?.into_iter().collect(),
         };
         Ok(Change::CreateView { view, or_replace: *or_replace })
@@ -320,15 +326,18 @@ fn valid_until(options: &RoleOptions) -> Result<Option<Option<i64>>> {
         Some("infinity") => return Ok(Some(None)),
         Some(text) => text,
     };
+    moment(text).map(|moment| Some(Some(moment))).ok_or_else(|| {
+        Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
+            .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
+    })
+}
+
+/// A date or a timestamp, in seconds since 1970.
+pub(super) fn moment(text: &str) -> Option<i64> {
     let day = |t: &str| {
         chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0)).map(|d| d.and_utc())
     };
     let naive = |t: &str| chrono::NaiveDateTime::parse_from_str(t, "%Y-%m-%d %H:%M:%S").ok().map(|d| d.and_utc());
     let zoned = |t: &str| chrono::DateTime::parse_from_rfc3339(t).ok().map(|d| d.to_utc());
-    day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| Some(Some(moment.timestamp()))).ok_or_else(
-        || {
-            Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
-                .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
-        },
-    )
+    day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| moment.timestamp())
 }

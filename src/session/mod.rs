@@ -9,10 +9,14 @@ mod analyze;
 mod answer;
 mod cursors;
 mod describe;
+mod listing;
 mod memberships;
 mod path;
 mod procedures;
 mod pseudonyms;
+mod purposes;
+mod reports;
+mod risk;
 mod row_policies;
 mod row_policies_view;
 mod scopes;
@@ -44,7 +48,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::ledger::{LogId, Outcome};
 use crate::policy::{Principal, Settings};
 use crate::query::parse;
-use crate::query::statement::{Parsed, Statement};
+use crate::query::statement::{Admin, Parsed, Statement};
 use cursors::Cursors;
 use path::{Asked, Failure};
 use transaction::{End, Transaction};
@@ -244,6 +248,9 @@ impl Session {
             }
             Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
             Statement::Analyze(tables) => self.analyze(asked, tables).await?,
+            Statement::Admin(Admin::Call(call)) if call.procedure == risk::PROCEDURE => {
+                self.assess_column_risk(asked, call).await?
+            }
             Statement::Admin(admin) => self.administer(admin, asked.text).await?,
             Statement::Fetch { .. }
             | Statement::CloseCursor(_)
@@ -318,6 +325,7 @@ impl Session {
                 Answer::done("CLOSE CURSOR ALL")
             }
             Statement::Set { name, value, local } => {
+                self.refuse_unknown_purpose(name, value.as_deref())?;
                 noticed("SET", self.variables.set(name, value.as_deref(), *local)?)
             }
             Statement::SetTransaction(modes) => noticed("SET", self.variables.set_modes(modes)?),

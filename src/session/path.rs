@@ -78,22 +78,22 @@ impl Session {
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
         let answered = self.fulfil(around, reservation, &verified, known).await;
         let outcome = match &answered {
-            Ok(shaped) => Outcome::Answered { rows: shaped.rows(), from_store, persons: None },
+            Ok((shaped, persons)) => Outcome::Answered { rows: shaped.rows(), from_store, persons: *persons },
             Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
         };
         self.server.ledger.finish(log, outcome, asked.began.elapsed()).await?;
         self.unfinished = None;
-        answered.map_err(|error| Failure { error, logged: true })
+        answered.map(|(shaped, _)| shaped).map_err(|error| Failure { error, logged: true })
     }
 
-    /// What a paid statement gets.
+    /// What a paid statement gets, and how many persons it describes, as noised.
     async fn fulfil(
         &self,
         around: &Surroundings,
         paid: Reservation,
         verified: &Verified,
         known: Known,
-    ) -> Result<Shaped> {
+    ) -> Result<(Shaped, Option<u64>)> {
         let mut sources = self.sources(&around.tables).await?;
         let keys = self.row_keys(verified).await?;
         let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
@@ -111,13 +111,15 @@ impl Session {
                 self.server.ledger.store(&paid, &key, rows.answers()?, rows.to_bytes()?, epoch).await?;
             }
         }
+        let persons = verified.releases().iter().zip(&measured).map(|(release, rows)| rows.persons(release));
+        let persons = persons.collect::<Result<Vec<_>>>()?.into_iter().max();
         release::open(engine, verified, &mut sources, keys.as_ref()).await?;
         let shaped = release::shape(engine, verified, &released, &sources).await?;
         if let Some(recipe) = verified.recipe() {
             self.refuse_changed_data(around).await?;
             self.server.ledger.open_rows(recipe.access, shaped.names().clone(), recipe.cap).await?;
         }
-        Ok(shaped)
+        Ok((shaped, persons))
     }
 
     /// The proofs that an answer rests on (keys, bounds) are of the data as it was when the statement began.
@@ -184,6 +186,8 @@ impl Session {
         let limits = Limits::new(&around.context.policies.settings)?;
         let mut entry = self.entry(asked)?;
         entry.tables = around.tables.iter().map(|table| table.name.clone()).collect();
+        let reads = verified.reads();
+        entry.columns = reads.iter().flat_map(|(t, columns)| columns.iter().map(move |c| format!("{t}.{c}"))).collect();
         entry.protections = verified.protections();
         entry.access = verified.recipe().map(|recipe| recipe.access);
         self.server.ledger.reserve(entry, charges, &limits).await.map_err(|error| {
@@ -218,5 +222,7 @@ pub(super) fn compile(around: &Surroundings, query: &ast::Query, parameters: &[S
     let resolved = query::resolve(context, query, parameters)?;
     let checked = query::check(context, resolved)?;
     let private = query::rewrite(context, checked)?;
-    query::verify(context, private)
+    let verified = query::verify(context, private)?;
+    query::refuse_outside_purpose(context, &verified)?;
+    Ok(verified)
 }

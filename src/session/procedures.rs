@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Session, access, pseudonyms, training};
+use super::{Session, access, pseudonyms, purposes, training};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Change, Principal, elements};
 use crate::query::statement::Call;
@@ -12,6 +12,8 @@ use crate::query::statement::Call;
 impl Session {
     pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
         match call.procedure.as_str() {
+            "privacy.create_purpose" => purposes::create(call),
+            "privacy.end_purpose" => purposes::end(call),
             "privacy.rotate_key" => pseudonyms::rotate(call),
             "privacy.require_training" => training::require(call),
             "privacy.waive_training" => training::waive(call),

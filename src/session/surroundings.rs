@@ -72,7 +72,9 @@ impl Session {
         let access = grants.collect();
         let classified: Vec<&Table> = tables.iter().filter(|table| table.access != Access::Unclassified).collect();
         let scoped = if readable { self.scopes(&policies, &principal, &classified).await? } else { Scoped::default() };
+        let now = Utc::now();
         let context = Context {
+            purpose: self.declared_purpose(&policies, &principal, now)?,
             scopes: scoped.scopes,
             policies: policies.clone(),
             principal,
@@ -180,7 +182,7 @@ fn known_view(view: &View) -> Result<KnownView> {
         return Err(Error::internal());
     };
     let columns = view.columns.iter().map(|(name, _)| name.clone()).collect();
-    Ok(KnownView { query: *query, columns, security_invoker: view.security_invoker })
+    Ok(KnownView { query: *query, columns, security_invoker: view.security_invoker, metric: view.metric })
 }
 
 /// The relations of the schema `public` among those a query names.

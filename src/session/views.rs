@@ -1,4 +1,4 @@
-//! The product's own views: `privacy.budget`, `privacy.settings`, `audit.query_log`. Made when a statement names them.
+//! The product's own views, `privacy.…` and `audit.query_log`. Made when a statement names them.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,16 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 8] = [
+const VIEWS: [(&str, &str); 13] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "memberships"),
     ("privacy", "grants"),
+    ("privacy", "purposes"),
+    ("privacy", "purpose_report"),
+    ("privacy", "data_categories"),
+    ("privacy", "metrics"),
+    ("privacy", "column_risk"),
     ("privacy", "row_policies"),
     ("privacy", "warnings"),
     ("audit", "query_log"),
@@ -75,6 +80,11 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "purposes") => self.purposes_view(principal),
+            ("privacy", "purpose_report") => self.purpose_report().await,
+            ("privacy", "data_categories") => self.data_categories(principal),
+            ("privacy", "metrics") => self.metrics(principal),
+            ("privacy", "column_risk") => self.column_risk().await,
             ("privacy", "memberships") => memberships::batch(&policies, principal),
             ("privacy", "row_policies") => self.row_policies(),
             ("privacy", "warnings") => self.warnings().await,
@@ -112,7 +122,8 @@ impl Session {
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     let allowed = match (schema, name) {
         ("audit", _) => principal.can(Capability::Audit),
-        ("privacy", "row_policies" | "warnings") => principal.can(Capability::Administer),
+        ("privacy", "purpose_report") => principal.can(Capability::Audit) || principal.can(Capability::Administer),
+        ("privacy", "row_policies" | "warnings" | "column_risk") => principal.can(Capability::Administer),
         _ => true,
     };
     if allowed {
@@ -121,7 +132,7 @@ fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     let (needed, why) = if schema == "privacy" {
         (
             Capability::Administer,
-            "who is counted, and what is wrong with the data, is for those who can change it: members of insights_admin",
+            "what was done for purposes, who is counted and what is wrong with the data is for those who answer for it: members of insights_admin",
         )
     } else {
         (

@@ -63,6 +63,7 @@ fn table(location: Location, columns: Vec<Column>, primary: &[&str]) -> Table {
         access: Access::Unclassified,
         max_rows_per_person: None,
         max_groups_per_person: None,
+        purpose_required: false,
         manager_key: None,
         row_policies: vec![],
     }

@@ -39,6 +39,7 @@ fn table(name: &str, columns: Vec<Column>, primary: &[&str]) -> Table {
         access: Access::Protected { policy: "people".to_owned(), person_key: "person_id".to_owned() },
         max_rows_per_person: None,
         max_groups_per_person: None,
+        purpose_required: false,
         manager_key: None,
         row_policies: vec![],
     }

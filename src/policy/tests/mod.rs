@@ -1,5 +1,6 @@
 //! What the tests of the policies share: a small company, and changes in few words.
 
+mod access;
 mod links;
 mod roles;
 mod separation;

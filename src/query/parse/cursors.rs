@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::kinds::{refuse, refuse_change, refuse_missing};
 use super::reader::Reader;
+use super::reports;
 use crate::error::{Error, Result, SqlState};
 use crate::query::statement::{FetchCount, Statement};
 
@@ -17,7 +18,12 @@ pub(super) fn query(reader: &mut Reader<'_>) -> Result<Box<Query>> {
         let table = reader.table_tokens()?;
         return reader.select_from(table, &[]);
     }
-    if starts_query(reader, 0) { reader.query() } else { Err(refuse(reader)) }
+    if !starts_query(reader, 0) {
+        return Err(refuse(reader));
+    }
+    let mut query = reader.query()?;
+    reports::as_views(&mut query)?;
+    Ok(query)
 }
 
 fn starts_query(reader: &Reader<'_>, ahead: usize) -> bool {

@@ -35,7 +35,7 @@ pub(super) fn refuse(reader: &Reader<'_>) -> Error {
         "DO" => refuse_missing(&first, NO_PROCEDURES),
         "VACUUM" | "REINDEX" | "CLUSTER" | "CHECKPOINT" | "REFRESH" => refuse_missing(&first, NO_UPKEEP),
         "MOVE" => refuse_missing(&first, "write FETCH and pass over the rows"),
-        "LOCK" | "NOTIFY" | "COMMENT" | "SECURITY" | "REASSIGN" => refuse_missing(&first, ""),
+        "LOCK" | "NOTIFY" | "SECURITY" | "REASSIGN" => refuse_missing(&first, ""),
         _ => reader.unexpected(),
     };
     error.at(reader.position())

@@ -79,7 +79,7 @@ fn roles() {
 fn views_and_references() {
     match admin("CREATE OR REPLACE VIEW public.V (a, \"B\") WITH (security_invoker) AS\n  SELECT x, 'ü' FROM t -- all")
     {
-        Admin::CreateView { name, columns, security_invoker, or_replace, definition, query } => {
+        Admin::CreateView { name, columns, security_invoker, metric: false, or_replace, definition, query } => {
             assert_eq!((name.as_str(), security_invoker, or_replace), ("v", true, true));
             assert_eq!(columns.unwrap(), ["a", "B"]);
             assert_eq!(definition, "SELECT x, 'ü' FROM t");

@@ -10,22 +10,26 @@ use super::reader::Reader;
 use crate::error::{Error, Result, SqlState};
 use crate::query::statement::{Admin, Statement};
 
-/// `name [(columns)] [WITH (security_invoker [= value])] AS query`
+/// `name [(columns)] [WITH (security_invoker [= value], metric [= value])] AS query`
 pub(super) fn create(reader: &mut Reader<'_>, or_replace: bool) -> Result<Statement> {
     if reader.peek(0).as_deref() == Some("IF") {
         return Err(refuse_missing("CREATE VIEW IF NOT EXISTS", "write CREATE OR REPLACE VIEW").at(reader.position()));
     }
     let name = reader.table()?;
     let columns = if reader.peek_is(&Token::LParen) { Some(reader.parenthesized(Reader::name)?) } else { None };
-    let mut security_invoker = false;
+    let (mut security_invoker, mut metric) = (false, false);
     if reader.take(&["WITH"]) {
         let place = reader.position();
         for (option, value) in reader.parenthesized(option)? {
-            security_invoker = match (option.as_str(), value.to_ascii_lowercase().as_str()) {
-                ("security_invoker", "true" | "on" | "yes" | "1") => true,
-                ("security_invoker", "false" | "off" | "no" | "0") => false,
-                ("security_invoker", _) => return Err(refuse_option(&option).hint("valid is true or false").at(place)),
-                _ => return Err(refuse_option(&option).hint("valid is security_invoker").at(place)),
+            let set = match option.as_str() {
+                "security_invoker" => &mut security_invoker,
+                "metric" => &mut metric,
+                _ => return Err(refuse_option(&option).hint("valid are security_invoker and metric").at(place)),
+            };
+            *set = match value.to_ascii_lowercase().as_str() {
+                "true" | "on" | "yes" | "1" => true,
+                "false" | "off" | "no" | "0" => false,
+                _ => return Err(refuse_option(&option).hint("valid is true or false").at(place)),
             };
         }
     }
@@ -37,7 +41,7 @@ pub(super) fn create(reader: &mut Reader<'_>, or_replace: bool) -> Result<Statem
             refuse_missing("WITH CHECK OPTION", "data does not change here: leave it out").at(reader.position())
         );
     }
-    Ok(Statement::Admin(Admin::CreateView { name, columns, security_invoker, or_replace, definition, query }))
+    Ok(Statement::Admin(Admin::CreateView { name, columns, security_invoker, metric, or_replace, definition, query }))
 }
 
 /// `[IF EXISTS] names [RESTRICT]`

@@ -95,7 +95,7 @@ impl Rewriter<'_> {
         let index = known.schema.index_of(&reach.key).map_err(|_| Error::internal())?;
         let source = Source::new(SourceKind::Protected(reach.table.clone()), known.schema.clone());
         let scan = LogicalPlanBuilder::scan(reach.table.as_str(), Arc::new(source), None);
-        let node = self.protected_scan(&known, built(scan.and_then(LogicalPlanBuilder::build))?, true)?;
+        let node = self.protected_scan(&known, built(scan.and_then(LogicalPlanBuilder::build))?, (true, false))?;
         let node = self.closed(node)?;
         let wanted = vec![Expr::Column(node.column(index)).alias("__key"), Expr::Column(node.key())];
         built(LogicalPlanBuilder::from(node.plan).project(wanted).and_then(LogicalPlanBuilder::build))

@@ -63,7 +63,7 @@ impl Rewriter<'_> {
         }
         let source = Source::new(SourceKind::Protected(name.clone()), known.schema.clone());
         let scan = LogicalPlanBuilder::scan(name.as_str(), Arc::new(source), None);
-        let node = self.protected_scan(known, built(scan.and_then(LogicalPlanBuilder::build))?, true)?;
+        let node = self.protected_scan(known, built(scan.and_then(LogicalPlanBuilder::build))?, (true, false))?;
         let node = self.closed(node)?;
         let at = |column: &str| -> Result<Expr> {
             let index = known.schema.index_of(column).map_err(|_| Error::internal())?;

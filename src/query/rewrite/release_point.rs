@@ -294,5 +294,14 @@ fn key_of(scope: &Scope, key: &Expr) -> Result<Derived> {
             .hint("group by an attribute, or by the person key in a subquery that is aggregated again")
             .at(position::of_expression(scope.context, key)));
     }
+    if !derived.facts.class.rules().groups {
+        return Err(Error::new(
+            SqlState::InsufficientPrivilege,
+            format!("a column of class {} cannot be a group of an answer", derived.facts.class.name()),
+        )
+        .detail("each group would show a value of it")
+        .hint("use share(condition), or an aggregate with FILTER (WHERE condition)")
+        .at(position::of_expression(scope.context, key)));
+    }
     Ok(derived)
 }

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan,
 use super::link::{Way, reaches};
 use super::{Rewriter, named_as, public};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Class, ForeignKey};
+use crate::policy::{Access, Class, ForeignKey, Reading};
 use crate::query::context::{KnownTable, Source, SourceKind};
 use crate::query::facts::{Node, Part, Person, PersonColumn, Public, PublicColumn, Reach, Rows, built};
 
@@ -36,7 +36,7 @@ impl Rewriter<'_> {
             }
             SourceKind::Protected(name) => {
                 let known = self.known(name)?.clone();
-                self.protected_scan(&known, plan, source.granted)
+                self.protected_scan(&known, plan, (source.granted, source.metric))
             }
             SourceKind::Opened(name) => self.opened_scan(scan, source, name),
             SourceKind::Released(_) | SourceKind::Directory(_) => Err(Error::internal()),
@@ -60,8 +60,14 @@ impl Rewriter<'_> {
     }
 
     /// Rows of a protected table, with the person key repeated behind them; rows without a person count for nobody.
-    /// Rows of a linked table have what leads to their person in its place.
-    pub(super) fn protected_scan(&mut self, known: &KnownTable, scan: LogicalPlan, granted: bool) -> Result<Node> {
+    /// Rows of a linked table have what leads to their person in its place. `allowed`: without
+    /// grants on the table; and what is hidden, too.
+    pub(super) fn protected_scan(
+        &mut self,
+        known: &KnownTable,
+        scan: LogicalPlan,
+        allowed: (bool, bool),
+    ) -> Result<Node> {
         let table = &known.table;
         let way = self.way_of(known)?;
         let visible = known.schema.fields().len();
@@ -91,7 +97,7 @@ impl Rewriter<'_> {
             let reaches = if domain.is_none() { reaches(known, field.name()) } else { BTreeSet::new() };
             let bounds = self.bounds(known, field.name(), max_rows);
             let refers = self.refers(known, field.name());
-            let facts = self.column_facts(known, field.name(), (&way, one_row), granted);
+            let facts = self.column_facts(known, field.name(), (&way, one_row), allowed);
             columns.push(PersonColumn { domain, refers, reaches, bounds, ..facts });
         }
         let person = Person {
@@ -124,7 +130,7 @@ impl Rewriter<'_> {
         known: &KnownTable,
         name: &str,
         (way, one_row): (&Way, bool),
-        granted: bool,
+        (granted, metric): (bool, bool),
     ) -> PersonColumn {
         let table = &known.table.name;
         let column = known.table.column(name);
@@ -139,18 +145,26 @@ impl Rewriter<'_> {
                     .hint(format!("an administrator grants it: GRANT SELECT ({name}) ON {table} TO …")),
             )
         } else {
-            match class {
+            let purpose = self.context.purpose.as_ref();
+            match class.map(|class| class.rules().reading) {
                 None => Some(denied("the column has no class, and nothing unclassified is readable".to_owned()).hint(
                     format!(
                         "an administrator classifies it: ALTER TABLE {table} ALTER COLUMN {name} SET (class = '…')"
                     ),
                 )),
-                Some(Class::Hidden) => {
-                    Some(denied("hidden columns feed metrics that administrators define, and nothing else".to_owned()))
+                Some(Reading::Metric) if metric => None,
+                Some(Reading::Metric) => Some(
+                    denied("hidden columns feed metrics that administrators define, and nothing else".to_owned())
+                        .hint("ask one of the metrics: SELECT * FROM privacy.metrics"),
+                ),
+                Some(Reading::Purpose) if purpose.is_some_and(|purpose| purpose.names(table, name)) => None,
+                Some(Reading::Purpose) => {
+                    Some(denied("sensitive columns need a live purpose that names them".to_owned()).hint(
+                        "SET privacy.purpose = '…'; SELECT name, columns FROM privacy.purposes says which names what",
+                    ))
                 }
-                Some(Class::Sensitive) => Some(denied("sensitive columns need a purpose that names them".to_owned())),
-                Some(Class::Content) => Some(denied("content is never readable".to_owned())),
-                Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public) => None,
+                Some(Reading::Nobody) => Some(denied("content is never readable".to_owned())),
+                Some(Reading::Granted) => None,
             }
         };
         let leads = name == way.column;

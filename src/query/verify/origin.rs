@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Aggregate, Distinct, Expr, ExprSchemable, Logical
 use paravent_udfs::BoundGroups;
 
 use super::unproven;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Class};
 use crate::query::context::{Context, Source, SourceKind};
 
@@ -26,13 +26,24 @@ pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
             let class = known.table.columns.iter().find(|c| c.name == column).and_then(|c| c.class);
             match class {
                 Some(Class::Attribute | Class::Measure | Class::Public) => {}
-                Some(Class::Identifier | Class::Sensitive | Class::Hidden | Class::Content) | None => {
+                Some(class @ (Class::Sensitive | Class::Hidden)) => return Err(refuse_key(class)),
+                Some(Class::Identifier | Class::Content) | None => {
                     return Err(unproven("a group key that nobody may be shown"));
                 }
             }
         }
     }
     Ok(())
+}
+
+/// What the rewrite followed as far as it could see. The proof sees more, and the user can do something about it.
+fn refuse_key(class: Class) -> Error {
+    Error::new(
+        SqlState::InsufficientPrivilege,
+        format!("a group of the answer is made of a column of class {}", class.name()),
+    )
+    .detail("each group would show a value of it")
+    .hint("use share(condition), or an aggregate with FILTER (WHERE condition)")
 }
 
 /// Proves that no cast brings two persons' keys together: what is read as an integer was one that fits. ('1' and '01' are two
