@@ -73,11 +73,15 @@ ALTER ROLE {who} PASSWORD '{who}'                        | ok    ok    ok    ok 
 # Who takes part.
 CREATE POLICY p_{who} ON person USING (grp <> 'z')       | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER POLICY p_{who} ON person USING (grp <> 'y')        | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+ALTER POLICY p_{who} ON person SET (min_group_size = 11) | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+ALTER POLICY p_{who} ON person SET (min_group_size = 9)  | 42501 22023 42501 42501 42501 42501 42501 42501 22023 42501
 DROP POLICY p_{who} ON person                            | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 CALL privacy.exclude_person('1{who}', 'objects')         | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 CALL privacy.include_person('1{who}')                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+SET privacy.person = '1'                                 | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
 ALTER ROLE nemo SET privacy.person = '1'                 | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE nemo RESET privacy.person                     | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+SELECT count(*) FROM privacy.row_policies                | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 SELECT count(*) FROM privacy.warnings                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 
 # The logs.

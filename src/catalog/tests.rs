@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use arrow::array::AsArray;
+
 use super::*;
 use crate::policy::{Column, Format, Location, UniqueKey};
 
@@ -197,4 +199,25 @@ async fn a_key_is_verified_for_one_snapshot() {
     assert!(known(["b", "a"], "one").await);
     assert!(!known(["a", "b"], "two").await);
     assert!(!known(["a", "c"], "one").await);
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_version_gets_the_groups_that_came_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let before = open(&path).await.policies();
+    let state = State::open(&path).unwrap();
+    let later = "('platform_admin', 'business_leader', 'group_manager', 'carrier', 'collector')";
+    let gone = state.write(move |tx| {
+        let gone = tx.execute(&format!("DELETE FROM catalog_object WHERE kind = 'role' AND name IN {later}"), [])?;
+        tx.execute("UPDATE catalog_object SET body = replace(body, ',\"created\":0', '')", [])?;
+        Ok(gone)
+    });
+    assert_eq!(gone.await.unwrap(), 5);
+    let catalog = open(&path).await;
+    assert_eq!(catalog.policies().roles, before.roles);
+    let log = catalog.changes().await.unwrap();
+    let said = log.column_by_name("statement").unwrap().as_string::<i32>();
+    assert_eq!(said.iter().filter(|text| *text == Some("new built-in roles")).count(), 5, "one row each");
+    assert_eq!(open(&path).await.policies(), catalog.policies(), "once");
 }

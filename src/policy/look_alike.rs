@@ -4,6 +4,8 @@
 //! Unicode consortium's full tables (UTS 39): what is needed is that nothing passes for a few known ASCII names, so every
 //! character outside ASCII counts as able to look like any other.
 
+use crate::error::{Error, Result, SqlState};
+
 /// No blanks at either end, nothing that cannot be seen.
 pub(super) fn is_plain(name: &str) -> bool {
     name.trim() == name && !name.chars().any(is_unseen)
@@ -47,6 +49,26 @@ fn is_unseen(c: char) -> bool {
             | '\u{fe20}'..='\u{fe2f}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Tables and views of an organisation are not to be mistaken for the server's own.
+pub(super) fn refuse_relation_name(name: &str) -> Result<()> {
+    let shown: String = name.escape_debug().collect();
+    if !is_plain(name) {
+        return Err(Error::new(SqlState::InvalidName, format!("relation name \"{shown}\" is not plain"))
+            .detail("names have no blanks at either end and no characters that cannot be seen")
+            .hint("choose a name of letters and digits"));
+    }
+    let schema = name.split_once('.').map(|(schema, _)| schema);
+    let own = schema.and_then(|schema| OWN_SCHEMAS.into_iter().find(|own| looks_like(schema, own)));
+    if own.is_none() && !name.starts_with("pg_") {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::ReservedName, format!("relation name \"{shown}\" is reserved"))
+        .detail("it looks like one of the server's own relations")
+        .hint("choose a name without a dot that does not begin with pg_"))
+}
+
+const OWN_SCHEMAS: [&str; 4] = ["privacy", "audit", "pg_catalog", "information_schema"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +100,12 @@ mod tests {
         }
         for name in ["ana", "jürgen", "Ana Li", "分析"] {
             assert!(is_plain(name), "{name}");
+        }
+        for name in ["privacy.budget", "Privacy.budget", "аudit.query_log", "pg_roles", "budget ", "bud\u{200b}get"] {
+            assert!(refuse_relation_name(name).is_err(), "{name}");
+        }
+        for name in ["budget", "person.week", "Größe", "privacy"] {
+            assert!(refuse_relation_name(name).is_ok(), "{name}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::Notice;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Setting, Settings, looks_like};
+use crate::policy::{PERSON_SETTING, Setting, Settings, looks_like};
 use variable::VARIABLES;
 
 /// What the session is for, in the analyst's words.
@@ -301,7 +301,11 @@ fn known(name: &str) -> Result<String> {
         || name == PURPOSE
         || name == ROLE
         || is_own(&name);
-    if there { Ok(name) } else { Err(unrecognized(&name)) }
+    match there {
+        true => Ok(name),
+        false if name.eq_ignore_ascii_case(PERSON_SETTING) => Err(refuse_person()),
+        false => Err(unrecognized(&name)),
+    }
 }
 
 fn is_own(name: &str) -> bool {
@@ -330,6 +334,12 @@ fn refuse_look_alike(name: &str) -> Result<()> {
     Err(Error::new(SqlState::InvalidName, format!("invalid configuration parameter name \"{shown}\""))
         .detail("a session's own parameters are identifiers with dots between them, and none looks like privacy")
         .hint("SHOW ALL lists the parameters there are"))
+}
+
+fn refuse_person() -> Error {
+    Error::new(SqlState::InsufficientPrivilege, format!("permission denied to set parameter \"{PERSON_SETTING}\""))
+        .detail("an administrator says which person a login belongs to")
+        .hint(format!("ALTER ROLE … SET {PERSON_SETTING} = '…'"))
 }
 
 fn refuse_identity(name: &str) -> Error {

@@ -15,11 +15,12 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 7] = [
+const VIEWS: [(&str, &str); 8] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "memberships"),
     ("privacy", "grants"),
+    ("privacy", "row_policies"),
     ("privacy", "warnings"),
     ("audit", "query_log"),
     ("audit", "changes"),
@@ -75,6 +76,7 @@ impl Session {
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
             ("privacy", "memberships") => memberships::batch(&policies, principal),
+            ("privacy", "row_policies") => self.row_policies(),
             ("privacy", "warnings") => self.warnings().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
@@ -110,7 +112,7 @@ impl Session {
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     let allowed = match (schema, name) {
         ("audit", _) => principal.can(Capability::Audit),
-        ("privacy", "warnings") => principal.can(Capability::Administer),
+        ("privacy", "row_policies" | "warnings") => principal.can(Capability::Administer),
         _ => true,
     };
     if allowed {
@@ -119,7 +121,7 @@ fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     let (needed, why) = if schema == "privacy" {
         (
             Capability::Administer,
-            "what is wrong with the data is for those who can put it right: members of insights_admin",
+            "who is counted, and what is wrong with the data, is for those who can change it: members of insights_admin",
         )
     } else {
         (

@@ -55,6 +55,14 @@ const BY_ADMIN: &[(&str, &str)] = &[
     ("CALL \"Privacy\".waive_training('carrier')", "42883"),
     ("CALL \"privacy.waive_training \"('carrier')", "42883"),
     ("CALL waive_training('carrier')", "42883"),
+    ("CREATE VIEW \"privacy.budget\" AS SELECT 1 AS n", "42939"),
+    ("CREATE VIEW \"аudit.query_log\" AS SELECT 1 AS n", "42939"),
+    ("CREATE EXTERNAL TABLE pg_roles STORED AS CSV LOCATION 'place.csv'", "42939"),
+    ("CREATE EXTERNAL TABLE \"person \" STORED AS CSV LOCATION 'place.csv'", "42602"),
+    ("SELECT * FROM \"Privacy\".budget", "42P01"),
+    ("SELECT * FROM \"audit \".query_log", "42P01"),
+    ("SELECT * FROM аudit.query_log", "42P01"),
+    ("SELECT * FROM audit.query_log", "42501"),
     // Somebody else, or more than oneself.
     ("SET ROLE ana", "42501"),
     ("SET LOCAL ROLE ana", "42501"),
@@ -169,6 +177,17 @@ async fn options_at_the_start_are_held_to_the_same_rules() {
     let ana = connect_with(&server, "ana", "-c privacy.epsilon=0.25 -c application_name=a\\ b").await.unwrap();
     assert_eq!(value(&ana, "SHOW privacy.epsilon").await, "0.25");
     assert_eq!(value(&ana, "SHOW application_name").await, "a b");
+}
+
+/// What a role was given and is no longer allowed keeps nobody out, and is not heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cap_that_was_lowered_since_holds_for_the_settings_of_roles() {
+    let server = staffed().await;
+    let carol = login(&server, "carol").await;
+    run(&carol, "ALTER ROLE ana SET privacy.epsilon = 0.5").await;
+    assert_eq!(value(&login(&server, "ana").await, "SHOW privacy.epsilon").await, "0.5");
+    run(&carol, "ALTER SYSTEM SET privacy.epsilon = 0.25").await;
+    assert_eq!(value(&login(&server, "ana").await, "SHOW privacy.epsilon").await, "0.25");
 }
 
 /// A role that is dropped and made anew under the same name is not the one whose session is open.
