@@ -297,9 +297,7 @@ impl Policies {
         if actor.can(Capability::Administer) {
             return Ok(());
         }
-        Err(Error::new(SqlState::InsufficientPrivilege, "permission denied to decide about access")
-            .detail(format!("this needs {}", Capability::Administer.needed_role()))
-            .hint("ask a member of insights_admin"))
+        Err(actor.denied(Capability::Administer, "permission denied to decide about access"))
     }
 }
 
