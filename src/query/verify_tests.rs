@@ -1,7 +1,8 @@
 //! Plans that the rewrite would never make: the verifier refuses each, for a reason of its own.
 //!
 //! Every case takes a good plan, of which it says that it is proven, and spoils one thing by hand. `above`: what stands on the
-//! releases; `below`: rows of persons; `linked`: rows that find their person through another table; `priced`: noise, floor, threshold and charge; `scoped`: rows that rules take out. `mutations` spoils at random.
+//! releases; `below`: rows of persons; `linked`: rows that find their person through another table; `priced`: noise, floor, threshold and charge; `scoped`: rows that rules take out;
+//! `shown`: rows that are shown. `mutations` spoils at random.
 
 mod above;
 mod below;
@@ -11,6 +12,7 @@ mod linked;
 pub(crate) mod mutations;
 mod priced;
 mod scoped;
+mod shown;
 
 use super::compile_tests::private;
 use super::private::Private;
@@ -69,10 +71,18 @@ fn fault(bad: &Bad) -> Option<String> {
 }
 
 fn all() -> Vec<Bad> {
-    [above::cases(), below::of_rows(), below::of_joins(), linked::cases(), priced::cases(), scoped::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        above::cases(),
+        below::of_rows(),
+        below::of_joins(),
+        linked::cases(),
+        priced::cases(),
+        scoped::cases(),
+        shown::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]

@@ -39,6 +39,7 @@ use crate::query::{RowRecipe, Shows};
 const STEPS: f64 = 64.0;
 
 /// What a recipe needs besides the rows.
+#[derive(Clone)]
 pub struct RowKeys {
     /// Of the grant.
     pub access: Key,

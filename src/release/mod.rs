@@ -24,7 +24,7 @@ pub use measured::Measured;
 pub use released::{Released, Shaped};
 pub use scopes::ScopeCache;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::ledger::Reservation;
 use crate::query::{OpenedKind, Verified, VerifiedRelease};
 
@@ -59,15 +59,26 @@ pub fn shown(release: &VerifiedRelease, rows: Option<&Measured>, levels: &[f64])
     rows.map(|rows| rows.released(release, levels)).transpose()
 }
 
+/// Rows of one table that can be made ready to be shown.
+const MOST_OPENED: usize = 5_000_000;
+
 /// Makes the rows ready that the answer shows: a directory's behind its masks, a table's de-identified. `keys`: for the latter.
 pub async fn open(engine: &Engine, verified: &Verified, sources: &mut Sources, keys: Option<&RowKeys>) -> Result<()> {
     for opened in verified.opened() {
         let raw = engine.rows(opened.plan(), sources).await?;
+        if raw.num_rows() > MOST_OPENED {
+            return Err(Error::new(SqlState::ProgramLimitExceeded, "the table is too large for its rows to be shown")
+                .detail("what is shown of a row is decided over all rows of the table")
+                .hint("ask for aggregates, or have an administrator register a part of the files"));
+        }
         let rows = match opened.kind() {
             OpenedKind::Directory { .. } => raw.with_schema(opened.schema().clone()).map_err(|_| Error::internal())?,
             OpenedKind::Deidentified(recipe) => {
-                let keys = keys.ok_or_else(Error::internal)?;
-                deidentified::deidentify(&raw, recipe, opened.schema(), keys)?
+                let keys = keys.cloned().ok_or_else(Error::internal)?;
+                let (recipe, schema) = (recipe.clone(), opened.schema().clone());
+                // Millions of hashes: not on a thread that serves.
+                let made = move || deidentified::deidentify(&raw, &recipe, &schema, &keys);
+                tokio::task::spawn_blocking(made).await.map_err(|_| Error::internal())??
             }
         };
         sources.open(opened.table().to_owned(), rows)?;
