@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
 use crate::catalog::system::SystemCatalog;
 use crate::error::{Error, Result, SqlState};
+use crate::keys::{KeyFile, KeyService};
 use crate::ledger::Ledger;
 use crate::policy::Verifier;
 use crate::query::Functions;
@@ -26,6 +27,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Of the bootstrap account, at the first start; `None`: one is made up.
     pub admin_password: Option<String>,
+    /// The key file of pseudonyms; `None`: `pseudonym.keys` in the data folder.
+    pub keys: Option<PathBuf>,
     pub noise: Noise,
     /// What queries may take of it.
     pub memory: Memory,
@@ -38,6 +41,7 @@ pub struct Server {
     pub(super) engine: Engine,
     pub(super) functions: Arc<Functions>,
     pub(super) system: SystemCatalog,
+    pub(super) keys: Arc<dyn KeyService>,
     pub(super) scopes: ScopeCache,
     pub(super) excluded: ExcludedNow,
 }
@@ -48,6 +52,7 @@ impl Server {
         std::fs::create_dir_all(&config.data_dir).map_err(|error| {
             Error::new(SqlState::UndefinedFile, format!("could not make the data folder: {}", error.kind()))
         })?;
+        let keys = KeyFile::open(config.keys.unwrap_or_else(|| config.data_dir.join("pseudonym.keys")))?;
         let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
         let files = Files::new(config.data_dir, &config.memory)?;
@@ -59,6 +64,7 @@ impl Server {
             engine,
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
+            keys: Arc::new(keys),
             scopes: ScopeCache::default(),
             excluded: ExcludedNow::default(),
         };
