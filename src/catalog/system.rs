@@ -26,7 +26,7 @@ mod tests;
 mod types;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
@@ -60,6 +60,21 @@ pub struct View {
     pub batch: RecordBatch,
 }
 
+/// An open cursor of the session, as pg_cursors shows it.
+#[derive(Debug, Clone)]
+pub struct CursorRow {
+    pub name: String,
+    pub statement: String,
+    pub holdable: bool,
+    pub binary: bool,
+    pub scrollable: bool,
+    /// Microseconds since 1970.
+    pub declared_at: i64,
+}
+
+/// Name, value (`None`: the default) and whether it holds for the transaction only.
+pub type SettingMade = (String, Option<String>, bool);
+
 /// Who asks, and what there is for them.
 #[derive(Debug, Clone)]
 pub struct SystemSession {
@@ -71,6 +86,16 @@ pub struct SystemSession {
     /// For `current_setting` and pg_settings.
     pub settings: BTreeMap<String, String>,
     pub backend_pid: i32,
+    pub cursors: Vec<CursorRow>,
+    /// What `set_config` was called with: for the session to set, once the statement has run.
+    pub settings_made: Arc<Mutex<Vec<SettingMade>>>,
+}
+
+impl SystemSession {
+    /// Takes them.
+    pub fn settings_made(&self) -> Vec<SettingMade> {
+        self.settings_made.lock().map(|mut made| std::mem::take(&mut *made)).unwrap_or_default()
+    }
 }
 
 /// What is the same in every session: Postgres's own tables of types and functions, and the engine's functions. The

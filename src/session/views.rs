@@ -1,6 +1,7 @@
 //! The product's own views: `privacy.budget`, `privacy.settings`, `audit.query_log`. Made when a statement names them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::sql::sqlparser::ast;
@@ -48,6 +49,8 @@ impl Session {
             views,
             settings: self.all_settings(),
             backend_pid: self.client.backend_pid,
+            cursors: self.cursors.rows(),
+            settings_made: Arc::default(),
         })
     }
 

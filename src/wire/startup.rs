@@ -199,7 +199,7 @@ fn negotiate_version(socket: &mut Socket, startup: &Startup) -> Flow<usize> {
     Ok(if minor >= LATEST_MINOR { 32 } else { 4 })
 }
 
-/// Parameters that nobody here knows are passed over, as drivers send many.
+/// What is left of the parameters are settings of the session, those in `options` first, as Postgres has it.
 fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encrypted: bool) -> Flow<Client> {
     let mut take = |name| parameters.remove(name).filter(|value| !value.is_empty());
     let Some(user) = take("user") else {
@@ -208,14 +208,42 @@ fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encr
     if !matches!(take("replication").as_deref(), None | Some("false" | "off" | "no" | "0")) {
         return Err(fatal(SqlState::FeatureNotSupported, "replication connections are not supported"));
     }
-    Ok(Client {
-        database: take("database").unwrap_or_else(|| user.clone()),
-        application_name: take("application_name").unwrap_or_default(),
-        user,
-        address,
-        encrypted,
-        backend_pid: 0,
-    })
+    let database = take("database").unwrap_or_else(|| user.clone());
+    let application_name = take("application_name").unwrap_or_default();
+    let mut settings = options(&take("options").unwrap_or_default())?;
+    settings.extend(parameters.into_iter().filter(|(name, _)| !name.starts_with("_pq_.")));
+    Ok(Client { database, application_name, user, address, encrypted, backend_pid: 0, settings })
+}
+
+/// `-c name=value`, `-cname=value`, `--name=value`; a backslash keeps a space in its word.
+fn options(text: &str) -> Flow<Vec<(String, String)>> {
+    let mut words: Vec<String> = Vec::new();
+    let mut word: Option<String> = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => word.get_or_insert_default().extend(letters.next()),
+            letter if letter.is_ascii_whitespace() => words.extend(word.take()),
+            letter => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    let mut settings = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let assignment = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
+            Some("") => words.next(),
+            Some(rest) => Some(rest.to_owned()),
+            None => None,
+        };
+        let setting = assignment.as_deref().and_then(|text| text.split_once('='));
+        let Some((name, value)) = setting else {
+            let message = "options of the startup packet are settings: -c name=value";
+            return Err(fatal(SqlState::SyntaxError, message));
+        };
+        settings.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(settings)
 }
 
 /// The parameters of the session follow with the first ReadyForQuery.
@@ -232,4 +260,20 @@ fn greet(socket: &mut Socket, key: &CancelKey, secret_bytes: usize) -> Flow {
 
 pub(super) fn parameter_status(name: &str, value: &str) -> PgWireBackendMessage {
     PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_as_libpq_writes_them() {
+        let settings = options("-c a=1  -cb=x\\ y --c-d=z=2").unwrap();
+        let expected = [("a", "1"), ("b", "x y"), ("c_d", "z=2")];
+        assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(options("").unwrap().is_empty());
+        for wrong in ["-c", "-c a", "-d 3", "x"] {
+            assert!(options(wrong).is_err(), "{wrong}");
+        }
+    }
 }
