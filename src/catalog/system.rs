@@ -8,17 +8,22 @@ mod adapt;
 mod any_equals;
 mod correlated;
 mod empty;
+mod expressions;
 mod functions;
+mod functions_of_text;
 mod information_schema;
 mod names;
 mod objects;
+mod placeholders;
 mod privileges;
+mod references;
 mod reg_types;
 mod relations;
 #[cfg(test)]
 mod relations_tests;
 mod rows;
 mod schemas;
+mod set_functions;
 mod statics;
 mod tables;
 #[cfg(test)]
@@ -43,6 +48,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Policies, Principal};
 use adapt::Correlated;
+use placeholders::placeholders;
 use objects::Objects;
 pub use relations::is_system_query;
 use schemas::{StaticTables, SystemRows};
@@ -141,10 +147,12 @@ impl SystemCatalog {
     pub async fn describe(&self, session: &SystemSession, statement: &Statement) -> Result<(Vec<DataType>, SchemaRef)> {
         let planned = self.prepare(session, statement).await?;
         let types = planned.plan.get_parameter_types().map_err(|error| refusal(&error))?;
-        let parameters = (1..=types.len())
+        // The plan may have lost some: a part that has no rows is not planned.
+        let written = placeholders(statement);
+        let parameters = (1..=written.keys().max().copied().unwrap_or(0))
             .map(|number| {
                 let found = types.get(&format!("${number}")).cloned().flatten();
-                found.unwrap_or(DataType::Utf8)
+                written.get(&number).cloned().flatten().or(found).unwrap_or(DataType::Utf8)
             })
             .collect();
         Ok((parameters, planned.schema))
@@ -166,8 +174,6 @@ impl SystemCatalog {
         let batches = DataFrame::new(planned.context.state(), plan).collect().await.map_err(|error| failure(&error))?;
         let schema = planned.schema;
         let batches = batches.into_iter().map(|batch| named(&schema, &batch)).collect::<Result<Vec<RecordBatch>>>()?;
-        // The rows know best what came of parameters and nulls.
-        let schema = batches.first().map_or(schema, RecordBatch::schema);
         Ok((schema, batches))
     }
 
@@ -253,21 +259,16 @@ fn shown_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The rows under the statement's own column names. A parameter's type is known only now.
+/// The rows under the statement's own column names, in the types that it was described with.
 fn named(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns: Vec<ArrayRef> = batch
-        .columns()
-        .iter()
-        .map(|column| cast(column, &shown_type(column.data_type())))
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|_| Error::internal())?;
-    let fields: Vec<Field> = schema
+    let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()
-        .zip(&columns)
-        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|_| Error::internal())
+        .zip(batch.columns())
+        .map(|(field, column)| cast(column, field.data_type()))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| Error::internal())?;
+    RecordBatch::try_new(schema.clone(), columns).map_err(|_| Error::internal())
 }
 
 async fn refuse_missing_relation(context: &SessionContext, statement: Statement) -> Result<()> {

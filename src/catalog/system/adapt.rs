@@ -27,9 +27,11 @@ use datafusion_pg_catalog::sql::rules::{
 
 use super::correlated::is_correlated;
 use super::empty::without_rows;
+use super::expressions::reworded;
 use super::names::alias_projection;
 use super::reg_types::{outputs, reg_lookup, reg_name};
 use super::relations::is_catalog_relation;
+use super::set_functions::{in_from, in_select};
 
 /// What to do with a scalar subquery that refers to the query around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +94,7 @@ impl VisitorMut for Shape<'_> {
         {
             *name = ObjectName::from(vec![Ident::new("pg_catalog"), ident.clone()]);
         }
+        in_from(factor);
         ControlFlow::Continue(())
     }
 }
@@ -115,7 +118,7 @@ impl VisitorMut for Expressions {
         let new = match expr {
             Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => Some(any(left, right, false)),
             Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => Some(any(left, right, true)),
-            _ => reg_name(expr),
+            _ => reg_name(expr).or_else(|| reworded(expr)),
         };
         if let Some(new) = new {
             *expr = new;
@@ -132,7 +135,7 @@ impl VisitorMut for Expressions {
                 first_value(query);
                 None
             }
-            Expr::Function(function) => array_of(function),
+            Expr::Function(function) => array_of(function).or_else(|| in_select(function)),
             _ => None,
         };
         if let Some(new) = new {
