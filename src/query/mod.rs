@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod aggregates_tests;
 mod allow;
+mod any_list;
 mod bounds;
 mod canonical;
 mod check;
@@ -29,6 +30,7 @@ mod names;
 pub mod parse;
 mod position;
 mod private;
+mod probe;
 mod resolve;
 mod rewrite;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use context::{Context, Functions, KnownTable, Source, SourceKind};
 pub use explain::{plan_lines, privacy_lines};
 pub use identity::{Identity, MeasurementIdentity};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
+pub use probe::probe;
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use verify::{Verified, VerifiedRelease, verify};

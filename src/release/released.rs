@@ -54,6 +54,11 @@ impl Shaped {
         Ok(Self { schema, batches })
     }
 
+    /// No rows: the answer of a statement that has none, whatever the data.
+    pub fn empty(schema: SchemaRef) -> Self {
+        Self { schema, batches: vec![] }
+    }
+
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }

@@ -87,7 +87,7 @@ impl Session {
             (types.into_iter().map(Some).collect(), columns)
         } else {
             let around = self.surroundings(query, text).await?;
-            let unbound = query::plan(&around.context, query)?;
+            let unbound = query::plan(&around.context, query)?.typed(&around.context, query);
             (unbound.parameters()?, unbound.columns())
         };
         let count = inferred.len().max(declared.len());

@@ -327,7 +327,9 @@ impl Session {
     ) -> Result<Answer, Failure> {
         if !self.is_system(query) {
             let around = self.surroundings(query, asked.text).await?;
-            path::compile(&around, query, asked.parameters)?;
+            if path::probe(&around, query, asked.parameters)?.is_none() {
+                path::compile(&around, query, asked.parameters)?;
+            }
         }
         self.cursors.check(name, options, &self.transaction)?;
         let rows = self.rows(asked, query).await?;

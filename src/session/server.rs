@@ -1,8 +1,10 @@
 //! Everything one server holds, as one value; several live side by side in one process.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use arrow::datatypes::SchemaRef;
 use paravent_udfs::Noise;
 
 use super::{Client, Session};
@@ -35,6 +37,8 @@ pub struct Server {
     pub(super) engine: Engine,
     pub(super) functions: Arc<Functions>,
     pub(super) system: SystemCatalog,
+    /// Columns of the views of `privacy` and `audit`, once they are known.
+    pub(super) view_columns: Mutex<BTreeMap<(&'static str, &'static str), SchemaRef>>,
 }
 
 impl Server {
@@ -54,6 +58,7 @@ impl Server {
             engine,
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
+            view_columns: Mutex::default(),
         };
         Ok((Arc::new(server), generated))
     }

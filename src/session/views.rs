@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 
 use super::Session;
@@ -27,12 +28,14 @@ impl Session {
             .iter()
             .filter_map(|name| Some((name.schema()?.to_owned(), name.table().to_owned())))
             .collect();
-        let mut views = Vec::new();
+        let (mut views, mut unread) = (Vec::new(), Vec::new());
         for (schema, name) in VIEWS {
             let asked = named.contains(&(schema.to_owned(), name.to_owned()));
             if asked {
                 refuse_view(&principal, schema, name)?;
                 views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
+            } else if refuse_view(&principal, schema, name).is_ok() {
+                unread.push(View { schema, name, batch: RecordBatch::new_empty(self.view_columns(&principal, schema, name).await?) });
             }
         }
         if let Some((schema, name)) =
@@ -41,6 +44,8 @@ impl Session {
             return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
                 .hint(format!("there are {}", VIEWS.map(|(schema, name)| format!("{schema}.{name}")).join(", "))));
         }
+        // Those that the statement does not read are there to be listed.
+        views.extend(unread);
         Ok(SystemSession {
             database: self.client.database.clone(),
             user: self.client.user.clone(),
@@ -52,6 +57,19 @@ impl Session {
             cursors: self.cursors.rows(),
             settings_made: Arc::default(),
         })
+    }
+
+    /// The columns of a view, found once a server from what it gives.
+    async fn view_columns(&self, principal: &Principal, schema: &'static str, name: &'static str) -> Result<SchemaRef> {
+        let known = self.server.view_columns.lock().ok().and_then(|known| known.get(&(schema, name)).cloned());
+        if let Some(columns) = known {
+            return Ok(columns);
+        }
+        let columns = self.view(principal, schema, name).await?.schema();
+        if let Ok(mut known) = self.server.view_columns.lock() {
+            known.insert((schema, name), columns.clone());
+        }
+        Ok(columns)
     }
 
     async fn view(&self, principal: &Principal, schema: &str, name: &str) -> Result<RecordBatch> {

@@ -24,7 +24,7 @@ def _():
 
 for part in (
     "search_path", "schemata", "tables", "views", "table_columns", "view_columns", "databases", "full_databases",
-    "foreignkeys", "functions", "datatypes", "casing",
+    "foreignkeys", "functions", "datatypes",
 ):
     def read(part=part):
         found = getattr(executor, part)()

@@ -23,6 +23,6 @@ SELECT e.oid,e.* FROM pg_catalog.pg_event_trigger e;
 SELECT x.oid,x.*,n.nspname as schema_name FROM pg_catalog.pg_extension x JOIN pg_namespace n ON n.oid=x.extnamespace ORDER BY x.oid;
 SELECT p.oid as poid,p.*,pg_catalog.pg_get_expr(p.proargdefaults, 0) as arg_defaults,l.lanname,d.description FROM pg_catalog.pg_proc p LEFT OUTER JOIN pg_catalog.pg_language l ON l.oid=p.prolang LEFT OUTER JOIN pg_catalog.pg_description d ON d.objoid=p.oid WHERE p.pronamespace=2200 ORDER BY p.proname;
 -- the data tab of a table about people
--- refused: 42501
+-- refused: 0A000
 SELECT p.* FROM public.person p LIMIT 200;
 SELECT function, count(*) AS persons FROM person GROUP BY function LIMIT 200 OFFSET 0;

@@ -10,7 +10,7 @@ SELECT c.column_name AS name, CASE WHEN c.udt_schema IN ('public', 'pg_catalog')
 SELECT fk_ns.nspname AS "fk-table-schema", fk_table.relname AS "fk-table-name", fk_column.attname AS "fk-column-name", pk_ns.nspname AS "pk-table-schema", pk_table.relname AS "pk-table-name", pk_column.attname AS "pk-column-name" FROM pg_constraint AS c INNER JOIN pg_class AS fk_table ON c.conrelid = fk_table.oid INNER JOIN pg_namespace AS fk_ns ON c.connamespace = fk_ns.oid INNER JOIN pg_attribute AS fk_column ON c.conrelid = fk_column.attrelid INNER JOIN pg_class AS pk_table ON c.confrelid = pk_table.oid INNER JOIN pg_namespace AS pk_ns ON pk_table.relnamespace = pk_ns.oid INNER JOIN pg_attribute AS pk_column ON c.confrelid = pk_column.attrelid WHERE fk_ns.nspname !~ '^information_schema|catalog_history|pg_' AND c.contype = 'f'::char AND fk_column.attnum = ANY (c.conkey) AND pk_column.attnum = ANY (c.confkey) ORDER BY fk_ns.nspname ASC, fk_table.relname ASC;
 SELECT nspname, typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid IN (SELECT DISTINCT enumtypid FROM pg_enum e);
 -- fingerprinting reads rows: of a table about people it is refused, and sync goes on
--- refused: 42501
+-- refused: 0A000
 SELECT "public"."person"."function" AS "function", "public"."person"."country" AS "country" FROM "public"."person" LIMIT 10000;
 -- filter values
 SELECT "public"."person"."country" AS "country" FROM "public"."person" GROUP BY "public"."person"."country" ORDER BY "public"."person"."country" ASC LIMIT 1000;
