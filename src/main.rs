@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use paravent::catalog::files::Memory;
 use paravent::demo::{self, Demo, Size};
 use paravent::session::{Config, Server};
 use paravent::wire::{Listener, ListenerOptions, TlsFiles};
@@ -50,6 +51,36 @@ struct Serve {
     /// Private key, PEM.
     #[arg(long, requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// What queries may take of the machine's memory, as in 512MB or 8GB; three quarters of it unless said. What does not fit is
+    /// spilled to disk.
+    #[arg(long, value_parser = bytes)]
+    memory_limit: Option<usize>,
+    /// Folder to spill to; as well guarded as the data. [default: the folder spill in the data folder]
+    #[arg(long)]
+    spill_dir: Option<PathBuf>,
+}
+
+/// A number with kB, MB, GB or TB, in powers of 1024 as Postgres has them.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "kB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        "TB" => 40,
+        other => return Err(format!("\"{other}\" is no unit: write kB, MB, GB or TB")),
+    };
+    let number: usize = digits.trim().parse().map_err(|_| "write a whole number and a unit, as in 512MB".to_owned())?;
+    number.checked_mul(1 << unit).filter(|bytes| *bytes >= 1 << 20).ok_or_else(|| "at least 1MB".to_owned())
+}
+
+/// Three quarters of the machine's memory; no limit where the system does not say how much there is.
+fn most_of_the_machine() -> Option<usize> {
+    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024 / 4 * 3)
 }
 
 /// A defect, by its place alone: what a panic says may quote a value, so it goes nowhere.
@@ -90,7 +121,9 @@ fn start(command: Command) -> Result<(), demo::Error> {
 async fn serve(options: Serve, admin_password: Option<String>, noise: Noise) -> Result<(), demo::Error> {
     let tls = options.tls_cert.zip(options.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
     let wire = ListenerOptions { tls, ..ListenerOptions::default() };
-    let config = Config { data_dir: options.data, admin_password, noise };
+    let limit = options.memory_limit.or_else(most_of_the_machine);
+    let memory = Memory { limit, spill_dir: options.spill_dir };
+    let config = Config { data_dir: options.data, admin_password, noise, memory };
     let (server, generated) = Server::open(config).await?;
     let listener = Listener::bind(options.listen, wire).await?;
     if let Some(password) = generated {

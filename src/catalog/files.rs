@@ -8,6 +8,7 @@
 mod csv;
 mod key;
 mod locate;
+mod memory;
 mod parquet;
 #[cfg(test)]
 mod tests;
@@ -22,14 +23,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Column, Format, Location, Table, UniqueKey};
 use locate::DataFile;
+pub use memory::{Memory, out_of_memory};
 
 /// Reads the files of tables. One runtime, so that footers and statistics of Parquet files are read once; listings are
 /// never remembered, so that a changed folder is seen by the next statement.
@@ -58,13 +59,9 @@ impl fmt::Display for Snapshot {
 
 impl Files {
     /// Relative locations lie under `data_dir`.
-    ///
-    /// Nothing is ever spilled: a temporary file would hold rows of persons where nobody guards them.
-    pub fn new(data_dir: PathBuf) -> Result<Self> {
-        let no_files = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-        let runtime =
-            RuntimeEnvBuilder::new().with_object_list_cache_limit(0).with_disk_manager_builder(no_files).build_arc();
-        Ok(Self { data_dir, runtime: runtime.map_err(|_| Error::internal())? })
+    pub fn new(data_dir: PathBuf, memory: &Memory) -> Result<Self> {
+        let runtime = memory.runtime(&data_dir)?;
+        Ok(Self { data_dir, runtime })
     }
 
     /// The runtime whose object stores a plan over [`Files::provider`] must be executed with.

@@ -14,6 +14,7 @@ use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Size, ensure_company, table};
+use crate::catalog::files::Memory;
 use crate::session::{Config, Server};
 use crate::wire::{Listener, ListenerOptions};
 
@@ -54,8 +55,12 @@ impl Demo {
         }
         make_company(self.data_dir.clone(), self.size).await?;
         let admin_password = self.admin_password.unwrap_or_else(|| ADMIN.to_owned());
-        let config =
-            Config { data_dir: self.data_dir, admin_password: Some(admin_password.clone()), noise: self.noise };
+        let config = Config {
+            data_dir: self.data_dir,
+            admin_password: Some(admin_password.clone()),
+            noise: self.noise,
+            memory: Memory::default(),
+        };
         let (server, _) = Server::open(config).await?;
         let listener = Listener::bind(self.listen, ListenerOptions::default()).await?;
         let address = listener.local_addr()?;

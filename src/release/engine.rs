@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
 use super::{Released, Shaped};
+use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
 use crate::query::{Source, SourceKind};
 
@@ -76,7 +77,7 @@ impl Engine {
         Shaped::named(names, &schema, batches)
     }
 
-    /// Errors: XX000, whatever went wrong. Neither the text nor the log may say more: it may quote a cell.
+    /// Errors: 53200 where the memory for queries did not suffice, else XX000, whatever went wrong. Neither the text nor the log may say more: it may quote a cell.
     async fn run(
         &self,
         plan: &LogicalPlan,
@@ -90,7 +91,9 @@ impl Engine {
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
-        let batches = collect(physical, self.state.task_ctx()).await.map_err(|_| Error::internal())?;
+        let batches = collect(physical, self.state.task_ctx())
+            .await
+            .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;
         Ok((schema, batches))
     }
 }

@@ -9,7 +9,7 @@ use paravent_udfs::Noise;
 
 use super::{Client, Session};
 use crate::catalog::Catalog;
-use crate::catalog::files::Files;
+use crate::catalog::files::{Files, Memory};
 use crate::catalog::system::SystemCatalog;
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::Ledger;
@@ -28,6 +28,8 @@ pub struct Config {
     /// Of the bootstrap account, at the first start; `None`: one is made up.
     pub admin_password: Option<String>,
     pub noise: Noise,
+    /// What queries may take of it.
+    pub memory: Memory,
 }
 
 pub struct Server {
@@ -49,7 +51,7 @@ impl Server {
         })?;
         let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
-        let files = Files::new(config.data_dir)?;
+        let files = Files::new(config.data_dir, &config.memory)?;
         let engine = Engine::new(config.noise, files.runtime().clone());
         let server = Self {
             catalog,

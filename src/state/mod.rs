@@ -3,9 +3,10 @@
 //! In: closures over a transaction. Out: what they return, once it is durable. This room knows no meaning: the rooms above
 //! write the statements, this one sees that they happen whole, in one order, and are on disk before anyone is told.
 //!
-//! Invariants: one thread owns the writing connection, so no lock is held across an await; every write is one IMMEDIATE
-//! transaction under `synchronous = FULL`; an error's text goes nowhere, because it may hold values.
+//! Invariants: one thread owns the writing connection, so no lock is held across an await; every write is whole, and on disk
+//! under `synchronous = FULL` before it is answered; an error's text goes nowhere, because it may hold values.
 
+mod commit;
 mod file;
 mod migrations;
 #[cfg(test)]
@@ -15,9 +16,10 @@ mod thread;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Error, Result};
+use commit::Writer;
 use thread::Worker;
 
 /// A handle on the file; clones share it. The threads end, after what was already asked of them, when the last handle goes.
@@ -27,7 +29,7 @@ pub struct State {
 }
 
 struct Workers {
-    writer: Worker,
+    writer: Writer,
     reader: Worker,
 }
 
@@ -39,28 +41,20 @@ impl State {
         let reader = file::open_for_reading(path)?;
         Ok(Self {
             workers: Arc::new(Workers {
-                writer: Worker::start("state-writer", writer)?,
+                writer: Writer::start("state-writer", writer)?,
                 reader: Worker::start("state-reader", reader)?,
             }),
         })
     }
 
-    /// Runs `job` in a transaction of its own. When this returns `Ok`, what it wrote is on disk; when `job` or the commit
+    /// Runs `job` as a transaction of its own; those that wait together share a commit. When this returns `Ok`, what it wrote is on disk; when `job` or the commit
     /// fails, nothing was written. Dropping the future does not stop a job that was already handed over.
     pub async fn write<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction) -> Result<T> + Send + 'static,
     {
-        self.workers
-            .writer
-            .run(move |connection| {
-                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let value = job(&transaction)?;
-                transaction.commit()?;
-                Ok(value)
-            })
-            .await
+        self.workers.writer.run(job).await
     }
 
     /// Runs `job` on a read-only connection, in one snapshot that holds every write that has returned.

@@ -88,6 +88,47 @@ async fn writers_of_two_servers_all_get_through() {
     }
 }
 
+/// Jobs that share a commit: each is answered for itself, and what a failed one wrote is not there.
+#[tokio::test]
+async fn jobs_that_wait_together_fail_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path().join("state.db")).unwrap();
+    let (held, hold) = std::sync::mpsc::channel::<()>();
+    let first = state.clone();
+    let first = tokio::spawn(async move {
+        let wait = move |_: &Transaction| Ok(hold.recv().map_err(|_| Error::internal())?);
+        first.write(wait).await
+    });
+    let job = |i: usize| {
+        let state = state.clone();
+        async move {
+            state
+                .write(move |transaction| {
+                    transaction.execute("INSERT INTO secret VALUES (?1, x'00')", [format!("{i:02}")])?;
+                    match i % 3 {
+                        0 => Err(Error::new(SqlState::InvalidParameterValue, "no")),
+                        1 if i == 7 => panic!("in a job"),
+                        _ => Ok(i),
+                    }
+                })
+                .await
+        }
+    };
+    let jobs: Vec<_> = (0..30).map(|i| tokio::spawn(job(i))).collect();
+    tokio::task::yield_now().await;
+    held.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    let mut kept = Vec::new();
+    for (i, job) in jobs.into_iter().enumerate() {
+        match job.await.unwrap() {
+            Ok(number) => kept.push(format!("{number:02}")),
+            Err(error) => assert_eq!(error.sqlstate == SqlState::InternalError, i == 7, "{error:?}"),
+        }
+    }
+    assert_eq!(kept.len(), 19);
+    assert_eq!(names(&state).await, kept);
+}
+
 #[tokio::test]
 async fn the_reader_cannot_write() {
     let folder = tempfile::tempdir().unwrap();

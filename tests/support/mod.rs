@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use indicatif::ProgressBar;
+use paravent::catalog::files::Memory;
 use paravent::demo::{Size, ensure_company};
 use paravent::session::{Config, Server};
 use paravent::wire::{Listener, ListenerOptions};
@@ -59,8 +60,17 @@ impl TestServer {
     }
 
     async fn start_with(folder: TempDir, noise: Noise) -> Self {
-        let config =
-            Config { data_dir: folder.path().to_owned(), admin_password: Some(ADMIN_PASSWORD.to_owned()), noise };
+        Self::start_limited(folder, noise, Memory::default()).await
+    }
+
+    /// With so much memory for queries.
+    pub async fn start_limited(folder: TempDir, noise: Noise, memory: Memory) -> Self {
+        let config = Config {
+            data_dir: folder.path().to_owned(),
+            admin_password: Some(ADMIN_PASSWORD.to_owned()),
+            noise,
+            memory,
+        };
         let (server, _) = Server::open(config).await.unwrap();
         let bound = Listener::bind("127.0.0.1:0", ListenerOptions::default()).await;
         let listener = bound.unwrap();
@@ -73,8 +83,12 @@ impl TestServer {
     /// With the demo's tables, roles and grants, made by `sql/demo.sql` itself.
     pub async fn with_company(size: Size) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::limited_company(folder, Noise::from_os(), Memory::default(), size).await
+    }
+
+    pub async fn limited_company(folder: TempDir, noise: Noise, memory: Memory, size: Size) -> Self {
         ensure_company(folder.path(), size, &ProgressBar::hidden()).unwrap();
-        let server = Self::start_in(folder).await;
+        let server = Self::start_limited(folder, noise, memory).await;
         let admin = server.admin().await;
         for statement in statements(include_str!("../../sql/demo.sql")) {
             run(&admin, statement).await;

@@ -36,6 +36,7 @@ pub async fn start(options: ListenerOptions) -> Running {
         data_dir: folder.path().to_owned(),
         admin_password: Some(PASSWORD.to_owned()),
         noise: Noise::from_os(),
+        memory: Default::default(),
     };
     let (server, _) = Server::open(config).await.unwrap();
     let listener = Listener::bind("127.0.0.1:0", options).await.unwrap();

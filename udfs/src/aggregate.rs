@@ -8,6 +8,7 @@ mod bounds;
 mod collect;
 mod count;
 mod distinct;
+mod exact_sum;
 mod groups;
 mod histogram;
 mod matching;
@@ -22,6 +23,7 @@ mod udaf;
 use datafusion::logical_expr::{AggregateUDF, Expr};
 use std::sync::Arc;
 
+pub use exact_sum::exact;
 pub use histogram::HISTOGRAM_LEAVES;
 pub(crate) use matching::BOUNDS as DISTINCT_BOUNDS;
 pub use order_free::order_free;

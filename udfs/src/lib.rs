@@ -36,7 +36,7 @@ mod unreleased;
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
 pub use aggregate::{
     HISTOGRAM_LEAVES, distinct_bounds, dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_distinct, dp_distinct_udaf,
-    dp_histogram, dp_histogram_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum, dp_sum_udaf,
+    dp_histogram, dp_histogram_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum, dp_sum_udaf, exact,
     order_free, ordered_set_udafs, person_bins, person_bins_udaf, person_values, person_values_udaf, share, share_udaf,
 };
 pub use bins::{dp_bin, dp_bin_udf, dp_hash, dp_hash_udf};

@@ -10,6 +10,7 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{DataFrame, SessionContext};
 
+use super::memory::out_of_memory;
 use crate::error::{Error, Result, SqlState};
 
 pub(super) async fn holds(
@@ -61,9 +62,12 @@ async fn none(rows: datafusion::error::Result<DataFrame>) -> Result<bool> {
         Ok(rows) => rows.collect().await,
         Err(error) => Err(error),
     };
-    let batches = batches.map_err(|_| {
-        Error::new(SqlState::DataException, "the files do not fit the table's columns")
-            .hint("the files changed since the table was made: put them right, or drop the table and create it again")
+    let batches = batches.map_err(|error| {
+        out_of_memory(&error).unwrap_or_else(|| {
+            Error::new(SqlState::DataException, "the files do not fit the table's columns").hint(
+                "the files changed since the table was made: put them right, or drop the table and create it again",
+            )
+        })
     })?;
     Ok(batches.iter().all(|batch| batch.num_rows() == 0))
 }

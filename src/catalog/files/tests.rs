@@ -27,7 +27,7 @@ fn folder(contents: &[(&str, &str)]) -> Folder {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let files = Files::new(dir.path().to_path_buf()).unwrap();
+    let files = Files::new(dir.path().to_path_buf(), &Memory::default()).unwrap();
     Folder { dir, files }
 }
 

@@ -215,7 +215,8 @@ fn without_nan(scope: &Scope, total: Expr, written: &Expr) -> Result<Expr> {
     Ok(datafusion::functions::math::expr_fn::nanvl(total.unalias(), nothing))
 }
 
-/// Sums of floats depend on the order of the rows, and that may depend on other persons: such aggregates get their rows sorted.
+/// Sums of floats depend on the order of the rows, and that may depend on other persons: such aggregates add up exactly, or get
+/// their rows sorted.
 fn order_free(scope: &Scope, function: &AggregateFunction) -> std::sync::Arc<AggregateUDF> {
     let floats = matches!(
         function.func.name(),
@@ -235,7 +236,12 @@ fn order_free(scope: &Scope, function: &AggregateFunction) -> std::sync::Arc<Agg
     let argument = function.params.args.first().map(|argument| argument.get_type(schema.as_ref()));
     // Integers and decimals add up exactly, in any order.
     let exact = function.func.name() == "sum" && matches!(&argument, Some(Ok(of)) if !of.is_floating());
-    if floats && !exact { paravent_udfs::order_free(function.func.clone()) } else { function.func.clone() }
+    if !floats || exact {
+        return function.func.clone();
+    }
+    let of_doubles = matches!(argument, Some(Ok(DataType::Float64))) && !function.params.distinct;
+    let summed = of_doubles.then(|| paravent_udfs::exact(function.func.name())).flatten();
+    summed.unwrap_or_else(|| paravent_udfs::order_free(function.func.clone()))
 }
 
 pub(super) fn metric_bounds(name: &str, argument: Option<Bounds>, max_rows: Option<u64>) -> Option<Bounds> {

@@ -10,15 +10,16 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, plan_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_plan::common::collect;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, PlanProperties,
 };
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 
 const ROWS_A_BATCH: usize = 8192;
@@ -103,12 +104,19 @@ impl ExecutionPlan for ReleaseExec {
         }
         let schema = self.schema();
         let input_schema: SchemaRef = self.input.schema();
-        let input = self.input.execute(0, context)?;
+        let memory = MemoryConsumer::new("Release").register(context.memory_pool());
+        let mut input = self.input.execute(0, context)?;
         let (spec, noise) = (Arc::clone(&self.spec), self.noise.clone());
         let mut builder = RecordBatchReceiverStream::builder(schema, 1);
         let output = builder.tx();
         builder.spawn(async move {
-            let batches = collect(input).await?;
+            let mut batches = Vec::new();
+            while let Some(batch) = poll_fn(|cx| input.as_mut().poll_next(cx)).await {
+                let batch = batch?;
+                // Once as they come, once in one piece, and what is measured of them.
+                memory.try_grow(3 * batch.get_array_memory_size())?;
+                batches.push(batch);
+            }
             let groups = concat_batches(&input_schema, &batches)?;
             let rows = release(&input_schema, groups.columns(), &spec, &mut noise.stream()?)?;
             for start in (0..rows.num_rows()).step_by(ROWS_A_BATCH) {
