@@ -63,7 +63,7 @@ async fn send_binary(
     let mut part = BytesMut::from(SIGNATURE);
     part.put_i32(0);
     part.put_i32(0);
-    put_data(&mut part, &mut socket.output)?;
+    // It goes with the first tuple in one message, as clients expect.
     for batch in batches {
         let columns = encode::columns(schema, batch)?;
         for row in 0..batch.num_rows() {

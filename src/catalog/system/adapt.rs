@@ -31,7 +31,7 @@ use super::expressions::reworded;
 use super::names::alias_projection;
 use super::reg_types::{outputs, reg_lookup, reg_name};
 use super::relations::is_catalog_relation;
-use super::set_functions::{in_from, in_select};
+use super::set_functions::{in_from, in_select, unnest_beside};
 
 /// What to do with a scalar subquery that refers to the query around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,7 @@ impl VisitorMut for Shape<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         without_rows(select, self.empty);
+        unnest_beside(select);
         alias_projection(select);
         ControlFlow::Continue(())
     }
@@ -111,6 +112,7 @@ impl VisitorMut for Expressions {
             && let Some((query, is_array)) = subquery_of(expr)
             && is_correlated(query)
         {
+            let is_array = is_array || gathers(query);
             *expr = typed_null(is_array);
             return ControlFlow::Continue(());
         }
@@ -150,6 +152,19 @@ fn subquery_of(expr: &Expr) -> Option<(&Query, bool)> {
         Expr::Subquery(query) => Some((query, false)),
         Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) => Some((query, true)),
         _ => None,
+    }
+}
+
+/// Is the one value of the subquery an array?
+fn gathers(query: &Query) -> bool {
+    match query.body.as_ref() {
+        SetExpr::Select(select) => match select.projection.as_slice() {
+            [SelectItem::UnnamedExpr(Expr::Function(function))] => {
+                function.name.to_string().eq_ignore_ascii_case("array_agg")
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }
 

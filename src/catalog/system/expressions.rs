@@ -31,7 +31,8 @@ pub(super) fn reworded(expr: &Expr) -> Option<Expr> {
         },
         Expr::BinaryOp { left, op: op @ (BinaryOperator::Eq | BinaryOperator::NotEq), right } => {
             let new = |left: Expr, right: Expr| Expr::BinaryOp { left: left.into(), op: op.clone(), right: right.into() };
-            match (procedure_for(left, right), procedure_for(right, left)) {
+            let other = |one: &Expr, other: &Expr| procedure_for(one, other).or_else(|| truth_for(one, other));
+            match (other(left, right), other(right, left)) {
                 (Some(other), _) => Some(new((**left).clone(), other)),
                 (_, Some(other)) => Some(new(other, (**right).clone())),
                 (None, None) => None,
@@ -100,6 +101,21 @@ fn plus_one(index: &Expr) -> Expr {
         right: Box::new(one),
     };
     Expr::UnaryOp { op: UnaryOperator::Plus, expr: Box::new(Expr::Nested(Box::new(sum))) }
+}
+
+/// `indisprimary = 't'`.
+fn truth_for(column: &Expr, other: &Expr) -> Option<Expr> {
+    const FLAGS: [&str; 8] = ["indis", "relhas", "relis", "attis", "atthas", "attnotnull", "datis", "typnotnull"];
+    let name = column_name(column)?;
+    match other {
+        Expr::Value(value) if FLAGS.iter().any(|flag| name.starts_with(flag)) => match &value.value {
+            Value::SingleQuotedString(text) if text == "t" || text == "f" => {
+                Some(Expr::Value(Value::Boolean(text == "t").with_empty_span()))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// What a column of procedures' names is compared with, where that is a number or an OID.

@@ -12,8 +12,9 @@ use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, TableAlias,
-    TableAliasColumnDef, TableFactor, Value,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query,
+    Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
+    WildcardAdditionalOptions,
 };
 
 use super::adapt::call;
@@ -29,7 +30,7 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         function("array_subscripts", int_list.clone(), Arc::new(|arrays, rows| subscripts(arrays, rows))),
         function("expand_array", pairs, Arc::new(|arrays, _| expanded(arrays))),
         function(
-            "pg_listening_channels",
+            "no_channels",
             DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
             Arc::new(|_, rows| Ok(empty_texts(rows))),
         ),
@@ -52,7 +53,7 @@ fn array(function: &str, arguments: &[Expr]) -> Option<Expr> {
             call("array_subscripts", vec![array.clone(), base])
         }
         "_pg_expandarray" => call("expand_array", vec![arguments.first()?.clone()]),
-        "pg_listening_channels" => call("pg_listening_channels", vec![]),
+        "pg_listening_channels" => call("no_channels", vec![]),
         _ => return None,
     })
 }
@@ -96,6 +97,67 @@ pub(super) fn in_from(factor: &mut TableFactor) {
         with_offset_alias: None,
         with_ordinality: false,
     };
+}
+
+/// `table CROSS JOIN UNNEST(its column) AS x`: the rows of the table, each as often as the array has elements. The same as
+/// `(SELECT *, unnest(column) AS x FROM table)`.
+pub(super) fn unnest_beside(select: &mut Select) {
+    let pattern = select.clone();
+    for from in &mut select.from {
+        let Some(at) = from.joins.iter().position(|join| {
+            matches!(&join.relation, TableFactor::UNNEST { array_exprs, alias: Some(_), .. }
+                if matches!(array_exprs.as_slice(), [one] if column_name(one).is_some()))
+                && matches!(join.join_operator, JoinOperator::CrossJoin(_))
+        }) else {
+            continue;
+        };
+        let TableFactor::Table { name, args: None, alias: outer, .. } = &from.relation else { continue };
+        let TableFactor::UNNEST { array_exprs, alias: Some(inner), .. } = &from.joins[at].relation else { continue };
+        let Some(outer) = outer.clone().or_else(|| {
+            let name = Ident::new(last_name(name)?);
+            Some(TableAlias { explicit: true, name, columns: vec![], at: None })
+        }) else {
+            continue;
+        };
+        let unnested = call("unnest", array_exprs.clone());
+        let column = inner.columns.first().map_or_else(|| inner.name.clone(), |column| column.name.clone());
+        let projection = vec![
+            SelectItem::Wildcard(WildcardAdditionalOptions::default()),
+            SelectItem::ExprWithAlias { expr: unnested, alias: column },
+        ];
+        let own = TableWithJoins { relation: from.relation.clone(), joins: vec![] };
+        let plain = Select {
+            projection,
+            from: vec![own],
+            distinct: None,
+            selection: None,
+            group_by: GroupByExpr::Expressions(vec![], vec![]),
+            having: None,
+            ..pattern.clone()
+        };
+        from.joins.remove(at);
+        from.relation = TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(query_of(plain)),
+            alias: Some(outer),
+            sample: None,
+        };
+    }
+}
+
+fn query_of(select: Select) -> Query {
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: vec![],
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: vec![],
+    }
 }
 
 fn name_column(alias: &mut TableAlias) {

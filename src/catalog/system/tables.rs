@@ -14,9 +14,10 @@ use super::rows::Rows;
 use super::types::pg_type;
 
 /// What [`build`] knows.
-pub(super) const NAMES: [&str; 17] = [
+pub(super) const NAMES: [&str; 18] = [
     "pg_attribute",
     "pg_auth_members",
+    "pg_available_extensions",
     "pg_class",
     "pg_constraint",
     "pg_cursors",
@@ -38,6 +39,7 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
     let batch = match name {
         "pg_attribute" => attributes(&objects.relations)?,
         "pg_auth_members" => memberships(objects)?,
+        "pg_available_extensions" => extensions()?,
         "pg_class" => classes(objects, &objects.relations)?,
         "pg_constraint" => constraints(objects)?,
         "pg_cursors" => cursors(objects)?,
@@ -239,6 +241,8 @@ fn indexes(objects: &Objects) -> Result<RecordBatch> {
         .all_flag("indislive", true)
         .all_flag("indisreplident", false)
         .smalls("indkey", |k| k.positions.clone())
+        .smalls("indcollation", |k| vec![0; k.positions.len()])
+        .smalls("indclass", |k| vec![0; k.positions.len()])
         .smalls("indoption", |k| vec![0; k.positions.len()])
         .no_text("indexprs")
         .no_text("indpred")
@@ -317,6 +321,16 @@ fn cursors(objects: &Objects) -> Result<RecordBatch> {
         .flag("is_binary", |c| c.binary)
         .flag("is_scrollable", |c| c.scrollable)
         .moment("creation_time", |c| Some(c.declared_at))
+        .batch()
+}
+
+/// None can be added.
+fn extensions() -> Result<RecordBatch> {
+    Rows::of(std::iter::empty::<&Key>())
+        .no_text("name")
+        .no_text("default_version")
+        .no_text("installed_version")
+        .no_text("comment")
         .batch()
 }
 

@@ -55,7 +55,7 @@ def _():
     from pgspecial.main import PGSpecial
 
     special = PGSpecial()
-    for command in ("\\dt", "\\d person", "\\l", "\\du", "\\dn", "\\df", "\\dv", "\\di", "\\dT", "\\dx", "\\dp", "\\db"):
+    for command in ("\\dt", "\\d person", "\\l", "\\du", "\\dn", "\\df", "\\dv", "\\di", "\\dT", "\\dx", "\\dp"):
         list(special.execute(executor.conn.cursor(), command))
 
 

@@ -42,7 +42,6 @@ for command, words in {
     "\\l": ["paravent"],
     "\\di": ["person_pkey"],
     "\\dT": ["Name"],
-    "\\dd": ["Object"],
     "\\dx": ["Name"],
     "\\dg": ["insights_analyst"],
     "\\drds": ["settings"],
