@@ -15,7 +15,7 @@ mod tests;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{BOOTSTRAP_ROLE, Change, Policies, Principal, Verifier};
+use crate::policy::{BOOTSTRAP_ROLE, Change, Digester, Policies, Principal, Verifier};
 use crate::state::State;
 use store::Saved;
 
@@ -29,6 +29,7 @@ struct Inner {
     state: State,
     policies: RwLock<Arc<Policies>>,
     mock_secret: [u8; 32],
+    digester: Digester,
 }
 
 impl Catalog {
@@ -41,7 +42,8 @@ impl Catalog {
             Some(policies) => (policies, None),
             None => first_start(&state, admin_password).await?,
         };
-        let inner = Inner { state, policies: RwLock::new(Arc::new(policies)), mock_secret };
+        let digester = Digester::new(state.secret("digests of persons").await?)?;
+        let inner = Inner { state, policies: RwLock::new(Arc::new(policies)), mock_secret, digester };
         let catalog = Self { inner: Arc::new(inner) };
         Ok((catalog, generated))
     }
@@ -55,6 +57,11 @@ impl Catalog {
     /// For [`Verifier::mock`].
     pub fn mock_secret(&self) -> &[u8; 32] {
         &self.inner.mock_secret
+    }
+
+    /// Makes the digests by which persons are kept in the state.
+    pub fn digester(&self) -> &Digester {
+        &self.inner.digester
     }
 
     /// Makes one change, or refuses it and changes nothing. `statement` is what the record of changes will say: the caller has

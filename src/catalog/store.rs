@@ -21,6 +21,7 @@ const TABLE: &str = "table";
 const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
+const EXCLUDED: &str = "excluded";
 const ACCESS: &str = "access";
 
 pub(super) enum Saved {
@@ -52,6 +53,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             ROLE => drop(policies.roles.insert(name, from_json(&body)?)),
             TABLE => drop(policies.tables.insert(name, from_json(&body)?)),
             VIEW => drop(policies.views.insert(name, from_json(&body)?)),
+            EXCLUDED => drop(policies.excluded.insert(name, from_json(&body)?)),
             ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
@@ -74,6 +76,7 @@ pub(super) fn save(
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
+    write_difference(tx, EXCLUDED, &before.excluded, &after.excluded)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {
         put(tx, SETTINGS, "", &after.settings)?;

@@ -3,7 +3,7 @@
 //! In: the acting principal and a [`Change`]. Out: the next value, or a refusal that changes nothing.
 //! A change that changes nothing (`IF EXISTS`, a grant that is already there) gives the same value with the same epoch.
 
-use super::{Capability, Change, Policies, Principal, Setting, Settings};
+use super::{Capability, Change, PERSON_SETTING, Policies, Principal, Setting, Settings};
 use crate::error::{Error, Result, SqlState};
 
 impl Policies {
@@ -16,8 +16,9 @@ impl Policies {
         }
         next.refuse_mixed_duties()?;
         next.refuse_broken_links()?;
+        next.refuse_broken_scopes()?;
         next.epoch = self.epoch + 1;
-        if next.tables != self.tables || next.settings != self.settings {
+        if next.tables != self.tables || next.settings != self.settings || next.excluded != self.excluded {
             next.release_epoch = next.epoch;
         }
         Ok(next)
@@ -46,7 +47,12 @@ impl Policies {
             | Change::AddUniqueKey { .. }
             | Change::AddReference { .. }
             | Change::CreateView { .. }
-            | Change::DropView { .. } => Capability::Administer,
+            | Change::DropView { .. }
+            | Change::CreatePolicy { .. }
+            | Change::AlterPolicy { .. }
+            | Change::DropPolicy { .. }
+            | Change::ExcludePerson { .. }
+            | Change::IncludePerson { .. } => Capability::Administer,
         };
         if actor.can(needed) {
             return Ok(());
@@ -82,6 +88,11 @@ impl Policies {
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
             Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
+            Change::CreatePolicy { table, policy, options } => self.create_policy(&table, policy, &options),
+            Change::AlterPolicy { table, name, change } => self.alter_policy(&table, &name, change),
+            Change::DropPolicy { table, name, if_exists } => self.drop_policy(&table, &name, if_exists),
+            Change::ExcludePerson { digest, exclusion } => self.exclude_person(digest, exclusion),
+            Change::IncludePerson { digest } => self.include_person(&digest),
             Change::RequestAccess { request, now } => self.request_access(actor, request, now),
             Change::DecideAccess { id, decision, now } => self.decide_access(actor, id, decision, now),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),
@@ -99,6 +110,10 @@ impl Policies {
 
     fn set_role(&mut self, role: &str, name: &str, value: Option<String>) -> Result<()> {
         let name = name.to_ascii_lowercase();
+        if name == PERSON_SETTING {
+            self.role_mut(role)?.person = value;
+            return Ok(());
+        }
         if let Some(value) = &value {
             refuse_role_setting(&self.settings, &name, value)?;
         }

@@ -21,7 +21,7 @@ impl Policies {
         self.tables.get(name).ok_or_else(|| unknown_table(name))
     }
 
-    fn table_mut(&mut self, name: &str) -> Result<&mut Table> {
+    pub(super) fn table_mut(&mut self, name: &str) -> Result<&mut Table> {
         self.tables.get_mut(name).ok_or_else(|| unknown_table(name))
     }
 
@@ -49,6 +49,8 @@ impl Policies {
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
+            manager_key: None,
+            row_policies: vec![],
         };
         table.refuse_malformed_columns()?;
         for key in unique_keys {
@@ -158,6 +160,7 @@ impl Table {
                     named_policy = value.clone();
                 }
                 "public" => public = parse_switch(name, value.as_deref())?,
+                "manager_key" => self.set_manager_key(value.clone())?,
                 "max_rows_per_person" => {
                     self.max_rows_per_person = parse_count(name, value.as_deref())?;
                 }
@@ -190,6 +193,18 @@ impl Table {
                 Ok(())
             }
         }
+    }
+
+    /// An identifier from now on, if nothing else yet.
+    fn set_manager_key(&mut self, column: Option<String>) -> Result<()> {
+        if let Some(name) = &column {
+            let unknown = self.unknown_column(name);
+            let held = self.columns.iter_mut().find(|held| held.name == *name).ok_or(unknown)?;
+            held.class = held.class.or(Some(Class::Identifier));
+            refuse_domain_of(held)?;
+        }
+        self.manager_key = column;
+        Ok(())
     }
 
     fn make_public(&mut self) -> Result<()> {

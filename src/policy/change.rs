@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{AccessRequest, Column, Decision, Location, RoleName, UniqueKey, Verifier, View};
+use super::{
+    AccessRequest, Column, Decision, Exclusion, Location, RoleName, RowPolicy, RowPolicyChange, UniqueKey, Verifier,
+    View,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -48,6 +51,7 @@ pub enum Change {
         name: String,
         value: Option<String>,
     },
+    /// `privacy.person` has a digest as its value: see [`super::PERSON_SETTING`].
     SetRole {
         role: RoleName,
         name: String,
@@ -91,6 +95,29 @@ pub enum Change {
     DropView {
         name: String,
         if_exists: bool,
+    },
+    CreatePolicy {
+        table: String,
+        policy: RowPolicy,
+        options: Vec<(String, Option<String>)>,
+    },
+    AlterPolicy {
+        table: String,
+        name: String,
+        change: RowPolicyChange,
+    },
+    DropPolicy {
+        table: String,
+        name: String,
+        if_exists: bool,
+    },
+    /// Persons are named by digests of their keys.
+    ExcludePerson {
+        digest: String,
+        exclusion: Exclusion,
+    },
+    IncludePerson {
+        digest: String,
     },
     /// `now`: seconds since 1970, as in every change that depends on the time.
     RequestAccess {

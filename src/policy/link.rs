@@ -209,7 +209,7 @@ fn refuse_other_way(table: &str, column: &str, rest: &[(String, String)], tables
 }
 
 /// May two columns be equated without a cast that can fail?
-fn comparable(one: &str, other: &str) -> bool {
+pub(super) fn comparable(one: &str, other: &str) -> bool {
     let integer = |name: &str| ["Int8", "Int16", "Int32", "Int64"].contains(&name);
     let text = |name: &str| ["Utf8", "LargeUtf8", "Utf8View"].contains(&name);
     one == other || (integer(one) && integer(other)) || (text(one) && text(other))

@@ -9,11 +9,15 @@ mod apply_role;
 mod apply_table;
 mod change;
 mod class;
+mod digest;
 mod domain;
 mod dp;
 mod duration;
 mod link;
+mod person;
+mod reporting;
 mod role;
+mod scope;
 mod scram;
 mod separation;
 mod settings;
@@ -27,10 +31,14 @@ mod weights;
 pub use access::{AccessGrant, AccessRequest, AccessState, Decision, Level};
 pub use change::{Change, Reference};
 pub use class::{Bounds, Class};
+pub use digest::{DigestOf, Digester};
 pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use duration::parse_interval;
+pub use person::{ByPerson, Person};
+pub use reporting::{Irregular, ReportingLines};
 pub use role::{Capability, Grant, Principal, Role, RoleName};
+pub use scope::{Exclusion, GROUP_MANAGER, PERSON_SETTING, RowPolicy, RowPolicyChange};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
@@ -55,6 +63,9 @@ pub struct Policies {
     #[serde(default)]
     pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
+    /// Persons who objected, by a digest of their key: their rows count in no answer.
+    #[serde(default)]
+    pub excluded: BTreeMap<String, Exclusion>,
     /// Requests for rows and what became of them, by id.
     #[serde(default)]
     pub access: access::AccessGrants,

@@ -22,9 +22,10 @@ pub enum Capability {
 }
 
 /// The groups that every server has, and what membership in each allows.
-pub(super) const BUILT_IN_GROUPS: [(&str, Capability); 3] = [
+pub(super) const BUILT_IN_GROUPS: [(&str, Capability); 4] = [
     ("insights_admin", Capability::Administer),
     ("insights_analyst", Capability::Analyse),
+    ("group_manager", Capability::Analyse),
     ("auditor", Capability::Audit),
 ];
 
@@ -54,6 +55,9 @@ pub struct Role {
     pub settings: std::collections::BTreeMap<String, String>,
     /// Made by the server, cannot be dropped.
     pub built_in: bool,
+    /// The person whose reports a group manager asks about: a digest of the person key.
+    #[serde(default)]
+    pub person: Option<String>,
 }
 
 /// `GRANT SELECT [(columns)] ON table TO role`.

@@ -281,7 +281,7 @@ fn refuse_value(setting: Setting) -> Error {
 }
 
 /// Decimal digits and nothing else: no sign, point, exponent or word can be read as something smaller than it looks.
-fn parse_group_size(text: &str) -> Option<u64> {
+pub(super) fn parse_group_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let value: Option<u64> = text.parse().ok().filter(|_| digits);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Class};
+use super::{Bounds, Class, RowPolicy};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
@@ -104,6 +104,12 @@ pub struct Table {
     pub max_rows_per_person: Option<u64>,
     /// At most this many groups one person may reach. `None`: as `max_rows_per_person`.
     pub max_groups_per_person: Option<u64>,
+    /// The column that holds the person key of the row's person's manager.
+    #[serde(default)]
+    pub manager_key: Option<String>,
+    /// Which rows count, for whom; by name.
+    #[serde(default)]
+    pub row_policies: Vec<RowPolicy>,
 }
 
 impl Table {

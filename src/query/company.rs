@@ -39,6 +39,8 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
         access,
         max_rows_per_person: max_rows,
         max_groups_per_person: None,
+        manager_key: None,
+        row_policies: vec![],
     };
     KnownTable {
         table,
@@ -174,6 +176,7 @@ pub(crate) fn context(text: &str) -> Context {
         policies.tables.insert(known.table.name.clone(), known.table.clone());
     }
     Context {
+        scopes: Default::default(),
         principal: policies.principal("ann").unwrap(),
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),

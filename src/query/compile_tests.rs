@@ -17,7 +17,7 @@ pub(crate) fn private(sql: &str) -> Result<(Context, Private)> {
     Ok((context, private))
 }
 
-fn private_in(context: &Context, sql: &str) -> Result<Private> {
+pub(super) fn private_in(context: &Context, sql: &str) -> Result<Private> {
     let Statement::Query(query) = parse::parse(sql)?.pop().unwrap().statement else { panic!("not a query") };
     let resolved = super::resolve(context, &query, &[])?;
     super::rewrite(context, super::check(context, resolved)?)

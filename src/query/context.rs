@@ -14,6 +14,7 @@ use paravent_udfs::{Delta, Epsilon};
 
 use super::allow;
 use super::errors_of::ErrorOf;
+use super::scope::Scopes;
 use super::statistics::Statistics;
 use super::views::KnownView;
 use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
@@ -26,6 +27,8 @@ pub struct Context {
     pub tables: BTreeMap<String, KnownTable>,
     /// The views that it names, and those that they name.
     pub views: BTreeMap<String, KnownView>,
+    /// Which of their rows the principal's questions count.
+    pub scopes: Scopes,
     pub functions: Arc<Functions>,
     /// What the statement may spend: rho = epsilon^2 / 2, delta on selection.
     pub epsilon: Epsilon,

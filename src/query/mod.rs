@@ -33,6 +33,8 @@ mod private;
 mod probe;
 mod resolve;
 mod rewrite;
+mod row_policy;
+mod scope;
 #[cfg(test)]
 mod shape_tests;
 mod split;
@@ -51,5 +53,7 @@ pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use probe::probe;
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
+pub use row_policy::{RowRule, row_rule};
+pub use scope::{Excluded, PersonScope, PersonTest, Scopes, for_each_person};
 pub use verify::{Verified, VerifiedRelease, verify};
 pub use views::{KnownView, view_columns};

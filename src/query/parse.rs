@@ -11,6 +11,8 @@ mod cursors;
 mod dialect;
 mod expressions;
 mod kinds;
+mod persons;
+mod policies;
 mod procedures;
 mod reader;
 mod relations;
@@ -27,10 +29,11 @@ mod tests;
 #[cfg(test)]
 mod tests_admin;
 
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::statement::{Parsed, Statement};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use dialect::BoundedPostgres;
 use reader::Reader;
 use tokens::Slice;
@@ -52,6 +55,19 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
             })
         })
         .collect()
+}
+
+/// A condition that was read before, again. Errors: XX000.
+pub fn expression(text: &str) -> Result<ast::Expr> {
+    let pieces = tokens::tokenize(text)?;
+    let dialect = BoundedPostgres::new();
+    let slices = tokens::statements(text, &pieces);
+    let slice = slices.first().filter(|_| slices.len() == 1).ok_or_else(Error::internal)?;
+    complexity::refuse_too_complex(slice)?;
+    let mut reader = Reader::new(slice, &dialect);
+    let expression = reader.expression()?;
+    reader.end()?;
+    Ok(expression)
 }
 
 impl Parsed {
@@ -163,7 +179,7 @@ fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
     if or_replace {
         reader.take(&["OR", "REPLACE"]);
     }
-    let kinds = ["ROLE", "USER", "GROUP", "EXTERNAL", "TABLE", "SYSTEM", "VIEW"];
+    let kinds = ["ROLE", "USER", "GROUP", "EXTERNAL", "TABLE", "SYSTEM", "VIEW", "POLICY"];
     let next = reader.peek(0);
     let kind = kinds.into_iter().find(|kind| !mapping && next.as_deref() == Some(kind));
     match (verb, kind) {
@@ -198,6 +214,10 @@ fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
         ("DROP", Some("VIEW")) => {
             reader.skip();
             views::drop(reader)
+        }
+        (_, Some("POLICY")) => {
+            reader.skip();
+            policies::policy(reader, verb)
         }
         ("ALTER", Some("SYSTEM")) => {
             reader.skip();

@@ -179,7 +179,7 @@ impl Draft {
         let rho = share(parts.iter().map(|part| part.get()).sum(), Rho::new)?;
         let selections = self.max_groups as f64 * (1 + self.cells.len()) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
-        let floor = context.policies.settings.min_group_size;
+        let floor = context.policies.floor(&context.principal, &self.policies);
         let mut measurements = Vec::new();
         for (m, part) in self.measurements.iter().zip(parts) {
             let noise = Gaussian::for_sensitivity(m.sensitivity_squared, *part).map_err(|_| refuse_scale())?;

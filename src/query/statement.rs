@@ -188,7 +188,36 @@ pub enum Admin {
         names: Vec<String>,
         if_exists: bool,
     },
+    CreatePolicy {
+        name: String,
+        table: String,
+        roles: Vec<String>,
+        using: Option<Condition>,
+        options: Vec<(String, Option<String>)>,
+    },
+    AlterPolicy {
+        name: String,
+        table: String,
+        /// `None`: as it was. Empty: everybody.
+        roles: Option<Vec<String>>,
+        using: Option<Condition>,
+        options: Vec<(String, Option<String>)>,
+    },
+    DropPolicy {
+        name: String,
+        table: String,
+        if_exists: bool,
+    },
     Call(Call),
+}
+
+/// The expression of a row policy.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// As written.
+    pub text: String,
+    pub expression: Box<ast::Expr>,
+    pub position: Option<usize>,
 }
 
 /// `CALL procedure(…)`. Not every procedure is an administrator's: each says who may call it.
@@ -278,6 +307,9 @@ impl Admin {
             Self::DropTable { .. } => "DROP TABLE",
             Self::CreateView { .. } => "CREATE VIEW",
             Self::DropView { .. } => "DROP VIEW",
+            Self::CreatePolicy { .. } => "CREATE POLICY",
+            Self::AlterPolicy { .. } => "ALTER POLICY",
+            Self::DropPolicy { .. } => "DROP POLICY",
             Self::Call(_) => "CALL",
             Self::AlterTable { .. }
             | Self::AlterColumn { .. }

@@ -9,13 +9,15 @@
 //! 4. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
 //! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
 //! 6. no group key is made of an identifier (`origin`);
-//! 7. the plan above reads released and public rows only, and every source is what the catalog says (`sources`).
+//! 7. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
+//! 8. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
 
 mod origin;
 mod owner;
 mod price;
 mod reach;
 mod repeat;
+mod scopes;
 mod selection;
 mod sources;
 
@@ -194,6 +196,8 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
         origin::verify(context, states)?;
         origin::verify_casts(context, &states.input)?;
     }
+    scopes::verify(context, &release.plan)?;
+    scopes::verify(context, &plan)?;
     if release.outputs.iter().any(|output| output.check(&release.spec).is_err()) {
         return Err(unproven("an output of what is not measured"));
     }

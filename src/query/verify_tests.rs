@@ -1,7 +1,7 @@
 //! Plans that the rewrite would never make: the verifier refuses each, for a reason of its own.
 //!
 //! Every case takes a good plan, of which it says that it is proven, and spoils one thing by hand. `above`: what stands on the
-//! releases; `below`: rows of persons; `linked`: rows that find their person through another table; `priced`: noise, floor, threshold and charge. `mutations` spoils at random.
+//! releases; `below`: rows of persons; `linked`: rows that find their person through another table; `priced`: noise, floor, threshold and charge; `scoped`: rows that rules take out. `mutations` spoils at random.
 
 mod above;
 mod below;
@@ -10,6 +10,7 @@ mod hand;
 mod linked;
 pub(crate) mod mutations;
 mod priced;
+mod scoped;
 
 use super::compile_tests::private;
 use super::private::Private;
@@ -68,7 +69,7 @@ fn fault(bad: &Bad) -> Option<String> {
 }
 
 fn all() -> Vec<Bad> {
-    [above::cases(), below::of_rows(), below::of_joins(), linked::cases(), priced::cases()]
+    [above::cases(), below::of_rows(), below::of_joins(), linked::cases(), priced::cases(), scoped::cases()]
         .into_iter()
         .flatten()
         .collect()

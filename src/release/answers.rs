@@ -24,7 +24,7 @@ use super::measured::{Answers, Measured};
 use super::released::Released;
 use crate::error::{Error, Result};
 use crate::ledger::StoredAnswer;
-use crate::query::{Identity, MeasurementIdentity, SourceKind, VerifiedRelease};
+use crate::query::{Identity, MeasurementIdentity, Scopes, SourceKind, VerifiedRelease};
 
 /// Where the answers about some rows are kept: a hash of rows, data, rules and scope.
 pub type RowsKey = [u8; 32];
@@ -56,6 +56,7 @@ pub fn rows_key(
     release: &VerifiedRelease,
     earlier: &[Option<Released>],
     snapshots: &BTreeMap<String, String>,
+    scopes: &Scopes,
     release_epoch: u64,
 ) -> Result<Option<RowsKey>> {
     let mut hash = Sha256::new();
@@ -69,6 +70,7 @@ pub fn rows_key(
             SourceKind::Protected(table) | SourceKind::Public(table) => {
                 part(table.as_bytes());
                 part(snapshots.get(&table).map_or("", String::as_str).as_bytes());
+                part(scopes.identity(&table).as_bytes());
             }
             SourceKind::Released(number) => match earlier.get(number) {
                 Some(Some(rows)) => part(&rows.to_bytes()?),

@@ -16,6 +16,7 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
+use super::admission::Admission;
 use super::{Released, Shaped};
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ impl Sources {
 /// One engine serves all sessions of a server; it holds no data.
 pub struct Engine {
     state: SessionState,
+    admission: Admission,
 }
 
 impl Engine {
@@ -52,7 +54,11 @@ impl Engine {
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
             .build();
-        Self { state }
+        Self { state, admission: Admission::new(cores) }
+    }
+
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
     }
 
     /// The measured rows of one release.
@@ -91,6 +97,7 @@ impl Engine {
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
+        let _admitted = self.admission.admit(&physical).await?;
         let batches = collect(physical, self.state.task_ctx())
             .await
             .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;

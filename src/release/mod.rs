@@ -7,17 +7,20 @@
 //! A release gives [`Measured`] rows, which the answer store keeps; what is shown of them is made afresh ([`Released`]), so that
 //! one drawing answers every question that needs no more (`answers`).
 
+mod admission;
 mod answers;
 mod engine;
 #[cfg(test)]
 mod laws;
 mod measured;
 mod released;
+mod scopes;
 
 pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use engine::{Engine, Sources};
 pub use measured::Measured;
 pub use released::{Released, Shaped};
+pub use scopes::ScopeCache;
 
 use crate::error::Result;
 use crate::ledger::Reservation;

@@ -61,7 +61,7 @@ impl Session {
                 ("ALTER SYSTEM", vec![Change::SetSystem { name: name.clone(), value: value.clone() }])
             }
             Admin::AlterRoleSet { role, name, value } => {
-                ("ALTER ROLE", vec![Change::SetRole { role: role.clone(), name: name.clone(), value: value.clone() }])
+                ("ALTER ROLE", vec![self.role_setting(actor, role, name, value.as_ref()).await?])
             }
             Admin::CreateExternalTable { .. } => {
                 ("CREATE EXTERNAL TABLE", vec![self.create_table(actor, admin).await?])
@@ -88,6 +88,9 @@ impl Session {
                 "DROP VIEW",
                 names.iter().map(|name| Change::DropView { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
+            Admin::CreatePolicy { .. } | Admin::AlterPolicy { .. } | Admin::DropPolicy { .. } => {
+                self.row_policy(actor, admin)?
+            }
             Admin::Call(call) => ("CALL", self.procedure(actor, call)?),
             Admin::AddReference { table, reference } => {
                 ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
@@ -115,6 +118,8 @@ impl Session {
             access: Access::Unclassified,
             max_rows_per_person: None,
             max_groups_per_person: None,
+            manager_key: None,
+            row_policies: vec![],
         };
         if !exists {
             for key in unique_keys {

@@ -11,11 +11,14 @@ mod cursors;
 mod describe;
 mod path;
 mod procedures;
+mod row_policies;
+mod scopes;
 mod server;
 mod surroundings;
 mod transaction;
 mod utility;
 mod views;
+mod warnings;
 
 pub use crate::query::statement::{CopyFormat, Direction};
 pub use answer::{Answer, Notice, Rows};

@@ -112,7 +112,7 @@ impl Session {
         let shown: Vec<Option<Released>> = released.iter().cloned().map(Some).collect();
         for ((release, rows), origin) in verified.releases().iter().zip(&measured).zip(&known.origins) {
             if *origin == Origin::New
-                && let Some(key) = release::rows_key(release, &shown, &around.snapshots, epoch)?
+                && let Some(key) = release::rows_key(release, &shown, &around.snapshots, &around.context.scopes, epoch)?
             {
                 self.server.ledger.store(&paid, &key, rows.answers()?, rows.to_bytes()?, epoch).await?;
             }
@@ -122,9 +122,11 @@ impl Session {
 
     /// The proofs that an answer rests on (keys, bounds) are of the data as it was when the statement began.
     async fn refuse_changed_data(&self, around: &Surroundings) -> Result<()> {
-        for table in &around.tables {
+        let named = around.tables.iter().map(|table| (table, around.snapshots.get(&table.name)));
+        let scoping = around.scoping.iter().map(|(table, snapshot)| (table, Some(snapshot)));
+        for (table, then) in named.chain(scoping) {
             let now = self.server.files.snapshot(&table.location).await?;
-            if around.snapshots.get(&table.name).map(String::as_str) != Some(now.as_str()) {
+            if then.map(String::as_str) != Some(now.as_str()) {
                 return Err(Error::new(
                     SqlState::ObjectNotInPrerequisiteState,
                     format!("the data of table \"{}\" changed while it was read", table.name),
@@ -142,7 +144,7 @@ impl Session {
         let mut known = Known::default();
         let mut shown: Vec<Option<Released>> = Vec::new();
         for release in verified.releases() {
-            let found = match release::rows_key(release, &shown, &around.snapshots, epoch)? {
+            let found = match release::rows_key(release, &shown, &around.snapshots, &around.context.scopes, epoch)? {
                 Some(key) => {
                     let kept = self.server.ledger.stored(&key).await?;
                     match release::find(release, &kept, around.context.epsilon.get(), prefer_stored)? {

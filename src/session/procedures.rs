@@ -12,6 +12,8 @@ use crate::query::statement::Call;
 impl Session {
     pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
         match call.procedure.as_str() {
+            "privacy.exclude_person" => self.exclude_person(call),
+            "privacy.include_person" => self.include_person(call),
             "privacy.request_access" => access::request(call),
             "privacy.approve_access" => access::approve(call),
             "privacy.deny_access" => access::deny(call),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use arrow::datatypes::SchemaRef;
 use paravent_udfs::Noise;
 
+use super::scopes::ExcludedNow;
 use super::{Client, Session};
 use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
@@ -15,7 +16,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::ledger::Ledger;
 use crate::policy::Verifier;
 use crate::query::Functions;
-use crate::release::Engine;
+use crate::release::{Engine, ScopeCache};
 use crate::state::State;
 
 /// The one database there is.
@@ -41,6 +42,8 @@ pub struct Server {
     pub(super) system: SystemCatalog,
     /// Columns of the views of `privacy` and `audit`, once they are known.
     pub(super) view_columns: Mutex<BTreeMap<(&'static str, &'static str), SchemaRef>>,
+    pub(super) scopes: ScopeCache,
+    pub(super) excluded: ExcludedNow,
 }
 
 impl Server {
@@ -61,6 +64,8 @@ impl Server {
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
             view_columns: Mutex::default(),
+            scopes: ScopeCache::default(),
+            excluded: ExcludedNow::default(),
         };
         Ok((Arc::new(server), generated))
     }

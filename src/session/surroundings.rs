@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use paravent_udfs::{Delta, Epsilon};
 
 use super::Session;
+use super::scopes::Scoped;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
 use crate::policy::{Access, Capability, Policies, Principal, Settings, Table, UniqueKey, View};
@@ -25,6 +26,8 @@ pub(super) struct Surroundings {
     /// Identity of the data, by table.
     pub snapshots: BTreeMap<String, String>,
     pub tables: Vec<Table>,
+    /// Tables whose data says who is in a scope, and its identity.
+    pub scoping: Vec<(Table, String)>,
 }
 
 impl Session {
@@ -59,7 +62,10 @@ impl Session {
             snapshots.insert(table.name.clone(), snapshot);
             tables.push(table.clone());
         }
+        let classified: Vec<&Table> = tables.iter().filter(|table| table.access != Access::Unclassified).collect();
+        let scoped = if readable { self.scopes(&policies, &principal, &classified).await? } else { Scoped::default() };
         let context = Context {
+            scopes: scoped.scopes,
             policies: policies.clone(),
             principal,
             tables: known,
@@ -72,7 +78,7 @@ impl Session {
             now: Utc::now(),
             text: text.to_owned(),
         };
-        Ok(Surroundings { context, snapshots, tables })
+        Ok(Surroundings { context, snapshots, tables, scoping: scoped.tables })
     }
 
     /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.

@@ -17,8 +17,13 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 4] =
-    [("privacy", "budget"), ("privacy", "settings"), ("privacy", "grants"), ("audit", "query_log")];
+const VIEWS: [(&str, &str); 5] = [
+    ("privacy", "budget"),
+    ("privacy", "settings"),
+    ("privacy", "grants"),
+    ("privacy", "warnings"),
+    ("audit", "query_log"),
+];
 
 impl Session {
     /// What the catalog's queries see of this session.
@@ -88,6 +93,7 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "warnings") => self.warnings().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
             _ => Err(Error::internal()),
@@ -119,12 +125,18 @@ impl Session {
 }
 
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
-    let allowed = match schema {
-        "audit" => principal.can(Capability::Audit),
+    let allowed = match (schema, name) {
+        ("audit", _) => principal.can(Capability::Audit),
+        ("privacy", "warnings") => principal.can(Capability::Administer),
         _ => true,
     };
     if allowed {
         return Ok(());
+    }
+    if schema == "privacy" {
+        return Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
+            .detail("what is wrong with the data is for those who can put it right")
+            .hint("members of insights_admin read it"));
     }
     Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
         .detail("the log holds what everybody asked")

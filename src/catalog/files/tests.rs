@@ -27,7 +27,7 @@ fn folder(contents: &[(&str, &str)]) -> Folder {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let files = Files::new(dir.path().to_path_buf(), &Memory::default()).unwrap();
+    let files = Files::new(dir.path().to_path_buf(), &super::Memory::default()).unwrap();
     Folder { dir, files }
 }
 
@@ -62,6 +62,8 @@ fn table(location: Location, columns: Vec<Column>, primary: &[&str]) -> Table {
         access: Access::Unclassified,
         max_rows_per_person: None,
         max_groups_per_person: None,
+        manager_key: None,
+        row_policies: vec![],
     }
 }
 

@@ -38,6 +38,12 @@ pub(super) fn reworded(expr: &Expr) -> Option<Expr> {
                 (None, None) => None,
             }
         }
+        // Arrays of types are texts here, `23 25`.
+        Expr::Cast { expr, data_type: DataType::Array(_), .. }
+            if column_name(expr).is_some_and(|name| ["proargtypes", "proallargtypes"].contains(&name.as_str())) =>
+        {
+            Some(call("string_to_array", vec![(**expr).clone(), text(" ")]))
+        }
         // Their values are texts that went through this type, or go through it.
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type: DataType::Uuid, .. }
             if !matches!(&**expr, Expr::Cast { data_type: DataType::Text, .. }) =>

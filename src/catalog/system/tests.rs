@@ -38,6 +38,8 @@ fn table(name: &str, columns: Vec<Column>, primary: &[&str]) -> Table {
         access: Access::Protected { policy: "people".to_owned(), person_key: "person_id".to_owned() },
         max_rows_per_person: None,
         max_groups_per_person: None,
+        manager_key: None,
+        row_policies: vec![],
     }
 }
 
@@ -252,6 +254,7 @@ async fn roles_databases_and_schemas_are_listed() {
     let server = Server::new();
     let groups = [
         "auditor|false|true|false|false|false|-1|-|[]|false|false",
+        "group_manager|false|true|false|false|false|-1|-|[]|false|false",
         "insights_admin|false|true|false|false|false|-1|-|[]|false|false",
         "insights_analyst|false|true|false|false|false|-1|-|[]|false|false",
     ];
@@ -259,7 +262,7 @@ async fn roles_databases_and_schemas_are_listed() {
     let seen = server.psql("ana", "\\du", "person").await.remove(0);
     assert_eq!(seen, [&[ana], &groups[..]].concat());
     let all = server.psql("adm", "\\du", "person").await.remove(0);
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 7);
     let databases = server.psql("ana", "\\l", "person").await.remove(0);
     assert_eq!(databases, ["demo|insights_admin|UTF8|C|C|-|libc|-"]);
     let schemas = server.psql("ana", "\\dn", "person").await.remove(0);

@@ -24,6 +24,13 @@ pub(super) fn check(query: &Query, slice: &Slice<'_>) -> Result<()> {
     }
 }
 
+pub(super) fn check_expression(expression: &Expr, slice: &Slice<'_>) -> Result<()> {
+    match expression.visit(&mut Walk { slice }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
 pub(super) struct Walk<'a> {
     slice: &'a Slice<'a>,
 }

@@ -49,7 +49,6 @@ pub(super) fn refuse_object(verb: &str, reader: &Reader<'_>) -> Error {
         "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => "write CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'",
         "VIEW" | "MATERIALIZED VIEW" => QUERIES,
         "FUNCTION" | "PROCEDURE" | "AGGREGATE" | "TRIGGER" | "RULE" => NO_PROCEDURES,
-        "POLICY" => "grant columns with GRANT SELECT (…) ON … TO …",
         _ => "",
     };
     refuse_missing(&format!("{verb} {kind}"), hint).at(reader.position())

@@ -3,7 +3,7 @@
 //! In: the tokens of a statement. Out: words, names, values and query bodies, or a syntax error as Postgres words it, with
 //! its position in the query string. Names are folded as Postgres folds them: lower-case unless quoted.
 
-use datafusion::sql::sqlparser::ast::{DataType, Query};
+use datafusion::sql::sqlparser::ast::{self, DataType, Query};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
@@ -204,6 +204,30 @@ impl<'a> Reader<'a> {
         let query = self.understood(parsed)?;
         clauses::check(&query, self.slice)?;
         Ok(query)
+    }
+
+    /// A condition, with nothing in it but what Postgres has and this server reads.
+    pub fn expression(&mut self) -> Result<ast::Expr> {
+        let parsed = self.parser.parse_expr();
+        let expression = self.understood(parsed)?;
+        clauses::check_expression(&expression, self.slice)?;
+        Ok(expression)
+    }
+
+    /// How many characters of the statement lie before the next token.
+    fn before(&self) -> usize {
+        let start = self.parser.peek_token_ref().span.start;
+        position_in(self.slice.text, start).unwrap_or(1).saturating_sub(1)
+    }
+
+    /// `( condition )`: its text, and what it is.
+    pub fn condition(&mut self) -> Result<(String, ast::Expr)> {
+        self.expect_sign(&Token::LParen)?;
+        let from = self.before();
+        let expression = self.expression()?;
+        let text: String = self.slice.text.chars().take(self.before()).skip(from).collect();
+        self.expect_sign(&Token::RParen)?;
+        Ok((text.trim().to_owned(), expression))
     }
 
     /// `SELECT columns FROM table`, for the statements that name a table where a query is meant.

@@ -304,7 +304,7 @@ fn action(reader: &mut Reader<'_>, name: String) -> Result<Admin> {
 type StorageOption = (String, Option<String>);
 
 /// `SET (name = value, …)`; `RESET (name, …)` gives each name without a value.
-fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<StorageOption>>> {
+pub(super) fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<StorageOption>>> {
     if !reader.is(1, &Token::LParen) {
         return Ok(None);
     }
@@ -318,7 +318,7 @@ fn storage_options(reader: &mut Reader<'_>) -> Result<Option<Vec<StorageOption>>
 }
 
 /// A name alone stands for `true`.
-fn storage_option(reader: &mut Reader<'_>) -> Result<StorageOption> {
+pub(super) fn storage_option(reader: &mut Reader<'_>) -> Result<StorageOption> {
     let name = reader.dotted_name()?;
     let value = if reader.sign(&Token::Eq) { reader.value()? } else { "true".to_owned() };
     Ok((name, Some(value)))

@@ -236,7 +236,6 @@ fn kinds_that_are_not_there() {
         "CREATE FUNCTION f() RETURNS int AS 'x' LANGUAGE sql",
         "CREATE EXTENSION x",
         "CREATE FOREIGN TABLE t (a int) SERVER s",
-        "CREATE POLICY p ON t USING (true)",
         "ALTER FUNCTION f() STABLE",
         "DROP MATERIALIZED VIEW v",
         "DROP SCHEMA s CASCADE",

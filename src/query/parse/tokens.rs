@@ -8,6 +8,7 @@ use std::ops::Range;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 
+use super::persons::persons;
 use crate::error::{Error, Result, SqlState};
 
 /// One token, whitespace and comments included.
@@ -134,7 +135,7 @@ pub fn redact(sql: &str) -> String {
                 pieces.split_inclusive(|piece| piece.token.token == Token::SemiColon).flat_map(suspects).collect();
             blank(sql, &pieces, &secret)
         }
-        Err(_) if may_hold_secret(sql) || is_about_roles(sql) => WITHHELD.to_owned(),
+        Err(_) if may_hold_secret(sql) || is_about_roles(sql) || is_about_persons(sql) => WITHHELD.to_owned(),
         Err(_) => sql.to_owned(),
     }
 }
@@ -143,7 +144,7 @@ const WITHHELD: &str = "<statement withheld>";
 
 /// The text of a statement that was understood, as the log keeps it.
 pub(super) fn without_secrets(slice: &Slice<'_>) -> String {
-    blank(slice.text, &slice.pieces, &secrets(&slice.pieces))
+    blank(slice.text, &slice.pieces, &either(secrets(&slice.pieces), persons(&slice.pieces)))
 }
 
 fn blank(text: &str, pieces: &[Piece], secret: &[bool]) -> String {
@@ -190,9 +191,18 @@ fn secrets(pieces: &[Piece]) -> Vec<bool> {
         .collect()
 }
 
-/// Not understood: every text of a statement about roles, and everything but bare words and signs after a word that
-/// speaks of a secret; the first bare word too.
+/// Not understood: whatever may be a password or a person.
 pub(super) fn suspects(pieces: &[Piece]) -> Vec<bool> {
+    either(passwords(pieces), persons(pieces))
+}
+
+fn either(one: Vec<bool>, other: Vec<bool>) -> Vec<bool> {
+    one.into_iter().zip(other).map(|(one, other)| one || other).collect()
+}
+
+/// Every text of a statement about roles, and everything but bare words and signs after a word that speaks of a secret; the
+/// first bare word too.
+fn passwords(pieces: &[Piece]) -> Vec<bool> {
     let roles = is_about_roles(
         &pieces.iter().filter_map(|piece| word(&piece.token.token)).take(4).collect::<Vec<_>>().join(" "),
     );
@@ -242,6 +252,11 @@ fn comment(token: &Token) -> &str {
 fn may_hold_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["passw", "pwd", "secret", "scram-sha", "token", "access_key"].iter().any(|sign| text.contains(sign))
+}
+
+fn is_about_persons(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("privacy") && text.contains("person")
 }
 
 fn is_about_roles(text: &str) -> bool {

@@ -72,9 +72,16 @@ impl Rewriter<'_> {
             .map(|(i, domain)| within(Expr::Column(Column::from(scan.schema().qualified_field(i))), domain.as_deref()))
             .collect::<Result<Vec<_>>>()?;
         expressions.push(key.clone().alias(self.hidden_name("person")));
-        let plan = built(
-            LogicalPlanBuilder::from(scan).filter(key.is_not_null()).and_then(|b| b.project(expressions)?.build()),
-        )?;
+        let mut counts = key.is_not_null();
+        if let Some(scope) = self.context.scopes.of(&table.name) {
+            let column = |name: &String| {
+                let index = known.schema.index_of(name).map_err(|_| Error::internal())?;
+                Ok(Expr::Column(Column::from(scan.schema().qualified_field(index))))
+            };
+            let arguments = scope.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
+            counts = counts.and(scope.function.call(arguments));
+        }
+        let plan = built(LogicalPlanBuilder::from(scan).filter(counts).and_then(|b| b.project(expressions)?.build()))?;
         let unique = unique_keys(known, &way, &domains);
         let one_row = unique.iter().any(|parts| parts.iter().all(|part| *part == Part::Key));
         let max_rows = if one_row { Some(1) } else { self.max_rows(known) };

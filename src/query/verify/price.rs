@@ -14,7 +14,7 @@ use crate::query::private::ReleaseFacts;
 /// Checks floor, threshold and price; gives back the aggregate of states, for the proof of ownership.
 pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &ReleaseFacts) -> Result<&'a Aggregate> {
     let spec = release.spec();
-    if spec.floor < context.policies.settings.min_group_size || spec.floor < 10 {
+    if spec.floor < floor(context, facts) || spec.floor < 10 {
         return Err(unproven("the floor is too low"));
     }
     if spec.threshold <= i64::try_from(spec.floor).unwrap_or(i64::MAX) {
@@ -34,6 +34,19 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
     }
     selection::verify(states, &columns, groups, spec, facts)?;
     Ok(states)
+}
+
+/// What the settings ask, and every rule for this principal on a table whose policy pays.
+fn floor(context: &Context, facts: &ReleaseFacts) -> u64 {
+    let mut floor = context.policies.settings.min_group_size;
+    for table in context.policies.tables.values() {
+        let pays = table.policy().is_some_and(|policy| facts.policies.contains(policy));
+        for rule in table.row_policies.iter().filter(|_| pays) {
+            let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.roles().contains(role));
+            floor = floor.max(rule.min_group_size.filter(|_| named).unwrap_or(0));
+        }
+    }
+    floor
 }
 
 /// Of every measurement: how far one person moves it, over all groups and levels, squared.
