@@ -22,6 +22,7 @@ mod errors_of;
 mod explain;
 mod expression;
 mod facts;
+mod filter_list;
 mod identity;
 #[cfg(test)]
 mod link_tests;
@@ -48,6 +49,7 @@ mod views;
 pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind};
 pub use explain::{plan_lines, privacy_lines};
+pub use filter_list::with_declared_values;
 pub use identity::{Identity, MeasurementIdentity};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use probe::probe;

@@ -219,8 +219,13 @@ impl Session {
     pub async fn record_portal_fetch(&mut self, statement: &Prepared, protocol: Protocol) -> Result<()> {
         let parsed = &statement.parsed;
         self.transaction.check(&parsed.statement)?;
-        let asked =
-            Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters: &[], protocol, began: Instant::now() };
+        let asked = Asked {
+            text: &parsed.text,
+            kind: parsed.statement.kind(),
+            parameters: &[],
+            protocol,
+            began: Instant::now(),
+        };
         self.server.ledger.record(self.entry(&asked)?).await
     }
 

@@ -226,6 +226,7 @@ pub(super) fn compile(around: &Surroundings, query: &ast::Query, parameters: &[S
     let context = &around.context;
     let resolved = query::resolve(context, query, parameters)?;
     let checked = query::check(context, resolved)?;
+    let checked = query::with_declared_values(context, checked);
     let private = query::rewrite(context, checked)?;
     query::verify(context, private)
 }

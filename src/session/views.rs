@@ -40,7 +40,11 @@ impl Session {
                 refuse_view(&principal, schema, name)?;
                 views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
             } else if refuse_view(&principal, schema, name).is_ok() {
-                unread.push(View { schema, name, batch: RecordBatch::new_empty(self.view_columns(&principal, schema, name).await?) });
+                unread.push(View {
+                    schema,
+                    name,
+                    batch: RecordBatch::new_empty(self.view_columns(&principal, schema, name).await?),
+                });
             }
         }
         if let Some((schema, name)) =

@@ -19,6 +19,7 @@ use pgwire::messages::extendedquery::{
 };
 use pgwire::messages::response::EmptyQueryResponse;
 
+use super::cancel::Running;
 use super::connection::Connection;
 use super::decode::Parameter;
 use super::errors::{Failure, Flow, refuse};
@@ -27,7 +28,6 @@ use super::socket::malformed;
 use super::types::{column_type, declared_type, formats, row_description};
 use super::{copy, rows};
 use crate::error::SqlState;
-use super::cancel::Running;
 use crate::session::{Answer, Direction, Prepared, Protocol, Session, TransactionState};
 
 /// Of one connection. Drivers keep some hundreds of statements.

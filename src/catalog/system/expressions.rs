@@ -12,8 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::adapt::{call, cast};
 use super::set_functions::{column_name, counts_from_zero};
 
-const REGPROCS: [&str; 7] =
-    ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"];
+const REGPROCS: [&str; 7] = ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"];
 
 pub(super) fn reworded(expr: &Expr) -> Option<Expr> {
     match expr {
@@ -30,7 +29,8 @@ pub(super) fn reworded(expr: &Expr) -> Option<Expr> {
             _ => from_one(root, access_chain),
         },
         Expr::BinaryOp { left, op: op @ (BinaryOperator::Eq | BinaryOperator::NotEq), right } => {
-            let new = |left: Expr, right: Expr| Expr::BinaryOp { left: left.into(), op: op.clone(), right: right.into() };
+            let new =
+                |left: Expr, right: Expr| Expr::BinaryOp { left: left.into(), op: op.clone(), right: right.into() };
             let other = |one: &Expr, other: &Expr| procedure_for(one, other).or_else(|| truth_for(one, other));
             match (other(left, right), other(right, left)) {
                 (Some(other), _) => Some(new((**left).clone(), other)),

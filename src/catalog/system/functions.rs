@@ -16,11 +16,11 @@ use datafusion::logical_expr::{
 };
 
 use super::SystemSession;
-use super::references::Reference;
-use super::{any_equals, functions_of_text, set_functions};
 use super::objects::Objects;
 use super::privileges;
+use super::references::Reference;
 use super::tables::{constraint_definition, index_definition};
+use super::{any_equals, functions_of_text, set_functions};
 use crate::error::{Error, SqlState};
 
 /// Arguments of one row, as text.
@@ -85,12 +85,7 @@ fn volatile(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
 
 fn made(name: &'static str, returns: DataType, body: Body, volatility: Volatility) -> ScalarUDF {
     let arguments = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
-    ScalarUDF::new_from_impl(Function {
-        name,
-        signature: Signature::one_of(arguments, volatility),
-        returns,
-        body,
-    })
+    ScalarUDF::new_from_impl(Function { name, signature: Signature::one_of(arguments, volatility), returns, body })
 }
 
 fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {

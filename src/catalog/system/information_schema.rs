@@ -37,7 +37,9 @@ pub(super) fn build(name: &str, objects: &Objects) -> Result<Option<RecordBatch>
     let batch = match name {
         "applicable_roles" => applicable_roles(objects)?,
         "character_sets" => character_sets(objects)?,
-        "check_constraints" => nothing(&["constraint_catalog", "constraint_schema", "constraint_name", "check_clause"])?,
+        "check_constraints" => {
+            nothing(&["constraint_catalog", "constraint_schema", "constraint_name", "check_clause"])?
+        }
         "collations" => nothing(&["collation_catalog", "collation_schema", "collation_name", "pad_attribute"])?,
         "column_privileges" => column_privileges(objects)?,
         "columns" => columns(objects)?,

@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query,
-    Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName,
+    Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
     WildcardAdditionalOptions,
 };
 
@@ -255,7 +255,12 @@ fn expanded(arrays: &[ArrayRef]) -> Result<ArrayRef> {
     let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(values)), Arc::new(Int32Array::from(numbers))];
     let pairs = StructArray::try_new(pair(), columns, None)?;
     let item = Arc::new(Field::new_list_field(DataType::Struct(pair()), true));
-    Ok(Arc::new(ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(pairs), array.nulls().cloned())?))
+    Ok(Arc::new(ListArray::try_new(
+        item,
+        OffsetBuffer::from_lengths(lengths),
+        Arc::new(pairs),
+        array.nulls().cloned(),
+    )?))
 }
 
 fn empty_texts(rows: usize) -> ArrayRef {

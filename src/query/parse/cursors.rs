@@ -246,9 +246,8 @@ pub(super) fn fetch(reader: &mut Reader<'_>, moves: bool) -> Result<Statement> {
 }
 
 fn direction(reader: &mut Reader<'_>) -> Result<Direction> {
-    let word = reader.take_one(&[
-        "NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "FORWARD", "BACKWARD", "ALL",
-    ]);
+    let word =
+        reader.take_one(&["NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "FORWARD", "BACKWARD", "ALL"]);
     let forward = |rows: i64| match rows {
         0 => Direction::Relative(0),
         rows if rows > 0 => Direction::Forward(rows.unsigned_abs()),
