@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -319,9 +320,23 @@ fn unsupported() -> Error {
         .hint("\\d, information_schema and simple selects from pg_catalog work")
 }
 
+/// Which rule of arithmetic or of types a value broke. Its text stays here: it may quote the value.
 fn failure(error: &DataFusionError) -> Error {
-    match error.find_root() {
-        DataFusionError::External(inner) => inner.downcast_ref::<Error>().cloned().unwrap_or_else(Error::internal),
-        _ => Error::internal(),
-    }
+    let own = |error: &(dyn std::error::Error + 'static)| error.downcast_ref::<Error>().cloned();
+    let (state, message) = match error.find_root() {
+        DataFusionError::External(inner) => return own(inner.as_ref()).unwrap_or_else(Error::internal),
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::DivideByZero => (SqlState::DivisionByZero, "division by zero"),
+            ArrowError::ArithmeticOverflow(_) => (SqlState::NumericValueOutOfRange, "a number is out of range"),
+            ArrowError::CastError(text) if text.contains("imestamp") || text.contains("Date") => {
+                (SqlState::DatetimeFieldOverflow, "a text is no date or time, or out of range")
+            }
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => {
+                (SqlState::InvalidTextRepresentation, "a text is not of the type that is wanted")
+            }
+            _ => return Error::internal(),
+        },
+        _ => return Error::internal(),
+    };
+    Error::new(state, message)
 }

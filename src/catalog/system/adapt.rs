@@ -31,7 +31,7 @@ use super::expressions::reworded;
 use super::names::alias_projection;
 use super::reg_types::{outputs, reg_lookup, reg_name};
 use super::relations::is_catalog_relation;
-use super::set_functions::{in_from, in_select, unnest_beside};
+use super::set_functions::{column_name, in_from, in_select, series_in_select, unnest_beside};
 
 /// What to do with a scalar subquery that refers to the query around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,7 @@ impl VisitorMut for Shape<'_> {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         without_rows(select, self.empty);
         unnest_beside(select);
+        series_in_select(select);
         alias_projection(select);
         ControlFlow::Continue(())
     }
@@ -112,8 +113,7 @@ impl VisitorMut for Expressions {
             && let Some((query, is_array)) = subquery_of(expr)
             && is_correlated(query)
         {
-            let is_array = is_array || gathers(query);
-            *expr = typed_null(is_array);
+            *expr = typed_null(query, is_array);
             return ControlFlow::Continue(());
         }
         // Before what is inside, so that the subquery of an IN keeps all its rows.
@@ -155,22 +155,27 @@ fn subquery_of(expr: &Expr) -> Option<(&Query, bool)> {
     }
 }
 
-/// Is the one value of the subquery an array?
-fn gathers(query: &Query) -> bool {
+/// The one value of a subquery.
+fn value_of(query: &Query) -> Option<&Expr> {
     match query.body.as_ref() {
         SetExpr::Select(select) => match select.projection.as_slice() {
-            [SelectItem::UnnamedExpr(Expr::Function(function))] => {
-                function.name.to_string().eq_ignore_ascii_case("array_agg")
-            }
-            _ => false,
+            [SelectItem::UnnamedExpr(value)] => Some(value),
+            _ => None,
         },
-        _ => false,
+        _ => None,
     }
 }
 
-fn typed_null(is_array: bool) -> Expr {
+/// Null, as what the subquery's value would be: an array, an OID, else text.
+fn typed_null(query: &Query, is_array: bool) -> Expr {
+    let value = value_of(query);
+    let gathers = |function: &Function| function.name.to_string().eq_ignore_ascii_case("array_agg");
+    let is_array = is_array || matches!(value, Some(Expr::Function(function)) if gathers(function));
+    let names_oid = |name: String| name.ends_with("oid") || name.ends_with("typid") || name == "typbasetype";
     let data_type = if is_array {
         DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None))
+    } else if value.and_then(column_name).is_some_and(names_oid) {
+        DataType::Int4(None)
     } else {
         DataType::Text
     };

@@ -66,7 +66,9 @@ fn type_named(name: &str) -> Option<DataType> {
         "bool" => DataType::Boolean,
         "int2" => DataType::Int16,
         "int4" => DataType::Int32,
-        "int8" | "oid" => DataType::Int64,
+        "int8" => DataType::Int64,
+        // As a parameter it goes over the wire as what it is.
+        "oid" => DataType::UInt32,
         "float4" => DataType::Float32,
         "float8" => DataType::Float64,
         "text" | "varchar" | "bpchar" | "name" | "uuid" | "regclass" | "regtype" | "regnamespace" | "regrole" => {

@@ -43,6 +43,17 @@ pub(super) fn in_select(function: &Function) -> Option<Expr> {
     Some(call("unnest", vec![array]))
 }
 
+/// `generate_series` as a value of its own in a SELECT list; elsewhere it is an array already.
+pub(super) fn series_in_select(select: &mut Select) {
+    for item in &mut select.projection {
+        let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) = item else { continue };
+        if matches!(value, Expr::Function(function) if last_name(&function.name).as_deref() == Some("generate_series"))
+        {
+            *value = call("unnest", vec![value.clone()]);
+        }
+    }
+}
+
 /// The rows of such a call, as an array.
 fn array(function: &str, arguments: &[Expr]) -> Option<Expr> {
     Some(match function {
