@@ -286,7 +286,7 @@ async fn settings_of_the_first_message_hold() {
     assert_eq!(rows, [b"\0\x01\0\0\0\x030.5".to_vec(), b"\0\x01\0\0\0\x029s".to_vec(), b"\0\x01\0\0\0\x029s".to_vec()]);
 
     let mut client = running.connect().await;
-    let unknown = "user\0admin\0database\0paravent\0no_such_setting\x001\0\0";
+    let unknown = "user\0admin\0database\0paravent\0driver_habit\x001\0options\0-c no_such_setting=1\0\0";
     let messages = client.login_as(&packet(PROTOCOL_3_0, unknown.as_bytes())).await;
     messages.last().unwrap().expect_error("FATAL", "42704");
 }

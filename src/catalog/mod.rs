@@ -5,6 +5,7 @@
 //!
 //! The lock around the snapshot is only ever held to copy a pointer, never across an await.
 
+mod changes;
 pub mod files;
 mod keys;
 mod store;
@@ -13,6 +14,8 @@ pub mod system;
 mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::array::RecordBatch;
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{BOOTSTRAP_ROLE, Change, Digester, Policies, Principal, Verifier};
@@ -39,7 +42,7 @@ impl Catalog {
     pub async fn open(state: State, admin_password: Option<String>) -> Result<(Self, Option<String>)> {
         let mock_secret = state.secret("mock verifier").await?;
         let (policies, generated) = match state.read(store::load).await? {
-            Some(policies) => (policies, None),
+            Some(policies) => (with_built_ins(&state, policies).await?, None),
             None => first_start(&state, admin_password).await?,
         };
         let digester = Digester::new(state.secret("digests of persons").await?)?;
@@ -64,13 +67,16 @@ impl Catalog {
         &self.inner.digester
     }
 
-    /// Makes one change, or refuses it and changes nothing. `statement` is what the record of changes will say: the caller has
-    /// taken the passwords out. What the actor may do is looked up anew, since it may have been revoked meanwhile.
-    pub async fn apply(&self, actor: &Principal, change: Change, statement: &str) -> Result<()> {
+    /// Makes the changes of one statement, or refuses it and changes nothing. `statement` is what the record of changes will say: the
+    /// caller has taken the passwords out. What the actor may do is looked up anew, since it may have been revoked meanwhile.
+    pub async fn apply(&self, actor: &Principal, changes: &[Change], statement: &str) -> Result<()> {
         loop {
             let before = self.policies();
-            let actor = before.principal(actor.name()).ok_or_else(|| unknown_actor(actor))?;
-            let after = Arc::new(before.apply(&actor, change.clone())?);
+            let actor = before.principal(actor.name(), actor.at()).ok_or_else(|| unknown_actor(actor))?;
+            let after = changes
+                .iter()
+                .try_fold(before.as_ref().clone(), |policies, change| policies.apply(&actor, change.clone()))?;
+            let after = Arc::new(after);
             if after.epoch == before.epoch {
                 return Ok(());
             }
@@ -94,6 +100,11 @@ impl Catalog {
             return Ok(());
         }
         self.reload().await
+    }
+
+    /// `audit.changes`: every change, and what it changed from what to what.
+    pub async fn changes(&self) -> Result<RecordBatch> {
+        self.inner.state.read(changes::batch).await
     }
 
     async fn reload(&self) -> Result<()> {
@@ -129,6 +140,24 @@ async fn first_start(state: &State, admin_password: Option<String>) -> Result<(P
         Saved::Outdated => {
             let policies = state.read(store::load).await?;
             Ok((policies.ok_or_else(Error::internal)?, None))
+        }
+    }
+}
+
+/// A file of an earlier version lacks the groups that came later.
+async fn with_built_ins(state: &State, before: Policies) -> Result<Policies> {
+    let mut after = before.clone().with_missing_built_ins();
+    if after == before {
+        return Ok(before);
+    }
+    after.epoch += 1;
+    let next = after.clone();
+    let saved = state.write(move |tx| store::save(tx, &before, &next, BOOTSTRAP_ROLE, "new built-in roles")).await?;
+    match saved {
+        Saved::Done => Ok(after),
+        // Another server on this file did the same, or something else first; it has what this one would have made.
+        Saved::Outdated => {
+            state.read(store::load).await?.map(Policies::with_missing_built_ins).ok_or_else(Error::internal)
         }
     }
 }

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::changes::{self, Objects};
 use crate::error::{Error, Result};
 use crate::policy::Policies;
 
@@ -73,6 +74,7 @@ pub(super) fn save(
     if epoch(tx)?.unwrap_or(0) != before.epoch {
         return Ok(Saved::Outdated);
     }
+    let held = objects(tx)?;
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
@@ -94,11 +96,19 @@ pub(super) fn save(
         "INSERT OR REPLACE INTO catalog_epoch VALUES (1, ?1, ?2)",
         (after.epoch as i64, after.release_epoch as i64),
     )?;
+    let differences = changes::differences(&held, &objects(tx)?)?;
     tx.execute(
-        "INSERT INTO catalog_change (epoch, at, actor, change) VALUES (?1, ?2, ?3, ?4)",
-        (after.epoch as i64, chrono::Utc::now().timestamp_micros(), actor, statement),
+        "INSERT INTO catalog_change (epoch, at, actor, change, differences) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (after.epoch as i64, chrono::Utc::now().timestamp_micros(), actor, statement, differences),
     )?;
     Ok(Saved::Done)
+}
+
+/// Everything that is kept, by kind and name. The log of changes compares this before and after, so it misses no kind.
+fn objects(connection: &Connection) -> Result<Objects> {
+    let mut statement = connection.prepare_cached("SELECT kind, name, body FROM catalog_object")?;
+    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn write_difference<K: Ord + ToString, T: Serialize + PartialEq>(

@@ -310,7 +310,9 @@ fn refusal(error: &DataFusionError) -> Error {
         && let Some(rest) = text.strip_prefix("Invalid function '")
         && let Some((name, _)) = rest.split_once('\'')
     {
-        return Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist"));
+        return Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist")).hint(
+            "settings are made with SET, data is asked for from tables; README.md names the functions there are",
+        );
     }
     unsupported()
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use arrow::array::AsArray;
+
 use super::*;
 use crate::policy::{Column, Format, Location, UniqueKey};
 
@@ -46,7 +48,7 @@ fn table(name: &str) -> Change {
 }
 
 fn admin(catalog: &Catalog) -> Principal {
-    catalog.policies().principal(BOOTSTRAP_ROLE).unwrap()
+    catalog.policies().principal(BOOTSTRAP_ROLE, 0).unwrap()
 }
 
 async fn changes(catalog: &Catalog) -> Vec<(i64, String, String)> {
@@ -83,12 +85,12 @@ async fn a_change_survives_a_restart_and_a_refusal_leaves_nothing() {
     let path = folder.path().join("state.db");
     let catalog = open(&path).await;
     let actor = admin(&catalog);
-    catalog.apply(&actor, role("ana"), "CREATE ROLE ana").await.unwrap();
+    catalog.apply(&actor, &[role("ana")], "CREATE ROLE ana").await.unwrap();
     let set = Change::SetSystem { name: "privacy.min_group_size".to_owned(), value: Some("15".to_owned()) };
-    catalog.apply(&actor, set, "ALTER SYSTEM").await.unwrap();
+    catalog.apply(&actor, &[set], "ALTER SYSTEM").await.unwrap();
     let low = Change::SetSystem { name: "privacy.min_group_size".to_owned(), value: Some("9".to_owned()) };
     let before = catalog.policies();
-    catalog.apply(&actor, low, "ALTER SYSTEM").await.unwrap_err();
+    catalog.apply(&actor, &[low], "ALTER SYSTEM").await.unwrap_err();
     assert_eq!(catalog.policies(), before);
     drop(catalog);
     let catalog = open(&path).await;
@@ -125,7 +127,7 @@ async fn everything_about_a_table_comes_back_as_it_was() {
             to: "ana".to_owned(),
         },
     ] {
-        catalog.apply(&actor, change, "…").await.unwrap();
+        catalog.apply(&actor, &[change], "…").await.unwrap();
     }
     let before = catalog.policies();
     drop(catalog);
@@ -135,7 +137,7 @@ async fn everything_about_a_table_comes_back_as_it_was() {
     let key = before.tables["t"].unique_keys[0].clone();
     catalog.record_verified_key("t", &key, "one").await.unwrap();
     let drop = Change::DropTable { name, if_exists: false };
-    catalog.apply(&actor, drop, "DROP TABLE").await.unwrap();
+    catalog.apply(&actor, &[drop], "DROP TABLE").await.unwrap();
     assert!(catalog.policies().grants.is_empty());
     assert!(!catalog.key_is_verified("t", &key, "one").await.unwrap());
 }
@@ -149,7 +151,7 @@ async fn two_servers_lose_no_change_and_see_each_others() {
         let catalog = servers[i % 2].clone();
         tokio::spawn(async move {
             let actor = admin(&catalog);
-            catalog.apply(&actor, role(&format!("r{i}")), "CREATE ROLE").await
+            catalog.apply(&actor, &[role(&format!("r{i}"))], "CREATE ROLE").await
         })
     });
     for change in changes.collect::<Vec<_>>() {
@@ -176,12 +178,12 @@ async fn an_actor_that_was_dropped_changes_nothing_any_more() {
         valid_until: None,
         member_of: BTreeSet::new(),
     };
-    catalog.apply(&actor, second, "CREATE ROLE").await.unwrap();
-    let second = catalog.policies().principal("second").unwrap();
-    catalog.apply(&second, role("a"), "CREATE ROLE").await.unwrap();
+    catalog.apply(&actor, &[second], "CREATE ROLE").await.unwrap();
+    let second = catalog.policies().principal("second", 0).unwrap();
+    catalog.apply(&second, &[role("a")], "CREATE ROLE").await.unwrap();
     let drop = Change::DropRole { name: "second".to_owned(), if_exists: false };
-    catalog.apply(&actor, drop, "DROP ROLE").await.unwrap();
-    let refusal = catalog.apply(&second, role("b"), "CREATE ROLE").await.unwrap_err();
+    catalog.apply(&actor, &[drop], "DROP ROLE").await.unwrap();
+    let refusal = catalog.apply(&second, &[role("b")], "CREATE ROLE").await.unwrap_err();
     assert_eq!(refusal.sqlstate, SqlState::InvalidAuthorizationSpecification);
 }
 
@@ -196,4 +198,25 @@ async fn a_key_is_verified_for_one_snapshot() {
     assert!(known(["b", "a"], "one").await);
     assert!(!known(["a", "b"], "two").await);
     assert!(!known(["a", "c"], "one").await);
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_version_gets_the_groups_that_came_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let before = open(&path).await.policies();
+    let state = State::open(&path).unwrap();
+    let later = "('platform_admin', 'business_leader', 'group_manager', 'carrier', 'collector')";
+    let gone = state.write(move |tx| {
+        let gone = tx.execute(&format!("DELETE FROM catalog_object WHERE kind = 'role' AND name IN {later}"), [])?;
+        tx.execute("UPDATE catalog_object SET body = replace(body, ',\"created\":0', '')", [])?;
+        Ok(gone)
+    });
+    assert_eq!(gone.await.unwrap(), 5);
+    let catalog = open(&path).await;
+    assert_eq!(catalog.policies().roles, before.roles);
+    let log = catalog.changes().await.unwrap();
+    let said = log.column_by_name("statement").unwrap().as_string::<i32>();
+    assert_eq!(said.iter().filter(|text| *text == Some("new built-in roles")).count(), 5, "one row each");
+    assert_eq!(open(&path).await.policies(), catalog.policies(), "once");
 }

@@ -128,7 +128,8 @@ impl Policies {
     /// Which columns it covers is for who reads to ask, and what their classes are now.
     pub fn live_access(&self, principal: &Principal, table: &str, now: i64) -> Option<&AccessGrant> {
         self.access.values().find(|grant| {
-            grant.level == Level::Deidentified
+            principal.can(Capability::HoldAccess)
+                && grant.level == Level::Deidentified
                 && grant.principal == principal.name()
                 && grant.table == table
                 && grant.is_live(now)
@@ -279,7 +280,7 @@ impl Policies {
         if let Some(grant) = self.access.get(&id) {
             let own = grant.principal == actor.name();
             let related =
-                own || actor.is(&grant.principal) || self.memberships(&grant.principal).contains(actor.name());
+                own || actor.belongs_to(&grant.principal) || self.memberships(&grant.principal).contains(actor.name());
             match decision {
                 Decision::Revoke if own => return Ok(()),
                 Decision::Approve | Decision::Deny { .. } if related => {

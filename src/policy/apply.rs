@@ -3,6 +3,7 @@
 //! In: the acting principal and a [`Change`]. Out: the next value, or a refusal that changes nothing.
 //! A change that changes nothing (`IF EXISTS`, a grant that is already there) gives the same value with the same epoch.
 
+use super::apply_role::Altered;
 use super::{Capability, Change, PERSON_SETTING, Policies, Principal, Setting, Settings};
 use crate::error::{Error, Result, SqlState};
 
@@ -14,7 +15,7 @@ impl Policies {
         if next == *self {
             return Ok(next);
         }
-        next.refuse_mixed_duties()?;
+        next.refuse_mixed_duties(self)?;
         next.refuse_broken_links()?;
         next.refuse_broken_scopes()?;
         next.epoch = self.epoch + 1;
@@ -26,17 +27,22 @@ impl Policies {
 
     fn refuse_unauthorised(&self, actor: &Principal, change: &Change) -> Result<()> {
         let needed = match change {
-            Change::AlterRole { name, login: None, verifier: Some(_), valid_until: None } if name == actor.name() => {
+            // One's own password.
+            Change::AlterRole { name, login: None, createrole: None, verifier: Some(Some(_)), valid_until: None }
+                if name == actor.name() =>
+            {
                 return Ok(());
-            } // one's own password
+            }
             Change::DecideAccess { id, decision, .. } => return self.refuse_decision_by(actor, *id, decision),
-            Change::RequestAccess { .. } => Capability::Analyse,
+            Change::RequestAccess { .. } => Capability::HoldAccess,
             Change::CreateRole { .. }
             | Change::AlterRole { .. }
             | Change::DropRole { .. }
             | Change::GrantRole { .. }
-            | Change::RevokeRole { .. } => Capability::ManageRoles,
-            Change::GrantSelect { .. }
+            | Change::RevokeRole { .. }
+            | Change::RecordTraining { .. } => Capability::ManageRoles,
+            Change::RequireTraining { .. }
+            | Change::GrantSelect { .. }
             | Change::RevokeSelect { .. }
             | Change::SetSystem { .. }
             | Change::SetRole { .. }
@@ -54,27 +60,32 @@ impl Policies {
             | Change::ExcludePerson { .. }
             | Change::IncludePerson { .. } => Capability::Administer,
         };
-        if actor.can(needed) {
-            return Ok(());
-        }
-        Err(Error::new(SqlState::InsufficientPrivilege, "permission denied")
-            .detail(format!("this needs {}", needed.needed_role()))
-            .hint("log in as such a role, or ask somebody who can"))
+        actor.require(needed)
     }
 
     fn make(&mut self, actor: &Principal, change: Change) -> Result<()> {
         match change {
             Change::CreateRole { name, login, createrole, verifier, valid_until, member_of } => {
-                let role =
-                    super::Role { login, createrole, verifier, valid_until, member_of, ..super::Role::default() };
-                self.create_role(name, role)
+                let created = self.epoch + 1;
+                let role = super::Role {
+                    login,
+                    createrole,
+                    verifier,
+                    valid_until,
+                    member_of,
+                    created,
+                    ..super::Role::default()
+                };
+                self.create_role(actor, name, role)
             }
-            Change::AlterRole { name, login, verifier, valid_until } => {
-                self.alter_role(&name, login, verifier, valid_until)
+            Change::AlterRole { name, login, createrole, verifier, valid_until } => {
+                self.alter_role(actor, &name, Altered { login, createrole, verifier, valid_until })
             }
             Change::DropRole { name, if_exists } => self.drop_role(actor, &name, if_exists),
             Change::GrantRole { role, to } => self.grant_role(actor, role, &to),
-            Change::RevokeRole { role, from } => self.revoke_role(&role, &from),
+            Change::RevokeRole { role, from } => self.revoke_role(actor, &role, &from),
+            Change::RequireTraining { group, period } => self.require_training(actor, &group, period),
+            Change::RecordTraining { login, completed } => self.record_training(actor, &login, completed),
             Change::GrantSelect { table, columns, to } => self.grant_select(actor, &table, columns, &to),
             Change::RevokeSelect { table, columns, from } => self.revoke_select(&table, columns, &from),
             Change::SetSystem { name, value } => self.set_system(&name, value.as_deref()),
@@ -149,5 +160,7 @@ fn refuse_role_setting(system: &Settings, name: &str, value: &str) -> Result<()>
 }
 
 fn unknown_setting(name: &str) -> Error {
-    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
+    let shown: String = name.escape_debug().collect();
+    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{shown}\""))
+        .hint("SHOW ALL lists the parameters there are")
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::change::Reference;
 use super::domain::{parse_domain, refuse_domain_of};
 use super::link::{PersonKey, refuse_policy_alone};
+use super::look_alike::refuse_relation_name;
 use super::{Access, Bounds, Class, Column, DEFAULT_POLICY, ForeignKey, Location, Policies, Table, UniqueKey};
 use crate::error::{Error, Result, SqlState};
 
@@ -40,6 +41,7 @@ impl Policies {
             }
             return Err(Error::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
         }
+        refuse_relation_name(&name)?;
         let mut table = Table {
             name: name.clone(),
             location,
@@ -362,6 +364,7 @@ pub(super) fn unknown_table(name: &str) -> Error {
 
 fn unknown_option(name: &str) -> Error {
     Error::new(SqlState::InvalidParameterValue, format!("unrecognized parameter \"{name}\""))
+        .hint("README.md lists the options of tables and columns; ALTER SYSTEM SET has what holds for everything")
 }
 
 pub(super) fn invalid_option(name: &str) -> Error {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    AccessRequest, Column, Decision, Exclusion, Location, RoleName, RowPolicy, RowPolicyChange, UniqueKey, Verifier,
-    View,
+    AccessRequest, Column, Decision, Exclusion, Location, RoleName, RowPolicy, RowPolicyChange, TrainingDay,
+    TrainingPeriod, UniqueKey, Verifier, View,
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +20,11 @@ pub enum Change {
     AlterRole {
         name: RoleName,
         login: Option<bool>,
-        verifier: Option<Verifier>,
-        valid_until: Option<i64>,
+        createrole: Option<bool>,
+        /// `Some(None)`: no password, so no login.
+        verifier: Option<Option<Verifier>>,
+        /// `Some(None)`: without end.
+        valid_until: Option<Option<i64>>,
     },
     DropRole {
         name: RoleName,
@@ -34,6 +37,15 @@ pub enum Change {
     RevokeRole {
         role: RoleName,
         from: RoleName,
+    },
+    /// `period`: `None` asks for a training no more.
+    RequireTraining {
+        group: RoleName,
+        period: Option<TrainingPeriod>,
+    },
+    RecordTraining {
+        login: RoleName,
+        completed: TrainingDay,
     },
     /// `columns`: `None` for the whole table.
     GrantSelect {

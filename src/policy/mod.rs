@@ -14,7 +14,9 @@ mod domain;
 mod dp;
 mod duration;
 mod link;
+mod look_alike;
 mod person;
+mod principal;
 mod reporting;
 mod role;
 mod scope;
@@ -25,6 +27,7 @@ mod statistician;
 mod table;
 #[cfg(test)]
 mod tests;
+mod training;
 mod view;
 mod weights;
 
@@ -35,13 +38,16 @@ pub use digest::{DigestOf, Digester};
 pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use duration::parse_interval;
+pub use look_alike::looks_like;
 pub use person::{ByPerson, Person};
+pub use principal::Principal;
 pub use reporting::{Irregular, ReportingLines};
-pub use role::{Capability, Grant, Principal, Role, RoleName};
+pub use role::{Capability, Grant, Role, RoleName};
 pub use scope::{Exclusion, GROUP_MANAGER, PERSON_SETTING, RowPolicy, RowPolicyChange};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
 pub use table::{Access, Column, ForeignKey, Format, Location, Table, UniqueKey};
+pub use training::{Membership, TrainingDay, TrainingPeriod};
 pub use view::View;
 pub use weights::Weights;
 
@@ -80,11 +86,17 @@ pub const DEFAULT_POLICY: &str = "people";
 impl Policies {
     /// The value before any statement: the built-in groups and default settings.
     pub fn new_with_built_ins() -> Self {
-        let group = || Role { built_in: true, ..Role::default() };
-        Self {
-            roles: role::BUILT_IN_GROUPS.iter().map(|(name, _)| ((*name).to_owned(), group())).collect(),
-            ..Self::default()
+        Self::default().with_missing_built_ins()
+    }
+
+    /// These policies with the built-in groups that they lack, as those of an earlier version do. A role of an organisation's own
+    /// that has such a name stays what it is, and gives nothing that the built-in one would.
+    pub fn with_missing_built_ins(mut self) -> Self {
+        let missing = role::BUILT_IN_ROLES.iter().filter(|group| !self.roles.contains_key(group.name));
+        for name in missing.map(|group| group.name.to_owned()).collect::<Vec<_>>() {
+            self.roles.insert(name, Role { built_in: true, ..Role::default() });
         }
+        self
     }
 
     /// The bootstrap account, made once. It is not a [`Change`]: no statement can make a built-in role.
@@ -96,28 +108,10 @@ impl Policies {
         self
     }
 
-    /// Who `role` acts as, through every membership; `None` when there is no such role.
-    pub fn principal(&self, role: &str) -> Option<Principal> {
-        self.roles.get(role)?;
-        let roles = self.memberships(role);
-        let mut capabilities: BTreeSet<Capability> = role::BUILT_IN_GROUPS
-            .iter()
-            .filter(|(group, _)| roles.contains(*group))
-            .map(|(_, capability)| *capability)
-            .collect();
-        let createrole = |name: &RoleName| self.roles.get(name).is_some_and(|role| role.createrole);
-        if roles.iter().any(createrole) {
-            capabilities.extend([Capability::ManageRoles, Capability::Administer]);
-        }
-        Some(Principal { name: role.to_owned(), roles, capabilities })
-    }
-
     /// The verifier to check a login against; `None` when nobody may log in under this name now (seconds since 1970), for
     /// whatever reason: the caller then runs the exchange against [`Verifier::mock`].
     pub fn login_verifier(&self, user: &str, now: i64) -> Option<&Verifier> {
-        let role = self.roles.get(user).filter(|role| role.login)?;
-        let valid = role.valid_until.is_none_or(|until| now < until);
-        role.verifier.as_ref().filter(|_| valid)
+        self.roles.get(user).filter(|role| role.may_log_in(now))?.verifier.as_ref()
     }
 
     /// The settings that a session of `login` begins with: the system's, moved by its own `ALTER ROLE … SET` where that is
@@ -139,20 +133,6 @@ impl Policies {
     /// The policies that hold a table: one budget each.
     pub fn policy_names(&self) -> BTreeSet<String> {
         self.tables.values().filter_map(|table| Some(table.policy()?.to_owned())).collect()
-    }
-
-    /// `role` and every role it is a member of, directly or not.
-    fn memberships(&self, role: &str) -> BTreeSet<RoleName> {
-        let mut found = BTreeSet::new();
-        let mut open = vec![role.to_owned()];
-        while let Some(name) = open.pop() {
-            if let Some(role) = self.roles.get(&name)
-                && found.insert(name)
-            {
-                open.extend(role.member_of.iter().cloned());
-            }
-        }
-        found
     }
 
     /// A table or a view.

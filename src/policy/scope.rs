@@ -52,7 +52,7 @@ pub struct Exclusion {
 
 impl RowPolicy {
     pub fn concerns(&self, principal: &Principal) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| principal.is(role))
+        self.roles.is_empty() || self.roles.iter().any(|role| principal.belongs_to(role))
     }
 
     pub(super) fn set_options(&mut self, options: &[(String, Option<String>)], system: u64) -> Result<()> {
@@ -132,7 +132,8 @@ impl Policies {
 
     pub(super) fn exclude_person(&mut self, digest: String, exclusion: Exclusion) -> Result<()> {
         if self.excluded.contains_key(&digest) {
-            return Err(Error::new(SqlState::DuplicateObject, "this person is excluded already"));
+            return Err(Error::new(SqlState::DuplicateObject, "this person is excluded already")
+                .hint("CALL privacy.include_person('…') takes it back"));
         }
         self.excluded.insert(digest, exclusion);
         Ok(())
@@ -149,7 +150,8 @@ impl Policies {
     fn refuse_unknown_roles(&self, roles: &BTreeSet<RoleName>) -> Result<()> {
         match roles.iter().find(|role| !self.roles.contains_key(*role)) {
             None => Ok(()),
-            Some(role) => Err(Error::new(SqlState::UndefinedObject, format!("role \"{role}\" does not exist"))),
+            Some(role) => Err(Error::new(SqlState::UndefinedObject, format!("role \"{role}\" does not exist"))
+                .hint("name roles that exist, or leave TO out for everybody")),
         }
     }
 
@@ -250,4 +252,5 @@ impl Table {
 
 fn unknown_policy(table: &str, name: &str) -> Error {
     Error::new(SqlState::UndefinedObject, format!("policy \"{name}\" for table \"{table}\" does not exist"))
+        .hint(format!("CREATE POLICY {name} ON {table} makes it"))
 }

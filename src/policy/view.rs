@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::look_alike::refuse_relation_name;
 use super::{Grant, Policies};
 use crate::error::{Error, Result, SqlState};
 
@@ -37,6 +38,7 @@ impl Policies {
         if self.views.contains_key(&view.name) && !or_replace {
             return Err(already_there(&view.name));
         }
+        refuse_relation_name(&view.name)?;
         for name in &view.reads {
             if !self.tables.contains_key(name) && !self.views.contains_key(name) {
                 return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")));

@@ -177,7 +177,7 @@ pub(crate) fn context(text: &str) -> Context {
     }
     Context {
         scopes: Default::default(),
-        principal: policies.principal("ann").unwrap(),
+        principal: policies.principal("ann", 0).unwrap(),
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
         views: BTreeMap::new(),

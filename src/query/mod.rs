@@ -56,6 +56,6 @@ pub use probe::probe;
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use row_policy::{RowRule, row_rule};
-pub use scope::{Excluded, PersonScope, PersonTest, Scopes, for_each_person};
+pub use scope::{Excluded, PersonScope, PersonTest, Scopes, for_each_person, texts};
 pub use verify::{Verified, VerifiedRelease, verify};
 pub use views::{KnownView, view_columns};

@@ -154,7 +154,12 @@ impl<'a> Names<'a> {
         if own && !self.context.policies.may_see(&self.context.principal, name) {
             return Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for table {name}"))
                 .detail("the table is not granted to any of your roles")
-                .hint(format!("an administrator grants it: GRANT SELECT ON {name} TO …")));
+                .hint(
+                    self.context
+                        .principal
+                        .why_lapsed()
+                        .unwrap_or_else(|| format!("an administrator grants it: GRANT SELECT ON {name} TO …")),
+                ));
         }
         let kind = match known.table.access {
             Access::Public => SourceKind::Public(name.to_owned()),
@@ -174,9 +179,13 @@ impl<'a> Names<'a> {
                 .hint(format!(
                     "ALTER TABLE {name} SET (person_key = '…'), or ALTER TABLE {name} SET (public = true), then a class for each column"
                 ))),
-            Access::Public | Access::Protected { .. } | Access::Linked { .. } if !principal.can(Capability::Analyse) && self.rights != Rights::Nobody => Err(denied()
-                .detail("only members of insights_analyst query data; administrators and auditors read nobody")
-                .hint("GRANT insights_analyst TO another login")),
+            Access::Public | Access::Protected { .. } | Access::Linked { .. }
+                if !principal.may_ask() && self.rights != Rights::Nobody =>
+            {
+                Err(principal
+                    .denied(Capability::Analyse, format!("permission denied for table {name}"))
+                    .detail("only members of insights_analyst or business_leader query data; administrators and auditors read nobody"))
+            }
             Access::Public | Access::Protected { .. } | Access::Linked { .. } => Ok(()),
         }
     }

@@ -243,10 +243,17 @@ pub fn for_each_person(keys: &ArrayRef, mut each: impl FnMut(Option<Person<'_>>)
         let numbers = cast(keys, &DataType::Int64)?;
         numbers.as_primitive::<Int64Type>().iter().for_each(|number| each(number.map(Person::Number)));
     } else {
-        let texts = cast(keys, &DataType::Utf8View)?;
+        let texts = texts(keys)?;
         texts.as_string_view().iter().for_each(|text| each(text.map(Person::of_text)));
     }
     Ok(())
+}
+
+/// Keys as texts, whatever their type.
+pub fn texts(keys: &ArrayRef) -> datafusion::common::Result<ArrayRef> {
+    let text = matches!(keys.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let written = if text { keys.clone() } else { cast(keys, &DataType::Utf8)? };
+    Ok(cast(&written, &DataType::Utf8View)?)
 }
 
 impl PartialEq for InScope {

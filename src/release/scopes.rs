@@ -19,7 +19,7 @@ use datafusion::physical_plan::collect;
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::policy::{ByPerson, DigestOf, Digester, Person, ReportingLines};
-use crate::query::{RowRule, for_each_person};
+use crate::query::{RowRule, for_each_person, texts};
 
 /// What was found in one snapshot of the data, by what was looked for.
 #[derive(Default)]
@@ -158,11 +158,11 @@ impl Keys {
 }
 
 fn keys(column: &ArrayRef) -> Result<Keys> {
-    let to = |to: &DataType| cast(column, to).map_err(|_| Error::internal());
     let fits = column.data_type().is_integer() && *column.data_type() != DataType::UInt64;
     Ok(if fits {
-        Keys::Numbers(to(&DataType::Int64)?.as_primitive::<Int64Type>().clone())
+        let numbers = cast(column, &DataType::Int64).map_err(|_| Error::internal())?;
+        Keys::Numbers(numbers.as_primitive::<Int64Type>().clone())
     } else {
-        Keys::Texts(to(&DataType::Utf8View)?.as_string_view().clone())
+        Keys::Texts(texts(column).map_err(|_| Error::internal())?.as_string_view().clone())
     })
 }

@@ -20,9 +20,7 @@ impl Session {
     pub(super) async fn administer(&self, admin: &Admin, text: &str) -> Result<Answer> {
         let actor = self.principal()?;
         let (tag, changes) = self.changes(&actor, admin).await?;
-        for change in changes {
-            self.server.catalog.apply(&actor, change, text).await?;
-        }
+        self.server.catalog.apply(&actor, &changes, text).await?;
         let policies = self.server.catalog.policies();
         self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
         Ok(Answer::done(tag).with_notices(self.requested(&actor, admin).into_iter().collect()))
@@ -36,6 +34,10 @@ impl Session {
             columns.as_ref().map(|columns| columns.iter().cloned().collect::<BTreeSet<_>>())
         };
         Ok(match admin {
+            Admin::CreateRole(options) if options.if_not_exists && self.has_role(&options.name) => {
+                actor.require(Capability::ManageRoles)?;
+                ("CREATE ROLE", vec![])
+            }
             Admin::CreateRole(options) => ("CREATE ROLE", vec![create_role(options)?]),
             Admin::AlterRole(options) => ("ALTER ROLE", vec![alter_role(options)?]),
             Admin::DropRole { names, if_exists } => (
@@ -96,6 +98,10 @@ impl Session {
                 ("ALTER TABLE", vec![Change::AddReference { table: table.clone(), reference: reference.clone() }])
             }
         })
+    }
+
+    fn has_role(&self, name: &str) -> bool {
+        self.server.catalog.policies().roles.contains_key(name)
     }
 
     async fn create_table(&self, actor: &Principal, admin: &Admin) -> Result<Change> {
@@ -227,8 +233,7 @@ fn refuse_others(actor: &Principal) -> Result<()> {
     if actor.can(Capability::Administer) {
         return Ok(());
     }
-    Err(Error::new(SqlState::InsufficientPrivilege, "permission denied: tables are an administrator's")
-        .detail("only members of insights_admin register tables"))
+    Err(actor.denied(Capability::Administer, "permission denied: tables are an administrator's"))
 }
 
 fn declared_column(column: &DeclaredColumn) -> Result<Column> {
@@ -248,8 +253,8 @@ fn create_role(options: &RoleOptions) -> Result<Change> {
         name: options.name.clone(),
         login: options.login.unwrap_or(false),
         createrole: options.createrole.unwrap_or(false),
-        verifier: verifier(options)?,
-        valid_until: valid_until(options)?,
+        verifier: verifier(options)?.flatten(),
+        valid_until: valid_until(options)?.flatten(),
         member_of: options.in_role.iter().cloned().collect(),
     })
 }
@@ -258,28 +263,37 @@ fn alter_role(options: &RoleOptions) -> Result<Change> {
     Ok(Change::AlterRole {
         name: options.name.clone(),
         login: options.login,
+        createrole: options.createrole,
         verifier: verifier(options)?,
         valid_until: valid_until(options)?,
     })
 }
 
-fn verifier(options: &RoleOptions) -> Result<Option<Verifier>> {
-    let password = options.password.as_ref().and_then(Option::as_ref);
-    password.map(|password| Verifier::from_password_clause(password)).transpose()
+/// `Some(None)`: `PASSWORD NULL`.
+fn verifier(options: &RoleOptions) -> Result<Option<Option<Verifier>>> {
+    match &options.password {
+        None => Ok(None),
+        Some(None) => Ok(Some(None)),
+        Some(Some(password)) => Verifier::from_password_clause(password).map(|verifier| Some(Some(verifier))),
+    }
 }
 
 /// Seconds since 1970; `infinity` is no end.
-fn valid_until(options: &RoleOptions) -> Result<Option<i64>> {
-    let Some(text) = options.valid_until.as_deref().filter(|text| *text != "infinity") else {
-        return Ok(None);
+fn valid_until(options: &RoleOptions) -> Result<Option<Option<i64>>> {
+    let text = match options.valid_until.as_deref() {
+        None => return Ok(None),
+        Some("infinity") => return Ok(Some(None)),
+        Some(text) => text,
     };
     let day = |t: &str| {
         chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0)).map(|d| d.and_utc())
     };
     let naive = |t: &str| chrono::NaiveDateTime::parse_from_str(t, "%Y-%m-%d %H:%M:%S").ok().map(|d| d.and_utc());
     let zoned = |t: &str| chrono::DateTime::parse_from_rfc3339(t).ok().map(|d| d.to_utc());
-    day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| Some(moment.timestamp())).ok_or_else(|| {
-        Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
-            .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
-    })
+    day(text).or_else(|| naive(text)).or_else(|| zoned(text)).map(|moment| Some(Some(moment.timestamp()))).ok_or_else(
+        || {
+            Error::new(SqlState::InvalidParameterValue, "VALID UNTIL takes a date or a timestamp")
+                .hint("for example '2027-01-01' or '2027-01-01 08:00:00'")
+        },
+    )
 }

@@ -22,7 +22,7 @@ use super::Session;
 use super::answer::{Answer, Notice};
 use super::path::{Asked, Failure};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Capability, Class, Settings, Table, Weights};
+use crate::policy::{Access, Capability, Class, Principal, Settings, Table, Weights};
 use crate::query::parse;
 use crate::query::statement::Statement;
 use crate::query::statistics::{FRACTIONS, Quantiles, Spread, Statistics};
@@ -66,7 +66,7 @@ struct Range {
 impl Session {
     /// Errors: 42501 for anybody but administrators, 42P01, 42809 for tables without persons, 53400 where the budget is spent.
     pub(super) async fn analyze(&mut self, asked: &Asked<'_>, tables: &[String]) -> Result<Answer, Failure> {
-        refuse_others(self.principal()?.can(Capability::Administer))?;
+        refuse_others(&self.principal()?)?;
         let settings = self.server.catalog.policies().settings.clone();
         for name in tables {
             let target = self.target(name).await?;
@@ -316,11 +316,12 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn refuse_others(administers: bool) -> Result<()> {
-    if administers {
+fn refuse_others(principal: &Principal) -> Result<()> {
+    if principal.can(Capability::Administer) {
         return Ok(());
     }
-    Err(Error::new(SqlState::InsufficientPrivilege, "permission denied to analyze tables")
+    Err(principal
+        .denied(Capability::Administer, "permission denied to analyze tables")
         .detail("ANALYZE spends the budget of everybody; only members of insights_admin run it"))
 }
 

@@ -9,12 +9,16 @@ mod analyze;
 mod answer;
 mod cursors;
 mod describe;
+mod memberships;
 mod path;
 mod procedures;
 mod row_policies;
+mod row_policies_view;
 mod scopes;
 mod server;
+mod startup;
 mod surroundings;
+mod training;
 mod transaction;
 mod utility;
 mod views;
@@ -52,12 +56,12 @@ pub struct Client {
     pub user: String,
     pub database: String,
     pub application_name: String,
+    /// Variables it asked for when it connected, as it spelled them.
+    pub asked: Vec<(String, String)>,
     pub address: SocketAddr,
     pub encrypted: bool,
     /// What `pg_backend_pid()` says and a CancelRequest names.
     pub backend_pid: i32,
-    /// Settings of the first message, in the order in which they hold: those of `options` come first.
-    pub settings: Vec<(String, String)>,
 }
 
 /// Which of the protocol's ways a statement came by; for the log.
@@ -94,6 +98,8 @@ pub struct Description {
 pub struct Session {
     server: Arc<Server>,
     client: Client,
+    /// When its role was made: a role of the same name that is made later is not the one that logged in.
+    role_created: u64,
     variables: Variables,
     transaction: Transaction,
     cursors: Cursors,
@@ -107,23 +113,21 @@ impl Session {
     fn new(server: Arc<Server>, client: Client) -> Result<Self> {
         let policies = server.catalog.policies();
         let mut variables = Variables::new(policies.settings.clone(), client.user.clone());
-        let role = policies.roles.get(&client.user);
-        for (name, value) in role.into_iter().flat_map(|role| &role.settings) {
-            variables.start_with(name, value)?;
+        let role = policies.roles.get(&client.user).ok_or_else(|| no_login(&client.user))?;
+        for (name, value) in &role.settings {
+            // What an administrator has forbidden since is not heard, as in a session that was open then.
+            let _ = variables.start_with(name, value);
         }
         variables.start_with("application_name", &client.application_name)?;
-        let mut notices = Vec::new();
-        for (name, value) in &client.settings {
-            notices.extend(variables.start_as_asked(name, value)?);
-        }
         Ok(Self {
             server,
+            role_created: role.created,
             client,
             variables,
             transaction: Transaction::default(),
             cursors: Cursors::default(),
             unfinished: None,
-            notices,
+            notices: Vec::new(),
         })
     }
 
@@ -232,7 +236,7 @@ impl Session {
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
         self.variables.follow(self.server.catalog.policies().settings.clone());
-        Ok(())
+        self.principal().map(|_| ())
     }
 
     /// Cancel and timeout end what can wait; a change of the policies is never left half-way.
@@ -474,14 +478,12 @@ impl Session {
         self.server.ledger.refuse(self.entry(asked)?, error).await
     }
 
-    /// Who this session acts as now: a role that was dropped or lost its memberships acts so at once.
+    /// Who this session acts as now: a role that was dropped or may log in no more, a membership that was revoked or whose
+    /// training lapsed, is gone at once. Errors: 28000.
     fn principal(&self) -> Result<Principal> {
-        self.server.catalog.policies().principal(&self.client.user).ok_or_else(|| {
-            Error::new(
-                SqlState::InvalidAuthorizationSpecification,
-                format!("role \"{}\" does not exist", self.client.user),
-            )
-        })
+        let now = chrono::Utc::now().timestamp();
+        let policies = self.server.catalog.policies();
+        policies.login(&self.client.user, self.role_created, now).ok_or_else(|| no_login(&self.client.user))
     }
 
     fn settings_in_force(&self) -> Settings {
@@ -509,4 +511,10 @@ impl Session {
     fn all_settings(&self) -> BTreeMap<String, String> {
         self.variables.all().into_iter().collect()
     }
+}
+
+fn no_login(user: &str) -> Error {
+    Error::new(SqlState::InvalidAuthorizationSpecification, format!("role \"{user}\" may not log in"))
+        .detail("it was dropped or made anew, its time is over, or it is no login any more")
+        .hint("connect again, or ask a platform administrator")
 }

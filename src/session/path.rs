@@ -192,10 +192,11 @@ impl Session {
     }
 
     pub(super) fn entry(&self, asked: &Asked<'_>) -> Result<Entry> {
-        let principal = self.principal()?;
+        // Who may log in no more acts as nobody, and that is logged too.
+        let roles = self.principal().map(|principal| principal.roles().clone()).unwrap_or_default();
         Ok(Entry {
             who: self.client.user.clone(),
-            roles: principal.roles().iter().filter(|role| *role != principal.name()).cloned().collect(),
+            roles: roles.into_iter().filter(|role| *role != self.client.user).collect(),
             database: self.client.database.clone(),
             application_name: self.application_name(),
             purpose: self.purpose(),

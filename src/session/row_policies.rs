@@ -5,7 +5,7 @@
 use super::Session;
 use super::procedures::Arguments;
 use crate::catalog::files::arrow_schema;
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::policy::{
     Capability, Change, DigestOf, Exclusion, PERSON_SETTING, Person, Principal, RowPolicy, RowPolicyChange,
 };
@@ -90,6 +90,5 @@ fn refuse_others(actor: &Principal) -> Result<()> {
     if actor.can(Capability::Administer) {
         return Ok(());
     }
-    Err(Error::new(SqlState::InsufficientPrivilege, "permission denied: who takes part is an administrator's decision")
-        .detail(format!("this needs {}", Capability::Administer.needed_role())))
+    Err(actor.denied(Capability::Administer, "permission denied: who takes part is an administrator's decision"))
 }

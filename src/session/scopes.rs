@@ -54,7 +54,7 @@ impl Session {
         read: &mut Vec<(Table, String)>,
     ) -> Result<PersonScope> {
         let (mut tests, mut identity) = (Vec::new(), Identity::default());
-        if principal.is(GROUP_MANAGER) {
+        if principal.belongs_to(GROUP_MANAGER) {
             let own = policies.roles.get(principal.name()).and_then(|role| role.person.clone());
             let digest = own.ok_or_else(refuse_nobody)?;
             let table = policies.reporting_table(policy).ok_or_else(|| refuse_no_lines(policy))?;

@@ -90,10 +90,6 @@ impl Server {
             )
             .hint(format!("there is one database: {DATABASE}")));
         }
-        let policies = self.catalog.policies();
-        if policies.principal(&client.user).is_none() {
-            return Err(Error::new(SqlState::InvalidAuthorizationSpecification, "this role may not log in"));
-        }
-        Session::new(self.clone(), client)
+        Session::open(self.clone(), client).await
     }
 }

@@ -14,7 +14,7 @@ use super::Session;
 use super::scopes::Scoped;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Policies, Principal, Settings, Table, UniqueKey, View};
+use crate::policy::{Access, Policies, Principal, Settings, Table, UniqueKey, View};
 use crate::query::statement::Statement;
 use crate::query::statistics::Statistics;
 use crate::query::{Context, KnownTable, KnownView, parse};
@@ -45,7 +45,7 @@ impl Session {
         principal: Principal,
         settings: &Settings,
     ) -> Result<Surroundings> {
-        let readable = principal.can(Capability::Analyse);
+        let readable = principal.may_ask();
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let show_suppressed = self.shows_suppressed();
         let named = Named::of(&policies, query, show_suppressed)?;

@@ -13,11 +13,14 @@ use std::time::Duration;
 
 use super::Notice;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Setting, Settings};
+use crate::policy::{PERSON_SETTING, Setting, Settings, looks_like};
 use variable::VARIABLES;
 
 /// What the session is for, in the analyst's words.
 const PURPOSE: &str = "privacy.purpose";
+/// Who a session acts as: these say so, and change nothing.
+const ROLE: &str = "role";
+const SESSION_AUTHORIZATION: &str = "session_authorization";
 /// How many variables of its own making a session may hold, and how long each may be.
 const OWN_VARIABLES: usize = 1_000;
 const LONGEST_VALUE: usize = 10_000;
@@ -54,6 +57,11 @@ impl Variables {
         let value = self.read(&name, value)?;
         self.start.insert(name, value);
         Ok(())
+    }
+
+    /// Is there a variable of this name?
+    pub fn has(name: &str) -> bool {
+        variable::by_name(name).is_some() || Setting::by_name(&name.to_ascii_lowercase()).is_some()
     }
 
     /// A value from the client's first message, over the role's own. A time zone other than UTC is no error, as drivers send the
@@ -150,7 +158,7 @@ impl Variables {
 
     pub fn reset(&mut self, name: &str) -> Result<()> {
         let name = known(name)?;
-        if name == "session_authorization" || name == "role" {
+        if name == SESSION_AUTHORIZATION || name == ROLE {
             return Ok(());
         }
         self.refuse_fixed(&name)?;
@@ -264,7 +272,8 @@ impl Variables {
             return Some(value.clone());
         }
         match name {
-            "session_authorization" => Some(self.login.clone()),
+            SESSION_AUTHORIZATION => Some(self.login.clone()),
+            ROLE => Some("none".to_owned()),
             PURPOSE => Some(String::new()),
             _ if is_of_transaction(name) => self.value(&format!("default_{name}")),
             _ => match Setting::by_name(name) {
@@ -278,6 +287,10 @@ impl Variables {
     fn read(&self, name: &str, text: &str) -> Result<String> {
         if let Some(setting) = Setting::by_name(name) {
             return self.system.session_setting_allowed(setting, text).map(|settings| settings.show(setting));
+        }
+        if name == ROLE || name == SESSION_AUTHORIZATION {
+            let same = text == if name == ROLE { "none" } else { &self.login };
+            return if same { Ok(text.to_owned()) } else { Err(refuse_identity(name)) };
         }
         if text.len() > LONGEST_VALUE {
             return Err(Error::new(
@@ -317,12 +330,17 @@ impl Variables {
 /// `privacy.` are not.
 fn known(name: &str) -> Result<String> {
     let name = name.to_ascii_lowercase();
+    refuse_look_alike(&name)?;
     let there = variable::by_name(&name).is_some()
         || Setting::by_name(&name).is_some()
         || name == PURPOSE
-        || name == "role"
+        || name == ROLE
         || is_own(&name);
-    if there { Ok(name) } else { Err(unrecognized(&name)) }
+    match there {
+        true => Ok(name),
+        false if name.eq_ignore_ascii_case(PERSON_SETTING) => Err(refuse_person()),
+        false => Err(unrecognized(&name)),
+    }
 }
 
 fn is_own(name: &str) -> bool {
@@ -334,6 +352,39 @@ fn is_of_transaction(name: &str) -> bool {
     ["transaction_isolation", "transaction_read_only", "transaction_deferrable"].contains(&name)
 }
 
+/// A session's own variables are never mistaken for the server's: their names are identifiers, as in Postgres, and do not look like
+/// `privacy`.
+fn refuse_look_alike(name: &str) -> Result<()> {
+    let Some((first, _)) = name.split_once('.').filter(|(first, _)| *first != "privacy") else {
+        return Ok(());
+    };
+    let simple = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')
+    };
+    if name.split('.').all(simple) && !looks_like(first, "privacy") {
+        return Ok(());
+    }
+    let shown: String = name.escape_debug().collect();
+    Err(Error::new(SqlState::InvalidName, format!("invalid configuration parameter name \"{shown}\""))
+        .detail("a session's own parameters are identifiers with dots between them, and none looks like privacy")
+        .hint("SHOW ALL lists the parameters there are"))
+}
+
+fn refuse_person() -> Error {
+    Error::new(SqlState::InsufficientPrivilege, format!("permission denied to set parameter \"{PERSON_SETTING}\""))
+        .detail("an administrator says which person a login belongs to")
+        .hint(format!("ALTER ROLE … SET {PERSON_SETTING} = '…'"))
+}
+
+fn refuse_identity(name: &str) -> Error {
+    Error::new(SqlState::InsufficientPrivilege, format!("permission denied to set parameter \"{name}\""))
+        .detail("a session acts as the role that logged in: its grants, budget and log are that role's")
+        .hint("log in as the other role")
+}
+
 fn unrecognized(name: &str) -> Error {
-    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
+    let shown: String = name.escape_debug().collect();
+    Error::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{shown}\""))
+        .hint("SHOW ALL lists the parameters there are")
 }

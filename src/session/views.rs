@@ -7,9 +7,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 
-use super::Session;
 use super::answer::Rows;
 use super::surroundings::relations;
+use super::{Session, memberships};
 use crate::catalog::system::{SystemSession, View};
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{Limits, budget_batch};
@@ -17,12 +17,15 @@ use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 5] = [
+const VIEWS: [(&str, &str); 8] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
+    ("privacy", "memberships"),
     ("privacy", "grants"),
+    ("privacy", "row_policies"),
     ("privacy", "warnings"),
     ("audit", "query_log"),
+    ("audit", "changes"),
 ];
 
 impl Session {
@@ -97,9 +100,12 @@ impl Session {
                 let rows = Rows::texts(&["name", "setting"], vec![names, values])?;
                 rows.batches().first().cloned().ok_or_else(Error::internal)
             }
+            ("privacy", "memberships") => memberships::batch(&policies, principal),
+            ("privacy", "row_policies") => self.row_policies(),
             ("privacy", "warnings") => self.warnings().await,
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "query_log") => self.server.ledger.query_log().await,
+            ("audit", "changes") => self.server.catalog.changes().await,
             _ => Err(Error::internal()),
         }
     }
@@ -131,18 +137,22 @@ impl Session {
 fn refuse_view(principal: &Principal, schema: &str, name: &str) -> Result<()> {
     let allowed = match (schema, name) {
         ("audit", _) => principal.can(Capability::Audit),
-        ("privacy", "warnings") => principal.can(Capability::Administer),
+        ("privacy", "row_policies" | "warnings") => principal.can(Capability::Administer),
         _ => true,
     };
     if allowed {
         return Ok(());
     }
-    if schema == "privacy" {
-        return Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
-            .detail("what is wrong with the data is for those who can put it right")
-            .hint("members of insights_admin read it"));
-    }
-    Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for view {schema}.{name}"))
-        .detail("the log holds what everybody asked")
-        .hint("auditors read it: GRANT auditor TO another login"))
+    let (needed, why) = if schema == "privacy" {
+        (
+            Capability::Administer,
+            "who is counted, and what is wrong with the data, is for those who can change it: members of insights_admin",
+        )
+    } else {
+        (
+            Capability::Audit,
+            "the logs hold what everybody asked and what administrators changed; only members of auditor read them",
+        )
+    };
+    Err(principal.denied(needed, format!("permission denied for view {schema}.{name}")).detail(why))
 }

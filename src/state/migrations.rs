@@ -1,6 +1,6 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS, EVIDENCE];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -121,4 +121,9 @@ CREATE TABLE table_statistics (
     statistics TEXT NOT NULL,
     PRIMARY KEY (table_name, snapshot)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What a change changed, from what to what: a list of `{kind, name, old, new}`. Of changes before this step it is not known.
+const DIFFERENCES: &str = "
+ALTER TABLE catalog_change ADD COLUMN differences TEXT NOT NULL DEFAULT '[]';
 ";

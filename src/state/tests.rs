@@ -96,7 +96,7 @@ async fn jobs_that_wait_together_fail_alone() {
     let (held, hold) = std::sync::mpsc::channel::<()>();
     let first = state.clone();
     let first = tokio::spawn(async move {
-        let wait = move |_: &Transaction| Ok(hold.recv().map_err(|_| Error::internal())?);
+        let wait = move |_: &Transaction| hold.recv().map_err(|_| Error::internal());
         first.write(wait).await
     });
     let job = |i: usize| {

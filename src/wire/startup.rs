@@ -199,8 +199,9 @@ fn negotiate_version(socket: &mut Socket, startup: &Startup) -> Flow<usize> {
     Ok(if minor >= LATEST_MINOR { 32 } else { 4 })
 }
 
-/// What is left of the parameters are settings of the session, those in `options` first, as Postgres has it.
+/// Parameters that nobody here knows are passed over, as drivers send many.
 fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encrypted: bool) -> Flow<Client> {
+    let asked = asked_variables(&mut parameters)?;
     let mut take = |name| parameters.remove(name).filter(|value| !value.is_empty());
     let Some(user) = take("user") else {
         return Err(fatal(SqlState::InvalidAuthorizationSpecification, "no user name specified in startup packet"));
@@ -208,42 +209,55 @@ fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encr
     if !matches!(take("replication").as_deref(), None | Some("false" | "off" | "no" | "0")) {
         return Err(fatal(SqlState::FeatureNotSupported, "replication connections are not supported"));
     }
-    let database = take("database").unwrap_or_else(|| user.clone());
-    let application_name = take("application_name").unwrap_or_default();
-    let mut settings = options(&take("options").unwrap_or_default())?;
-    settings.extend(parameters.into_iter().filter(|(name, _)| !name.starts_with("_pq_.")));
-    Ok(Client { database, application_name, user, address, encrypted, backend_pid: 0, settings })
+    Ok(Client {
+        database: take("database").unwrap_or_else(|| user.clone()),
+        application_name: take("application_name").unwrap_or_default(),
+        user,
+        asked,
+        address,
+        encrypted,
+        backend_pid: 0,
+    })
 }
 
-/// `-c name=value`, `-cname=value`, `--name=value`; a backslash keeps a space in its word.
-fn options(text: &str) -> Flow<Vec<(String, String)>> {
-    let mut words: Vec<String> = Vec::new();
-    let mut word: Option<String> = None;
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => word.get_or_insert_default().extend(letters.next()),
-            letter if letter.is_ascii_whitespace() => words.extend(word.take()),
-            letter => word.get_or_insert_default().push(letter),
+/// Variables in the first message: those under a name of their own, and those of `options`, as `PGOPTIONS` and `psql` send them
+/// (`-c name=value`, `--name=value`; a backslash keeps a blank). Of the first kind drivers send many that nobody here knows: those
+/// with a meaning here are passed on, the rest is passed over.
+fn asked_variables(parameters: &mut BTreeMap<String, String>) -> Flow<Vec<(String, String)>> {
+    let mut asked = Vec::new();
+    let options = parameters.remove("options").unwrap_or_default();
+    let mut words = words(&options).into_iter();
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix("--") {
+            Some(long) => Some(long.to_owned()),
+            None if word == "-c" => words.next(),
+            None => word.strip_prefix("-c").map(str::to_owned),
+        };
+        let Some((name, value)) = setting.as_deref().and_then(|setting| setting.split_once('=')) else {
+            return Err(fatal(SqlState::SyntaxError, "invalid command-line argument for server process"));
+        };
+        asked.push((name.replace('-', "_"), value.to_owned()));
+    }
+    // They come after the options, as Postgres has it.
+    let heeded = parameters.iter().filter(|(name, _)| Session::heeds_at_startup(name));
+    asked.extend(heeded.map(|(name, value)| (name.clone(), value.clone())));
+    Ok(asked)
+}
+
+fn words(options: &str) -> Vec<String> {
+    let (mut words, mut word, mut kept) = (Vec::new(), None::<String>, false);
+    for c in options.chars() {
+        match c {
+            '\\' if !kept => kept = true,
+            c if c.is_whitespace() && !kept => words.extend(word.take()),
+            c => {
+                word.get_or_insert_default().push(c);
+                kept = false;
+            }
         }
     }
     words.extend(word);
-    let mut settings = Vec::new();
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        let assignment = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
-            Some("") => words.next(),
-            Some(rest) => Some(rest.to_owned()),
-            None => None,
-        };
-        let setting = assignment.as_deref().and_then(|text| text.split_once('='));
-        let Some((name, value)) = setting else {
-            let message = "options of the startup packet are settings: -c name=value";
-            return Err(fatal(SqlState::SyntaxError, message));
-        };
-        settings.push((name.replace('-', "_"), value.to_owned()));
-    }
-    Ok(settings)
+    words
 }
 
 /// The parameters of the session follow with the first ReadyForQuery.
@@ -266,14 +280,18 @@ pub(super) fn parameter_status(name: &str, value: &str) -> PgWireBackendMessage 
 mod tests {
     use super::*;
 
+    fn asked(options: &str) -> Flow<Vec<(String, String)>> {
+        let habits = [("options", options), ("TimeZone", "UTC"), ("driver_habit", "1")];
+        asked_variables(&mut habits.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    }
+
     #[test]
     fn options_as_libpq_writes_them() {
-        let settings = options("-c a=1  -cb=x\\ y --c-d=z=2").unwrap();
-        let expected = [("a", "1"), ("b", "x y"), ("c_d", "z=2")];
-        assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert!(options("").unwrap().is_empty());
+        let expected = [("a", "1"), ("b", "x y"), ("c_d", "z=2"), ("TimeZone", "UTC")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(asked("-c a=1  -cb=x\\ y --c-d=z=2").unwrap(), expected);
         for wrong in ["-c", "-c a", "-d 3", "x"] {
-            assert!(options(wrong).is_err(), "{wrong}");
+            assert!(asked(wrong).is_err(), "{wrong}");
         }
     }
 }

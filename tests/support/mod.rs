@@ -65,19 +65,14 @@ impl TestServer {
 
     /// With so much memory for queries.
     pub async fn start_limited(folder: TempDir, noise: Noise, memory: Memory) -> Self {
-        let config = Config {
-            data_dir: folder.path().to_owned(),
-            admin_password: Some(ADMIN_PASSWORD.to_owned()),
-            noise,
-            memory,
-        };
-        let (server, _) = Server::open(config).await.unwrap();
-        let bound = Listener::bind("127.0.0.1:0", ListenerOptions::default()).await;
-        let listener = bound.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        tokio::spawn(listener.run(server, stop.clone().cancelled_owned()));
+        let (address, stop) = listening(folder.path(), noise, memory).await;
         Self { address, folder, stop }
+    }
+
+    /// Another server on the same state and data.
+    pub async fn another(&self) -> Self {
+        let (address, stop) = listening(self.folder.path(), Noise::from_os(), Memory::default()).await;
+        Self { address, folder: tempfile::tempdir().unwrap(), stop }
     }
 
     /// With the demo's tables, roles and grants, made by `sql/demo.sql` itself.
@@ -170,6 +165,17 @@ impl TestServer {
         drop(input);
         tokio::task::block_in_place(|| child.wait_with_output()).unwrap()
     }
+}
+
+async fn listening(folder: &Path, noise: Noise, memory: Memory) -> (SocketAddr, CancellationToken) {
+    let config = Config { data_dir: folder.to_owned(), admin_password: Some(ADMIN_PASSWORD.to_owned()), noise, memory };
+    let (server, _) = Server::open(config).await.unwrap();
+    let bound = Listener::bind("127.0.0.1:0", ListenerOptions::default()).await;
+    let listener = bound.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(listener.run(server, stop.clone().cancelled_owned()));
+    (address, stop)
 }
 
 /// The statements of a script whose semicolons all end a line.

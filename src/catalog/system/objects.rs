@@ -91,6 +91,8 @@ pub(super) struct Objects {
     pub references: Vec<Reference>,
     pub cursors: Vec<CursorRow>,
     pub roles: Vec<RoleRow>,
+    /// The roles that the session acts as at present: a membership whose training lapsed is one still, and gives nothing.
+    pub acts_as: BTreeSet<String>,
     /// OIDs of types by their names in pg_type.
     pub types: Arc<HashMap<String, i32>>,
 }
@@ -109,6 +111,7 @@ impl Objects {
             keys,
             cursors: session.cursors.clone(),
             roles: roles(&session.policies, &session.principal),
+            acts_as: session.principal.roles().clone(),
             types: Arc::default(),
         };
         for key in &objects.keys {
@@ -144,6 +147,7 @@ impl Objects {
             references: vec![],
             cursors: vec![],
             roles: vec![],
+            acts_as: BTreeSet::new(),
             types: Arc::default(),
         }
     }
@@ -221,7 +225,9 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             fields: arrow_schema(&part)?,
             comment: Some(table_comment(table, &part)),
             column_comments: visible.iter().map(|column| column_comment(column)).collect(),
-            selectable: table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
+            selectable: principal.may_ask()
+                && policies.has_scope(principal, table)
+                && table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
             definition: None,
         };
         keys.extend(visible_keys(table, &relation));
@@ -248,7 +254,7 @@ fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation
             fields: Arc::new(Schema::new(fields)),
             comment: Some(format!("a view with {rights}")),
             column_comments: vec![],
-            selectable: policies.may_read(principal, &view.name, ""),
+            selectable: principal.may_ask() && policies.may_read(principal, &view.name, ""),
             // The text may name tables and columns that were not granted.
             definition: principal.can(Capability::Administer).then(|| view.definition.clone()),
         })
@@ -316,10 +322,13 @@ fn index(key: &Key) -> Relation {
 /// Administrators see every role; others the built-in groups and themselves with their own groups.
 fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
     let all = principal.can(Capability::ManageRoles) || principal.can(Capability::Administer);
+    // Of its own groups too those that give nothing for want of a training: it is told so, and may see which.
+    let mut own = principal.roles().clone();
+    own.extend(policies.roles.get(principal.name()).into_iter().flat_map(|role| role.member_of.iter().cloned()));
     let shown: BTreeMap<_, _> = policies
         .roles
         .iter()
-        .filter(|(name, role)| all || (role.built_in && !role.login) || principal.is(name))
+        .filter(|(name, role)| all || (role.built_in && !role.login) || own.contains(*name))
         .collect();
     shown
         .iter()

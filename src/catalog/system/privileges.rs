@@ -49,8 +49,9 @@ pub(super) fn all(user: &str, objects: &Arc<Objects>) -> Vec<ScalarUDF> {
     });
     let user = user.to_owned();
     let has_role = privilege("pg_has_role", objects, move |objects, arguments| {
-        let (own, [role, _]) = split::<2>(&user, objects, arguments)?;
-        Some(own && is_member(objects, &user, role))
+        let (own, [role, wanted]) = split::<2>(&user, objects, arguments)?;
+        let usable = names(wanted, "usage") && acts_as(objects, role);
+        Some(own && (usable || names(wanted, "member") && is_member(objects, &user, role)))
     });
     tables.into_iter().chain(others).chain([columns, has_role]).collect()
 }
@@ -81,6 +82,10 @@ fn selectable(objects: &Objects, table: &str) -> bool {
 /// Does a list such as `INSERT, SELECT WITH GRANT OPTION` ask for `privilege`? Postgres: any of them is enough.
 fn names(wanted: &str, privilege: &str) -> bool {
     wanted.split(',').any(|one| one.trim().eq_ignore_ascii_case(privilege))
+}
+
+fn acts_as(objects: &Objects, role: &str) -> bool {
+    objects.acts_as.contains(role_named(objects, role).unwrap_or(role))
 }
 
 fn is_member(objects: &Objects, user: &str, role: &str) -> bool {

@@ -85,7 +85,7 @@ fn session(user: &str) -> SystemSession {
     SystemSession {
         database: "demo".to_owned(),
         user: user.to_owned(),
-        principal: policies.principal(user).unwrap(),
+        principal: policies.principal(user, 0).unwrap(),
         policies: Arc::new(policies),
         views: vec![View { schema: "privacy", name: "budget", batch: budget }],
         settings: BTreeMap::from([
@@ -253,16 +253,21 @@ async fn only_granted_columns_exist() {
 async fn roles_databases_and_schemas_are_listed() {
     let server = Server::new();
     let groups = [
-        "auditor|false|true|false|false|false|-1|-|[]|false|false",
-        "group_manager|false|true|false|false|false|-1|-|[]|false|false",
-        "insights_admin|false|true|false|false|false|-1|-|[]|false|false",
-        "insights_analyst|false|true|false|false|false|-1|-|[]|false|false",
-    ];
+        "auditor",
+        "business_leader",
+        "carrier",
+        "collector",
+        "group_manager",
+        "insights_admin",
+        "insights_analyst",
+        "platform_admin",
+    ]
+    .map(|name| format!("{name}|false|true|false|false|false|-1|-|[]|false|false"));
     let ana = "ana|false|true|false|false|true|-1|-|[insights_analyst]|false|false";
     let seen = server.psql("ana", "\\du", "person").await.remove(0);
-    assert_eq!(seen, [&[ana], &groups[..]].concat());
+    assert_eq!(seen, [&[ana.to_owned()], &groups[..]].concat());
     let all = server.psql("adm", "\\du", "person").await.remove(0);
-    assert_eq!(all.len(), 7);
+    assert_eq!(all.len(), 11);
     let databases = server.psql("ana", "\\l", "person").await.remove(0);
     assert_eq!(databases, ["demo|insights_admin|UTF8|C|C|-|libc|-"]);
     let schemas = server.psql("ana", "\\dn", "person").await.remove(0);

@@ -2,13 +2,31 @@
 
 mod links;
 mod roles;
+mod separation;
 mod settings;
 mod tables;
+mod training;
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::error::SqlState;
+
+/// 14 November 2023.
+const NOW: i64 = 1_700_000_000;
+
+const CAPABILITIES: [Capability; 6] = [
+    Capability::ManageRoles,
+    Capability::Administer,
+    Capability::Analyse,
+    Capability::AnalyseReports,
+    Capability::HoldAccess,
+    Capability::Audit,
+];
+
+fn capabilities(principal: &Principal) -> Vec<Capability> {
+    CAPABILITIES.into_iter().filter(|capability| principal.can(*capability)).collect()
+}
 
 fn role(name: &str, member_of: &[&str]) -> Change {
     Change::CreateRole {
@@ -97,7 +115,7 @@ fn person_table() -> Change {
 }
 
 fn apply(policies: &Policies, actor: &str, change: Change) -> Result<Policies, crate::error::Error> {
-    policies.apply(&policies.principal(actor).unwrap(), change)
+    policies.apply(&policies.principal(actor, NOW).unwrap(), change)
 }
 
 /// admin, carol (insights_admin), ana (insights_analyst), otto (auditor), nemo (nothing), group team; table person.

@@ -5,13 +5,24 @@ use super::*;
 #[test]
 fn capabilities_follow_membership_and_keep_duties_apart() {
     let policies = company();
-    let holds = |name: &str| policies.principal(name).unwrap().capabilities;
-    assert_eq!(holds("admin"), BTreeSet::from([Capability::ManageRoles, Capability::Administer]));
-    assert_eq!(holds("carol"), BTreeSet::from([Capability::Administer]));
-    assert_eq!(holds("ana"), BTreeSet::from([Capability::Analyse]));
-    assert_eq!(holds("otto"), BTreeSet::from([Capability::Audit]));
-    assert_eq!(holds("nemo"), BTreeSet::new());
-    assert_eq!(policies.principal("nobody"), None);
+    let holds = |name: &str| capabilities(&policies.principal(name, NOW).unwrap());
+    assert_eq!(holds("admin"), [Capability::ManageRoles, Capability::Administer]);
+    assert_eq!(holds("carol"), [Capability::Administer]);
+    assert_eq!(holds("ana"), [Capability::Analyse, Capability::HoldAccess]);
+    assert_eq!(holds("otto"), [Capability::Audit]);
+    assert_eq!(holds("nemo"), []);
+    assert_eq!(policies.principal("nobody", NOW), None);
+    for (group, expected) in [
+        ("platform_admin", &[Capability::ManageRoles][..]),
+        ("business_leader", &[Capability::Analyse]),
+        ("group_manager", &[Capability::AnalyseReports]),
+        ("carrier", &[]),
+        ("collector", &[]),
+    ] {
+        let member = apply(&policies, "admin", grant(group, "nemo")).unwrap().principal("nemo", NOW).unwrap();
+        assert_eq!(capabilities(&member), expected, "{group}");
+        assert_eq!(member.may_ask(), ["business_leader", "group_manager"].contains(&group), "{group}");
+    }
 }
 
 #[test]
@@ -23,7 +34,13 @@ fn only_the_right_role_makes_each_change() {
         grant("insights_analyst", "nemo"),
         Change::RevokeRole { role: "insights_analyst".to_owned(), from: "ana".to_owned() },
         Change::DropRole { name: "ana".to_owned(), if_exists: false },
-        Change::AlterRole { name: "ana".to_owned(), login: Some(false), verifier: None, valid_until: None },
+        Change::AlterRole {
+            name: "ana".to_owned(),
+            login: Some(false),
+            createrole: None,
+            verifier: None,
+            valid_until: None,
+        },
     ];
     let other_changes = [
         alter("person", &[("person_key", "id")]),
@@ -97,6 +114,7 @@ fn nobody_grants_to_themselves_and_built_ins_stay() {
         let login = Change::AlterRole {
             name: name.to_owned(),
             login: Some(name != "admin"),
+            createrole: None,
             verifier: None,
             valid_until: None,
         };
@@ -153,7 +171,7 @@ fn dropping_a_role_drops_its_grants_and_memberships() {
         policies = apply(&policies, "admin", change).unwrap();
     }
     assert!(policies.grants.is_empty());
-    assert!(!policies.principal("ana").unwrap().is("team"));
+    assert!(!policies.principal("ana", NOW).unwrap().is("team"));
     let again = Change::DropRole { name: "team".to_owned(), if_exists: true };
     assert_eq!(apply(&policies, "admin", again).unwrap(), policies);
 }
@@ -161,8 +179,9 @@ fn dropping_a_role_drops_its_grants_and_memberships() {
 #[test]
 fn grants_widen_and_revokes_narrow() {
     let mut policies = company();
-    let may =
-        |policies: &Policies, column: &str| policies.may_read(&policies.principal("ana").unwrap(), "person", column);
+    let may = |policies: &Policies, column: &str| {
+        policies.may_read(&policies.principal("ana", NOW).unwrap(), "person", column)
+    };
     let steps = [
         (select("person", Some(&["name"]), "ana"), (true, false)),
         (select("person", Some(&["salary"]), "ana"), (true, true)),
@@ -184,14 +203,21 @@ fn everyone_may_change_their_own_password_and_nothing_else_of_themselves() {
     let password = |name: &str| Change::AlterRole {
         name: name.to_owned(),
         login: None,
-        verifier: Some(Verifier::mock(&[2; 32], name)),
+        createrole: None,
+        verifier: Some(Some(Verifier::mock(&[2; 32], name))),
         valid_until: None,
     };
     let next = apply(&policies, "ana", password("ana")).unwrap();
     assert!(next.login_verifier("ana", 0).is_some());
     refused(&policies, "ana", password("nemo"), SqlState::InsufficientPrivilege);
     apply(&policies, "admin", password("admin")).unwrap();
-    let longer = Change::AlterRole { name: "ana".to_owned(), login: None, verifier: None, valid_until: Some(1) };
+    let longer = Change::AlterRole {
+        name: "ana".to_owned(),
+        login: None,
+        createrole: None,
+        verifier: None,
+        valid_until: Some(Some(1)),
+    };
     refused(&next, "ana", longer.clone(), SqlState::InsufficientPrivilege);
     let ended = apply(&next, "admin", longer).unwrap();
     assert!(ended.login_verifier("ana", 0).is_some());

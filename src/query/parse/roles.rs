@@ -43,6 +43,9 @@ pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
     }
     let mut role = RoleOptions { name, ..RoleOptions::default() };
     options(reader, &mut role)?;
+    if !role.in_role.is_empty() {
+        return Err(refuse_missing("IN ROLE of ALTER ROLE", "write GRANT role TO role").at(place));
+    }
     Ok(Statement::Admin(Admin::AlterRole(role)))
 }
 
@@ -150,7 +153,9 @@ pub(super) fn grant(reader: &mut Reader<'_>) -> Result<Statement> {
 pub(super) fn revoke(reader: &mut Reader<'_>) -> Result<Statement> {
     let place = reader.position();
     if reader.take(&["GRANT", "OPTION", "FOR"]) || reader.take(&["ADMIN", "OPTION", "FOR"]) {
-        return Err(refuse_missing("passing grants on", "").at(place));
+        return Err(
+            refuse_missing("passing grants on", "there is nothing to take back: administrators grant").at(place)
+        );
     }
     let granted = granted(reader)?;
     reader.expect(&["FROM"])?;
@@ -170,7 +175,7 @@ fn grantee(reader: &mut Reader<'_>) -> Result<String> {
 
 fn refuse_grantor(reader: &Reader<'_>) -> Result<()> {
     if reader.peek(0).as_deref() == Some("GRANTED") {
-        return Err(refuse_missing("GRANTED BY", "").at(reader.position()));
+        return Err(refuse_missing("GRANTED BY", "leave it out: who grants is who asks").at(reader.position()));
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ fn floor(context: &Context, facts: &ReleaseFacts) -> u64 {
     for table in context.policies.tables.values() {
         let pays = table.policy().is_some_and(|policy| facts.policies.contains(policy));
         for rule in table.row_policies.iter().filter(|_| pays) {
-            let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.roles().contains(role));
+            let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.belongs_to(role));
             floor = floor.max(rule.min_group_size.filter(|_| named).unwrap_or(0));
         }
     }

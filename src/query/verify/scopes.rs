@@ -80,7 +80,7 @@ fn is_call(condition: &Expr, scope: &TableScope, scan: &TableScan) -> bool {
 fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
     let policies = &context.policies;
     let concerns = |rule: &&RowPolicy| {
-        let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.roles().contains(role));
+        let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.belongs_to(role));
         named && rule.using.is_some()
     };
     let rules_of = |table: &Table| -> Vec<Reason> {
@@ -99,7 +99,7 @@ fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
         if !policies.excluded.is_empty() {
             expected.insert(Reason::Excluded);
         }
-        if context.principal.roles().contains(GROUP_MANAGER) {
+        if context.principal.belongs_to(GROUP_MANAGER) {
             expected.insert(Reason::Reports);
         }
     }

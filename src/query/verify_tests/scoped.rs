@@ -114,7 +114,7 @@ pub(super) fn cases() -> Vec<Bad> {
             changed(context, |policies| {
                 policies.roles.get_mut("ann").unwrap().member_of.insert(GROUP_MANAGER.to_owned());
             });
-            context.principal = context.policies.principal("ann").unwrap();
+            context.principal = context.policies.principal("ann", 0).unwrap();
         }),
         bad("a rule on persons, forgotten for another table", WEEKS, LEFT_OUT, |context, private| {
             *private = honest(context, WEEKS);

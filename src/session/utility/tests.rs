@@ -85,7 +85,7 @@ fn values_are_shown_as_postgres_shows_them() {
         ("datestyle", "German", SqlState::InvalidParameterValue),
         ("extra_float_digits", "4", SqlState::InvalidParameterValue),
         ("server_version", "17", SqlState::CantChangeRuntimeParam),
-        ("session_authorization", "admin", SqlState::CantChangeRuntimeParam),
+        ("session_authorization", "admin", SqlState::InsufficientPrivilege),
         ("is_superuser", "on", SqlState::CantChangeRuntimeParam),
         ("nosuch", "1", SqlState::UndefinedObject),
         ("privacy.nosuch", "1", SqlState::UndefinedObject),
