@@ -27,7 +27,7 @@ pub(super) fn all() -> Vec<ScalarUDF> {
     let int_list = DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)));
     let pairs = DataType::List(Arc::new(Field::new_list_field(DataType::Struct(pair()), true)));
     vec![
-        function("array_subscripts", int_list.clone(), Arc::new(|arrays, rows| subscripts(arrays, rows))),
+        function("array_subscripts", int_list.clone(), Arc::new(subscripts)),
         function("expand_array", pairs, Arc::new(|arrays, _| expanded(arrays))),
         function(
             "no_channels",
