@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast;
 
 use super::answer::Rows;
@@ -32,22 +33,25 @@ impl Session {
     /// What the catalog's queries see of this session.
     pub(super) async fn system_session(&self, query: &ast::Query) -> Result<SystemSession> {
         let principal = self.principal()?;
-        let named: BTreeSet<(String, String)> = relations(query)?
-            .iter()
-            .filter_map(|name| Some((name.schema()?.to_owned(), name.table().to_owned())))
-            .collect();
+        let relations = relations(query)?;
+        let lists = |name: &TableReference| match name.schema() {
+            Some(schema) => ["pg_catalog", "information_schema"].contains(&schema),
+            None => name.table().starts_with("pg_"),
+        };
+        let browses = relations.iter().any(lists);
+        let named: BTreeSet<(String, String)> =
+            relations.iter().filter_map(|name| Some((name.schema()?.to_owned(), name.table().to_owned()))).collect();
         let (mut views, mut unread) = (Vec::new(), Vec::new());
         for (schema, name) in VIEWS {
             let asked = named.contains(&(schema.to_owned(), name.to_owned()));
             if asked {
                 refuse_view(&principal, schema, name)?;
                 views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
-            } else if refuse_view(&principal, schema, name).is_ok() {
-                unread.push(View {
-                    schema,
-                    name,
-                    batch: RecordBatch::new_empty(self.view_columns(&principal, schema, name).await?),
-                });
+            } else if browses
+                && refuse_view(&principal, schema, name).is_ok()
+                && let Ok(columns) = self.view_columns(&principal, schema, name).await
+            {
+                unread.push(View { schema, name, batch: RecordBatch::new_empty(columns) });
             }
         }
         if let Some((schema, name)) =

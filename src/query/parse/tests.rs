@@ -70,6 +70,8 @@ fn queries_and_what_stands_around_them() {
             "copy public.t (A, \"B\") to stdout (format csv, header false, null '', encoding 'UTF8')",
             "copy csv=true header=false ',' SELECT \"a\", \"B\" FROM public.t",
         ),
+        ("COPY t TO STDOUT (FORMAT binary)", "copy binary SELECT * FROM t"),
+        ("COPY BINARY t TO STDOUT", "copy binary SELECT * FROM t"),
         ("DECLARE c CURSOR FOR SELECT 1", "declare c hold=false SELECT 1"),
         ("DECLARE \"C\" BINARY NO SCROLL CURSOR WITH HOLD FOR SELECT 1", "declare C hold=true SELECT 1"),
     ] {
@@ -250,7 +252,6 @@ fn kinds_that_are_not_there() {
         "COMMIT PREPARED 'x'",
         "COMMIT AND CHAIN",
         "EXPLAIN (FORMAT JSON) SELECT 1",
-        "COPY t TO STDOUT (FORMAT binary)",
         "COPY t TO STDOUT (FORCE_QUOTE *)",
     ] {
         let error = refused(sql);
