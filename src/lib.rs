@@ -12,12 +12,14 @@
 //! F2  catalog/   tables, snapshots, roles, settings, pg_catalog views
 //! F1  policy/    plain data: roles, classes, bounds, limits
 //! F1  state/     the one SQLite file: a writer thread and readers, no meaning
+//! F1  keys/      the keys of pseudonyms, in a file of their own
 //! F0  error.rs   SQLSTATE, detail, hint, position
 //! ```
 
 pub mod catalog;
 pub mod demo;
 pub mod error;
+pub mod keys;
 pub mod ledger;
 pub mod policy;
 pub mod query;

@@ -45,6 +45,10 @@ struct Serve {
     data: PathBuf,
     #[arg(long)]
     listen: SocketAddr,
+    /// The key file of pseudonyms; made where it is missing, refused where others than its owner may read it.
+    /// Without it: pseudonym.keys in the data folder.
+    #[arg(long)]
+    keys: Option<PathBuf>,
     /// Certificate chain, PEM. With it, clients must use TLS.
     #[arg(long, requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -123,7 +127,7 @@ async fn serve(options: Serve, admin_password: Option<String>, noise: Noise) -> 
     let wire = ListenerOptions { tls, ..ListenerOptions::default() };
     let limit = options.memory_limit.or_else(most_of_the_machine);
     let memory = Memory { limit, spill_dir: options.spill_dir };
-    let config = Config { data_dir: options.data, admin_password, noise, memory };
+    let config = Config { data_dir: options.data, admin_password, keys: options.keys, noise, memory };
     let (server, generated) = Server::open(config).await?;
     let listener = Listener::bind(options.listen, wire).await?;
     if let Some(password) = generated {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Rooms by floor, the lowest first (see `src/lib.rs`).
 const FLOORS: [&[&str]; 8] = [
     &["error"],
-    &["policy", "state"],
+    &["policy", "state", "keys"],
     &["ledger", "catalog"],
     &["query"],
     &["release"],

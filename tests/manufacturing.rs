@@ -2,8 +2,8 @@
 //!
 //! The data is not ours and is not in the repository: it is read from `../shared/data` when present. The truth is computed
 //! here, over the same files, in plain Rust. Every released number must lie within `BOUND` of the standard errors that the
-//! engine itself reports. At most 30 numbers are compared; a normal error exceeds 6 standard deviations with probability
-//! 2e-9, so a right engine fails here with probability under 6e-8.
+//! engine itself reports. At most 40 numbers are compared; a normal error exceeds 6 standard deviations with probability
+//! 2e-9, so a right engine fails here with probability under 8e-8.
 //!
 //! Statements cannot recurse over people yet, so the depth under the chief executive comes from a derived file, made here in
 //! the server's folder: one row for each person and each manager above (the chief executive reports to itself, a cycle of
@@ -155,6 +155,31 @@ async fn answers_are_as_near_to_the_truth_as_they_say() {
     // With epsilon 5 the noise is a fraction of a month's mails, so that the comparison means something.
     run(&admin, "ALTER SYSTEM SET privacy.epsilon = 5").await;
     months(&server.analyst().await, &truth, 3_000.0).await;
+    managers(&server, &truth).await;
+}
+
+/// The chief executive, who is their own manager, and two managers below: each asks about everybody below them (W8).
+async fn managers(server: &TestServer, truth: &Truth) {
+    let admin = server.admin().await;
+    run(&admin, &format!("ALTER TABLE mail SET (max_rows_per_person = {ROWS_AT_MOST})")).await;
+    run(&admin, "ALTER TABLE reports_to SET (manager_key = 'ReportsToID')").await;
+    let warnings = "SELECT 'own', count(*), 1.0 FROM privacy.warnings WHERE warning LIKE '%their own managers%'";
+    assert_eq!(estimates(&admin, warnings).await.len(), 1);
+    for manager in [86, 69, 136] {
+        run(&admin, &format!("CREATE ROLE m_{manager} LOGIN PASSWORD 'manager' IN ROLE group_manager")).await;
+        run(&admin, &format!("GRANT SELECT ON mail, reports_to TO m_{manager}")).await;
+        run(&admin, &format!("ALTER ROLE m_{manager} SET privacy.person = '{manager}'")).await;
+        let reports: Vec<u32> =
+            truth.above.iter().filter(|(_, above)| above.contains(&manager)).map(|(person, _)| *person).collect();
+        let mails: u64 = reports.iter().filter_map(|person| truth.mails_by_sender.get(person)).sum();
+        let client = server.login((&format!("m_{manager}"), "manager")).await;
+        run(&client, "SET privacy.epsilon = 2").await;
+        let people = estimates(&client, "SELECT 'all', count(*), dp_stddev(count(*)) FROM reports_to").await;
+        close(&format!("reports of {manager}"), people[0].1, reports.len() as f64, people[0].2);
+        assert!(people[0].2 < 2.0, "so that one manager's reports are not another's");
+        let sent = estimates(&client, "SELECT 'all', count(*), dp_stddev(count(*)) FROM mail").await;
+        close(&format!("mails of reports of {manager}"), sent[0].1, mails as f64, sent[0].2);
+    }
 }
 
 async fn months(analyst: &Client, truth: &Truth, stddev_at_most: f64) {

@@ -202,5 +202,6 @@ fn registered_column(field: &Field) -> Column {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     }
 }

@@ -22,6 +22,7 @@ const TABLE: &str = "table";
 const VIEW: &str = "view";
 const SETTINGS: &str = "settings";
 const GRANTS: &str = "grants";
+const KEY_EPOCH: &str = "key_epoch";
 const EXCLUDED: &str = "excluded";
 const ACCESS: &str = "access";
 
@@ -58,6 +59,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
+            KEY_EPOCH => drop(policies.key_epochs.insert(name, from_json(&body)?)),
             _ => return Err(unreadable()),
         }
     }
@@ -78,6 +80,7 @@ pub(super) fn save(
     write_difference(tx, ROLE, &before.roles, &after.roles)?;
     write_difference(tx, TABLE, &before.tables, &after.tables)?;
     write_difference(tx, VIEW, &before.views, &after.views)?;
+    write_difference(tx, KEY_EPOCH, &before.key_epochs, &after.key_epochs)?;
     write_difference(tx, EXCLUDED, &before.excluded, &after.excluded)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {

@@ -32,6 +32,7 @@ fn table(name: &str) -> Change {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     };
     Change::CreateTable {
         name: name.to_owned(),

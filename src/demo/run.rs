@@ -58,6 +58,7 @@ impl Demo {
         let config = Config {
             data_dir: self.data_dir,
             admin_password: Some(admin_password.clone()),
+            keys: None,
             noise: self.noise,
             memory: Memory::default(),
         };

@@ -16,6 +16,7 @@ mod budget;
 mod chain;
 mod evidence;
 mod log;
+mod opened;
 mod statistics;
 #[cfg(test)]
 mod tests;

@@ -212,7 +212,7 @@ impl Policies {
         let table = self.known_table(table).map_err(|error| error.hint(VISIBLE))?;
         match table.access {
             Access::Protected { .. } | Access::Linked { .. } => {}
-            Access::Public | Access::Unclassified => {
+            Access::Public | Access::Directory | Access::Unclassified => {
                 return Err(Error::new(
                     SqlState::WrongObjectType,
                     format!("table \"{}\" has no rows of persons", table.name),
@@ -297,9 +297,7 @@ impl Policies {
         if actor.can(Capability::Administer) {
             return Ok(());
         }
-        Err(Error::new(SqlState::InsufficientPrivilege, "permission denied to decide about access")
-            .detail(format!("this needs {}", Capability::Administer.needed_role()))
-            .hint("ask a member of insights_admin"))
+        Err(actor.denied(Capability::Administer, "permission denied to decide about access"))
     }
 }
 

@@ -54,6 +54,7 @@ impl Policies {
             | Change::AddReference { .. }
             | Change::CreateView { .. }
             | Change::DropView { .. }
+            | Change::RotateKey { .. }
             | Change::CreatePolicy { .. }
             | Change::AlterPolicy { .. }
             | Change::DropPolicy { .. }
@@ -107,6 +108,7 @@ impl Policies {
             Change::RequestAccess { request, now } => self.request_access(actor, request, now),
             Change::DecideAccess { id, decision, now } => self.decide_access(actor, id, decision, now),
             Change::AddReference { table, reference } => self.add_reference(&table, reference),
+            Change::RotateKey { family } => self.rotate_key(&family),
         }
     }
 

@@ -81,6 +81,7 @@ impl Policies {
                 .hint("another administrator does it"));
         }
         self.refuse_above(actor, "drop", name)?;
+        self.refuse_named_by_policy(name)?;
         self.roles.remove(name);
         for role in self.roles.values_mut() {
             role.member_of.remove(name);
@@ -169,6 +170,25 @@ impl Policies {
 
     fn known_role(&self, name: &str) -> Result<&Role> {
         self.roles.get(name).ok_or_else(|| unknown_role(name))
+    }
+
+    /// A row policy that names a role takes rows from its members: it would take none if the role were gone.
+    fn refuse_named_by_policy(&self, name: &str) -> Result<()> {
+        let of = |table: &Table| {
+            table.row_policies.iter().find(|rule| rule.roles.contains(name)).map(|rule| rule.name.clone())
+        };
+        match self.tables.values().find_map(|table| Some((table, of(table)?))) {
+            None => Ok(()),
+            Some((table, rule)) => Err(Error::new(
+                SqlState::DependentObjectsStillExist,
+                format!("role \"{name}\" cannot be dropped because some objects depend on it"),
+            )
+            .detail(format!("policy \"{rule}\" for table \"{}\" names the role", table.name))
+            .hint(format!(
+                "an insights administrator alters the policy first: ALTER POLICY {rule} ON {} TO …",
+                table.name
+            ))),
+        }
     }
 
     /// Who lacks `CREATEROLE` does not reach it by way of a role that has it: by its password, or by a membership.

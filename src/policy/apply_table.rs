@@ -149,11 +149,12 @@ impl Table {
         let mut person_key = match &self.access {
             Access::Protected { person_key, .. } => Some(PersonKey::Column(person_key.clone())),
             Access::Linked { by, .. } => Some(PersonKey::Link(by.clone())),
-            Access::Unclassified | Access::Public => None,
+            Access::Unclassified | Access::Public | Access::Directory => None,
         };
         let mut policy = self.policy().map(str::to_owned);
         let mut named_policy = None;
         let mut public = self.access == Access::Public;
+        let mut directory = self.access == Access::Directory;
         for (name, value) in options {
             match name.to_ascii_lowercase().as_str() {
                 "person_key" => person_key = value.as_deref().map(PersonKey::parse).transpose()?,
@@ -162,6 +163,7 @@ impl Table {
                     named_policy = value.clone();
                 }
                 "public" => public = parse_switch(name, value.as_deref())?,
+                "access" => directory = parse_access(value.as_deref())?,
                 "manager_key" => self.set_manager_key(value.clone())?,
                 "max_rows_per_person" => {
                     self.max_rows_per_person = parse_count(name, value.as_deref())?;
@@ -171,6 +173,9 @@ impl Table {
                 }
                 _ => return Err(unknown_option(name)),
             }
+        }
+        if directory {
+            return self.make_directory(person_key.is_some() || named_policy.is_some(), public);
         }
         match (person_key, public) {
             (Some(_), true) => Err(Error::new(
@@ -197,6 +202,20 @@ impl Table {
         }
     }
 
+    /// Its rows are shown, so nothing of it may count among persons: neither as theirs nor as nobody's.
+    fn make_directory(&mut self, protected: bool, public: bool) -> Result<()> {
+        if protected || public {
+            return Err(Error::new(
+                SqlState::InvalidParameterValue,
+                format!("table \"{}\" cannot be a directory and be protected or public", self.name),
+            )
+            .detail("rows of a directory are shown, behind masks; rows of a protected table are only counted")
+            .hint("ALTER TABLE … RESET (person_key), SET (public = false) or RESET (access) first"));
+        }
+        self.access = Access::Directory;
+        Ok(())
+    }
+
     /// An identifier from now on, if nothing else yet.
     fn set_manager_key(&mut self, column: Option<String>) -> Result<()> {
         if let Some(name) = &column {
@@ -214,6 +233,9 @@ impl Table {
         if let Some(column) = private {
             return Err(refuse_class_in_public_table(&self.name, &column.name));
         }
+        self.columns.iter().filter(|column| column.rules.mask.is_some()).try_for_each(|column| {
+            Self { access: Access::Public, ..self.clone() }.refuse_rules_against_access(column)
+        })?;
         self.access = Access::Public;
         Ok(())
     }
@@ -254,7 +276,7 @@ impl Table {
                 "lower" => lower = parse_bound(option, value.as_deref())?,
                 "upper" => upper = parse_bound(option, value.as_deref())?,
                 "domain" => column.domain = parse_domain(value.as_deref())?,
-                _ => return Err(unknown_option(option)),
+                other => column.rules.set(other, value.as_deref()).unwrap_or_else(|| Err(unknown_option(option)))?,
             }
         }
         column.bounds = match (lower, upper) {
@@ -271,7 +293,9 @@ impl Table {
         refuse_content(column.class)?;
         refuse_bounds_of_text(&column)?;
         refuse_domain_of(&column)?;
+        column.refuse_idle_rules()?;
         self.refuse_class_against_access(&column)?;
+        self.refuse_rules_against_access(&column)?;
         if let Some(held) = self.columns.iter_mut().find(|held| held.name == name) {
             *held = column;
         }
@@ -280,7 +304,7 @@ impl Table {
 
     fn refuse_class_against_access(&self, column: &Column) -> Result<()> {
         match &self.access {
-            Access::Unclassified => Ok(()),
+            Access::Unclassified | Access::Directory => Ok(()),
             Access::Public => match column.class {
                 None | Some(Class::Public) => Ok(()),
                 Some(
@@ -299,6 +323,15 @@ impl Table {
                 Ok(())
             }
         }
+    }
+}
+
+/// `access = 'directory'`; what else a table may be has options of its own.
+fn parse_access(value: Option<&str>) -> Result<bool> {
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        Some("directory") => Ok(true),
+        None => Ok(false),
+        Some(_) => Err(invalid_option("access").hint("valid is 'directory'; see also person_key and public")),
     }
 }
 

@@ -81,12 +81,12 @@ pub enum Change {
         name: String,
         if_exists: bool,
     },
-    /// `person_key`, `privacy_policy`, `public`, `max_rows_per_person`, `max_groups_per_person`; `None` resets.
+    /// `person_key`, `privacy_policy`, `public`, `access`, `max_rows_per_person`, `max_groups_per_person`; `None` resets.
     AlterTable {
         name: String,
         options: Vec<(String, Option<String>)>,
     },
-    /// `class`, `lower`, `upper`, `domain`; `None` resets.
+    /// `class`, `lower`, `upper`, `domain`, `mask`, `visible_when`, `family`; `None` resets.
     AlterColumn {
         table: String,
         column: String,
@@ -107,6 +107,10 @@ pub enum Change {
     DropView {
         name: String,
         if_exists: bool,
+    },
+    /// The next key for the pseudonyms of a family.
+    RotateKey {
+        family: String,
     },
     CreatePolicy {
         table: String,

@@ -184,7 +184,7 @@ fn refuse_other_way(table: &str, column: &str, rest: &[(String, String)], tables
     let own = match &known.access {
         Access::Protected { person_key, .. } => person_key,
         Access::Linked { by, .. } => &by.column,
-        Access::Unclassified | Access::Public => {
+        Access::Unclassified | Access::Public | Access::Directory => {
             return Err(refuse_path(&format!("table \"{table}\" has no person key"))
                 .hint(format!("ALTER TABLE {table} SET (person_key = '…') first")));
         }
@@ -204,7 +204,7 @@ fn refuse_other_way(table: &str, column: &str, rest: &[(String, String)], tables
         (Access::Linked { by, .. }, Some(((next, key), rest))) if *next == by.table => {
             refuse_other_way(next, key, rest, tables)
         }
-        (Access::Linked { .. } | Access::Unclassified | Access::Public, _) => Err(strays()),
+        (Access::Linked { .. } | Access::Unclassified | Access::Public | Access::Directory, _) => Err(strays()),
     }
 }
 

@@ -19,6 +19,7 @@ mod person;
 mod principal;
 mod reporting;
 mod role;
+mod row_rules;
 mod scope;
 mod scram;
 mod separation;
@@ -43,6 +44,7 @@ pub use person::{ByPerson, Person};
 pub use principal::Principal;
 pub use reporting::{Irregular, ReportingLines};
 pub use role::{Capability, Grant, Role, RoleName};
+pub use row_rules::RowRules;
 pub use scope::{Exclusion, GROUP_MANAGER, PERSON_SETTING, RowPolicy, RowPolicyChange};
 pub use scram::Verifier;
 pub use settings::{Setting, Settings};
@@ -69,6 +71,9 @@ pub struct Policies {
     #[serde(default)]
     pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
+    /// How often the key of a family of pseudonyms was rotated, and 1; families that were never rotated are missing.
+    #[serde(default)]
+    pub key_epochs: BTreeMap<String, u64>,
     /// Persons who objected, by a digest of their key: their rows count in no answer.
     #[serde(default)]
     pub excluded: BTreeMap<String, Exclusion>,

@@ -137,8 +137,8 @@ pub struct Role {
     pub settings: std::collections::BTreeMap<String, String>,
     /// Made by the server, cannot be dropped.
     pub built_in: bool,
-    /// The person whose reports a group manager asks about: a digest of the person key. The name says to the log of changes that it
-    /// is not shown.
+    /// The person whose login it is, whose reports a group manager asks about: a digest of the person key. The name says to the log of
+    /// changes that it is not shown.
     #[serde(default, rename = "privacy.person")]
     pub person: Option<String>,
 }

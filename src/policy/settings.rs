@@ -30,6 +30,10 @@ pub struct Settings {
     pub statement_timeout_ms: u64,
     /// `privacy.analyze_epsilon`: what one ANALYZE spends, in all.
     pub analyze_epsilon: f64,
+    /// `privacy.row_noise`: how far noise may move a measure in a de-identified row, as a share of the column's range. 0: not at all.
+    pub row_noise: f64,
+    /// `privacy.access_row_cap`: different rows that one grant of access shows in all.
+    pub access_row_cap: u64,
     /// `privacy.max_access_interval`: seconds that access to rows may last.
     pub max_access_seconds: u64,
     /// `privacy.sensitive_min_group_size`: the floor of what reads a sensitive column, where it is above `min_group_size`.
@@ -54,6 +58,8 @@ impl Default for Settings {
             // Half of a statement's epsilon is a quarter of its rho: the quantiles of twenty columns of two thousand persons are
             // then within a few percent of the persons.
             analyze_epsilon: 0.5,
+            row_noise: 0.1,
+            access_row_cap: 10_000,
             max_access_seconds: 8 * HOUR_SECONDS,
             sensitive_min_group_size: 20,
             weights: Weights::default(),
@@ -75,6 +81,8 @@ pub enum Setting {
     Window,
     StatementTimeout,
     AnalyzeEpsilon,
+    RowNoise,
+    AccessRowCap,
     MaxAccessInterval,
     SensitiveMinGroupSize,
     Weights,
@@ -83,12 +91,13 @@ pub enum Setting {
 /// Fewer than ten persons can be recognised in each other's company; no setting goes below.
 const LEAST_GROUP: u64 = 10;
 const LARGEST_GROUP: u64 = 1_000_000;
+const LARGEST_ROW_CAP: u64 = 10_000_000;
 const HOUR_SECONDS: u64 = 3_600;
 const LONGEST_ACCESS_SECONDS: u64 = 30 * 86_400;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -100,6 +109,8 @@ impl Setting {
         Self::Window,
         Self::StatementTimeout,
         Self::AnalyzeEpsilon,
+        Self::RowNoise,
+        Self::AccessRowCap,
         Self::MaxAccessInterval,
         Self::SensitiveMinGroupSize,
         Self::Weights,
@@ -125,6 +136,8 @@ impl Setting {
             Self::AnalyzeEpsilon => "privacy.analyze_epsilon",
             Self::MaxAccessInterval => "privacy.max_access_interval",
             Self::SensitiveMinGroupSize => "privacy.sensitive_min_group_size",
+            Self::RowNoise => "privacy.row_noise",
+            Self::AccessRowCap => "privacy.access_row_cap",
             Self::Weights => "privacy.weights",
         }
     }
@@ -143,6 +156,8 @@ impl Setting {
             Self::StatementTimeout => "milliseconds, or a number with ms, s, min, h or d",
             Self::AnalyzeEpsilon => "a number from 0.001 to 10",
             Self::MaxAccessInterval => "an interval from '1 minute' to '30 days'",
+            Self::RowNoise => "a number from 0 (no noise) to 1",
+            Self::AccessRowCap => "an integer from 1 to 10000000",
             Self::Weights => "a list such as 'hours=4, persons=1'",
         }
     }
@@ -170,6 +185,8 @@ impl Settings {
             Setting::AnalyzeEpsilon => show_number(self.analyze_epsilon),
             Setting::MaxAccessInterval => show_interval(self.max_access_seconds),
             Setting::SensitiveMinGroupSize => self.sensitive_min_group_size.to_string(),
+            Setting::RowNoise => show_number(self.row_noise),
+            Setting::AccessRowCap => self.access_row_cap.to_string(),
             Setting::Weights => self.weights.show(),
         }
     }
@@ -215,6 +232,10 @@ impl Settings {
             Setting::SensitiveMinGroupSize => {
                 next.sensitive_min_group_size = parse_group_size(text).ok_or_else(refuse)?;
             }
+            Setting::RowNoise => next.row_noise = number(&|v| (0.0..=1.0).contains(&v))?,
+            Setting::AccessRowCap => {
+                next.access_row_cap = parse_count(text, 1, LARGEST_ROW_CAP).ok_or_else(refuse)?;
+            }
             Setting::Weights => next.weights = Weights::parse(text)?,
         }
         Ok(next)
@@ -259,6 +280,8 @@ impl Settings {
             | Setting::PrincipalBudgetEpsilon
             | Setting::Window
             | Setting::AnalyzeEpsilon
+            | Setting::RowNoise
+            | Setting::AccessRowCap
             | Setting::MaxAccessInterval
             | Setting::SensitiveMinGroupSize => Err(Error::new(
                 SqlState::InsufficientPrivilege,
@@ -282,10 +305,14 @@ fn refuse_value(setting: Setting) -> Error {
 
 /// Decimal digits and nothing else: no sign, point, exponent or word can be read as something smaller than it looks.
 pub(super) fn parse_group_size(text: &str) -> Option<u64> {
+    parse_count(text, LEAST_GROUP, LARGEST_GROUP)
+}
+
+fn parse_count(text: &str, least: u64, most: u64) -> Option<u64> {
     let text = text.trim();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let value: Option<u64> = text.parse().ok().filter(|_| digits);
-    value.filter(|value| (LEAST_GROUP..=LARGEST_GROUP).contains(value))
+    value.filter(|value| (least..=most).contains(value))
 }
 
 fn show_number(value: f64) -> String {

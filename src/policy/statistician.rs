@@ -36,7 +36,7 @@ impl Policies {
             path.push(table);
             next = match &table.access {
                 Access::Linked { by, .. } => Some(by.table.as_str()),
-                Access::Protected { .. } | Access::Public | Access::Unclassified => None,
+                Access::Protected { .. } | Access::Public | Access::Directory | Access::Unclassified => None,
             };
         }
         path

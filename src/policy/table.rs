@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Class, RowPolicy};
+use super::{Bounds, Class, RowPolicy, RowRules};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
@@ -34,6 +34,9 @@ pub enum Access {
     /// Every row belongs to the person of the row that it refers to: of a table under the same policy, protected or linked
     /// itself. A row that refers to none belongs to nobody.
     Linked { policy: String, by: ForeignKey },
+    /// Rows may be read by whom they are granted to, behind the masks of the columns (requirement K1). They never meet rows of
+    /// protected tables.
+    Directory,
 }
 
 /// `FOREIGN KEY (column) REFERENCES table (key)`. `key` is declared unique there.
@@ -55,6 +58,9 @@ pub struct Column {
     /// The values there can be, as texts; any other is read as NULL.
     #[serde(default)]
     pub domain: Option<Vec<String>>,
+    /// What rows show of it, where rows may be read.
+    #[serde(default)]
+    pub rules: RowRules,
 }
 
 /// `PRIMARY KEY` or `UNIQUE`. Declared keys are proofs (one row per person), so they are checked against the data
@@ -121,7 +127,7 @@ impl Table {
     pub fn protection(&self) -> Option<(&str, &str)> {
         match &self.access {
             Access::Protected { policy, person_key } => Some((policy, person_key)),
-            Access::Unclassified | Access::Public | Access::Linked { .. } => None,
+            Access::Unclassified | Access::Public | Access::Directory | Access::Linked { .. } => None,
         }
     }
 
@@ -129,7 +135,7 @@ impl Table {
     pub fn policy(&self) -> Option<&str> {
         match &self.access {
             Access::Protected { policy, .. } | Access::Linked { policy, .. } => Some(policy),
-            Access::Unclassified | Access::Public => None,
+            Access::Unclassified | Access::Public | Access::Directory => None,
         }
     }
 
@@ -137,7 +143,7 @@ impl Table {
     pub fn link(&self) -> Option<&ForeignKey> {
         match &self.access {
             Access::Linked { by, .. } => Some(by),
-            Access::Unclassified | Access::Public | Access::Protected { .. } => None,
+            Access::Unclassified | Access::Public | Access::Directory | Access::Protected { .. } => None,
         }
     }
 

@@ -81,6 +81,7 @@ pub(super) fn scalar(name: &str) -> bool {
             | "array_element"
             | "array_length"
             | "cardinality"
+            | "session_person"
             | "dp_stddev"
             | "dp_interval_low"
             | "dp_interval_high"

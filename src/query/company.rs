@@ -21,6 +21,7 @@ fn column(name: &str, data_type: &str, class: Class, bounds: Option<(f64, f64)>)
         class: Some(class),
         bounds,
         domain: None,
+        rules: Default::default(),
     }
 }
 
@@ -180,6 +181,8 @@ pub(crate) fn context(text: &str) -> Context {
         principal: policies.principal("ann", 0).unwrap(),
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
+        access: BTreeMap::new(),
+        viewer: None,
         views: BTreeMap::new(),
         show_suppressed: false,
         functions: Arc::new(Functions::new()),

@@ -17,7 +17,7 @@ use super::errors_of::ErrorOf;
 use super::scope::Scopes;
 use super::statistics::Statistics;
 use super::views::KnownView;
-use crate::policy::{Policies, Principal, Table, UniqueKey, Weights};
+use crate::policy::{AccessGrant, Policies, Principal, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
 pub struct Context {
@@ -27,6 +27,10 @@ pub struct Context {
     pub tables: BTreeMap<String, KnownTable>,
     /// The views that it names, and those that they name.
     pub views: BTreeMap<String, KnownView>,
+    /// Live grants of access to rows, by table.
+    pub access: BTreeMap<String, AccessGrant>,
+    /// The person that the login is tied to.
+    pub viewer: Option<Viewer>,
     /// Which of their rows the principal's questions count.
     pub scopes: Scopes,
     pub functions: Arc<Functions>,
@@ -56,6 +60,21 @@ pub struct KnownTable {
     pub statistics: Option<Arc<Statistics>>,
 }
 
+/// Knows the person behind a login again, and does not say who it is.
+#[derive(Clone)]
+pub struct Viewer(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl Viewer {
+    pub fn new(is: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is))
+    }
+
+    /// `person`: a person key as text.
+    pub fn is(&self, person: &str) -> bool {
+        (self.0)(person)
+    }
+}
+
 /// What a scan in a plan stands for. It has a schema and nothing to read: the release room puts the real source in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
@@ -71,6 +90,10 @@ pub enum SourceKind {
     Public(String),
     /// The rows of the statement's n-th release.
     Released(usize),
+    /// Raw rows of a directory: below its masks only.
+    Directory(String),
+    /// What is shown of a table's rows, see `opened`.
+    Opened(String),
 }
 
 impl Source {

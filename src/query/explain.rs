@@ -10,12 +10,23 @@ pub fn plan_lines(verified: &Verified) -> Vec<String> {
         lines.push(format!("Release {number}:"));
         lines.extend(release.plan().display_indent().to_string().lines().map(|line| format!("  {line}")));
     }
+    for opened in verified.opened() {
+        lines.push(format!("Rows of {}:", opened.table()));
+        lines.extend(opened.plan().display_indent().to_string().lines().map(|line| format!("  {line}")));
+    }
     lines.extend(verified.shape().display_indent().to_string().lines().map(str::to_owned));
     lines
 }
 
 /// What each release protects with, costs and promises. `sources` says where each answer will come from.
 pub fn privacy_lines(verified: &Verified, sources: &[&str]) -> Vec<String> {
+    if !verified.opened().is_empty() {
+        return verified
+            .opened()
+            .iter()
+            .map(|opened| format!("rows are shown: {}; free of charge", opened.in_words()))
+            .collect();
+    }
     if verified.releases().is_empty() {
         return vec!["no release: public data only, free of charge".to_owned()];
     }

@@ -91,6 +91,10 @@ fn table(plan: &LogicalPlan) -> Option<&str> {
     let source = scan.source.downcast_ref::<Source>()?;
     match &source.kind {
         SourceKind::Protected(name) if !source.granted && scan.filters.is_empty() && scan.fetch.is_none() => Some(name),
-        SourceKind::Protected(_) | SourceKind::Public(_) | SourceKind::Released(_) => None,
+        SourceKind::Protected(_)
+        | SourceKind::Public(_)
+        | SourceKind::Released(_)
+        | SourceKind::Directory(_)
+        | SourceKind::Opened(_) => None,
     }
 }

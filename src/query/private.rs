@@ -14,6 +14,7 @@ use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
 use super::facts::built;
 use super::identity::Identity;
+use super::opened::Opened;
 use super::split::{self, Asked, split};
 use super::statistics::Use;
 use crate::error::{Error, Result, SqlState};
@@ -109,6 +110,8 @@ pub struct ColumnFacts {
 #[derive(Debug)]
 pub struct Private {
     pub(super) releases: Vec<ReleasePlan>,
+    /// Tables whose rows are shown; then there are no releases.
+    pub(super) opened: Vec<Opened>,
     /// Confidence levels of the intervals that every output gets.
     pub(super) levels: Vec<f64>,
     /// What is to be said beside the answer.
@@ -138,7 +141,7 @@ impl Private {
                 parts.by_ref().take(errors.len()).map(|part| share(part, Rho::new)).collect::<Result<Vec<_>>>()?;
             releases.push(draft.priced(context, &parts, delta)?);
         }
-        Ok(Self { releases, levels, notices, shape, columns })
+        Ok(Self { releases, opened: Vec::new(), levels, notices, shape, columns })
     }
 }
 

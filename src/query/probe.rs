@@ -104,7 +104,7 @@ fn is_readable(context: &Context, plan: &LogicalPlan) -> bool {
 fn reads(context: &Context, source: &Source) -> bool {
     let name = match &source.kind {
         SourceKind::Protected(name) | SourceKind::Public(name) => name,
-        SourceKind::Released(_) => return false,
+        SourceKind::Released(_) | SourceKind::Directory(_) | SourceKind::Opened(_) => return false,
     };
     let may = |column: &str| context.policies.may_read(&context.principal, name, column);
     let known = context.tables.get(name);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
@@ -15,13 +15,14 @@ use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
-use super::context::{Context, Source, SourceKind};
+use super::context::{Context, KnownTable, Source, SourceKind};
 use super::decorrelate::{below_aggregates, decorrelate};
 use super::decorrelate_lists::lists_beside;
+use super::opened::RowRecipe;
 use super::views::Rights;
-use super::{any_list, names, position};
+use super::{any_list, directory, names, opened, position};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Capability};
+use crate::policy::{Access, Capability, Principal};
 
 /// A typed plan whose names all lead to sources of the context.
 #[derive(Debug)]
@@ -50,10 +51,19 @@ pub fn resolve(context: &Context, query: &ast::Query, parameters: &[ScalarValue]
 
 /// The plan before its parameters have values.
 pub fn plan(context: &Context, query: &ast::Query) -> Result<Unbound> {
-    let names = Names::new(context);
+    let unbound = planned(context, query, &Names::new(context))?;
+    if opened::asks_for_rows(context, &unbound.plan)? {
+        // The same question of what the grant shows.
+        return planned(context, query, &Names::of_rows(context))
+            .map_err(|error| opened::refuse_unshown(context, error));
+    }
+    Ok(unbound)
+}
+
+fn planned(context: &Context, query: &ast::Query, names: &Names) -> Result<Unbound> {
     let mut options = ParserOptions::new();
     options.collect_spans = true;
-    let planner = SqlToRel::new_with_options(&names, options);
+    let planner = SqlToRel::new_with_options(names, options);
     planner
         .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(query))))
         .map(|plan| Unbound { columns: names::output_schema(query, plan.schema().inner()), plan })
@@ -112,7 +122,7 @@ impl Unbound {
 }
 
 /// Explicit casts, `count(*)` spelled out, subqueries as joins: what every later stage relies on.
-fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(super) fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
     lists_beside(plan)
         .and_then(below_aggregates)
         .and_then(|plan| Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {}))
@@ -125,6 +135,8 @@ pub(super) struct Names<'a> {
     pub rights: Rights,
     /// Views around what is looked up.
     pub depth: usize,
+    /// Tables of which there is a live grant stand for their de-identified rows.
+    rows: bool,
     options: ConfigOptions,
 }
 
@@ -135,7 +147,11 @@ impl<'a> Names<'a> {
 
     /// Below `depth` views, with the rights that count there.
     pub fn inside(context: &'a Context, rights: Rights, depth: usize) -> Self {
-        Self { context, rights, depth, options: ConfigOptions::default() }
+        Self { context, rights, depth, rows: false, options: ConfigOptions::default() }
+    }
+
+    fn of_rows(context: &'a Context) -> Self {
+        Self { rows: true, ..Self::new(context) }
     }
 
     fn source(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>> {
@@ -161,13 +177,32 @@ impl<'a> Names<'a> {
                         .unwrap_or_else(|| format!("an administrator grants it: GRANT SELECT ON {name} TO …")),
                 ));
         }
-        let kind = match known.table.access {
-            Access::Public => SourceKind::Public(name.to_owned()),
-            Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified => {
-                SourceKind::Protected(name.to_owned())
+        let below_masks = self.rights == Rights::Directory;
+        let grant = self.context.access.get(name).filter(|_| self.rows && own);
+        let (kind, schema) = match (&known.table.access, grant) {
+            (Access::Public, _) => (SourceKind::Public(name.to_owned()), known.schema.clone()),
+            (Access::Directory, _) if below_masks => (SourceKind::Directory(name.to_owned()), known.schema.clone()),
+            (Access::Directory, _) => (SourceKind::Opened(name.to_owned()), self.directory_schema(known, own)),
+            (Access::Protected { .. } | Access::Linked { .. }, Some(grant)) => {
+                let shown = RowRecipe::of(self.context, known, grant)?.schema(known)?;
+                (SourceKind::Opened(name.to_owned()), shown)
+            }
+            (Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified, _) => {
+                (SourceKind::Protected(name.to_owned()), known.schema.clone())
             }
         };
-        Ok(Arc::new(Source { granted: !own, ..Source::new(kind, known.schema.clone()) }))
+        Ok(Arc::new(Source { granted: !own, ..Source::new(kind, schema) }))
+    }
+
+    /// Of a directory only what may be read is there: another column does not exist.
+    fn directory_schema(&self, known: &KnownTable, own: bool) -> SchemaRef {
+        let (policies, principal, table) = (&self.context.policies, &self.context.principal, &known.table);
+        let there = |name: &String| {
+            opened::showable(table.column(name).and_then(|column| column.class))
+                && (!own || policies.may_read(principal, &table.name, name))
+        };
+        let fields = known.schema.fields().iter().filter(|field| there(field.name()));
+        Arc::new(Schema::new(fields.map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()))
     }
 
     fn refuse_unreadable(&self, access: &Access, name: &str) -> Result<()> {
@@ -179,6 +214,14 @@ impl<'a> Names<'a> {
                 .hint(format!(
                     "ALTER TABLE {name} SET (person_key = '…'), or ALTER TABLE {name} SET (public = true), then a class for each column"
                 ))),
+            Access::Directory | Access::Public if self.rights == Rights::Directory => Ok(()),
+            Access::Protected { .. } | Access::Linked { .. } if self.rights == Rights::Directory => Err(denied()
+                .detail("whether a directory shows a value cannot depend on rows of persons that are only counted")
+                .hint("visible_when reads the row itself, other directories and public tables")),
+            Access::Directory if self.rights == Rights::Invoker && reads_nobody(principal) => Err(denied()
+                .detail("administrators and auditors read nobody, also not behind masks")
+                .hint("GRANT SELECT on the directory TO the login of a member")),
+            Access::Directory => Ok(()),
             Access::Public | Access::Protected { .. } | Access::Linked { .. }
                 if !principal.may_ask() && self.rights != Rights::Nobody =>
             {
@@ -191,6 +234,11 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Those who prepare, and those who audit.
+fn reads_nobody(principal: &Principal) -> bool {
+    [Capability::Administer, Capability::ManageRoles, Capability::Audit].iter().any(|duty| principal.can(*duty))
+}
+
 impl ContextProvider for Names<'_> {
     fn get_table_source(&self, name: TableReference) -> datafusion::common::Result<Arc<dyn TableSource>> {
         self.source(&name).map_err(|error| DataFusionError::External(Box::new(error)))
@@ -201,6 +249,9 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == directory::SESSION_PERSON && self.rights == Rights::Directory {
+            return Some(directory::session_person());
+        }
         self.context.functions.scalar.get(name).cloned()
     }
 

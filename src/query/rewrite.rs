@@ -13,6 +13,7 @@ mod exists;
 mod grouping;
 mod join;
 mod link;
+mod opened;
 mod release_point;
 mod scan;
 mod subquery;
@@ -35,6 +36,7 @@ use super::contributions::LeastShare;
 use super::errors_of;
 use super::expression::{Scope, refuse_window};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
+use super::opened::Opened;
 use super::private::{Draft, Private};
 use super::split::Names;
 use super::statistics::Use;
@@ -48,14 +50,24 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
     let levels = errors_of::levels(&checked.plan)?;
     let names = Names::of(&checked.plan)?;
     let usage = usage(context, &checked.plan)?;
-    let mut rewriter =
-        Rewriter { context, budget_share, levels, names, usage, notices: Vec::new(), drafts: Vec::new(), hidden: 0 };
+    let mut rewriter = Rewriter {
+        context,
+        budget_share,
+        levels,
+        names,
+        usage,
+        notices: vec![],
+        drafts: vec![],
+        opened: vec![],
+        hidden: 0,
+    };
     let node = rewriter.node(&checked.plan)?;
     let Rows::Public(_) = &node.rows else {
         return Err(refuse_rows(&node));
     };
     let shape = rewriter.visible_only(node)?;
-    Private::assemble(
+    let shape = rewriter.with_names_of_rows(shape)?;
+    let private = Private::assemble(
         context,
         rewriter.drafts,
         budget_share.exact,
@@ -63,7 +75,8 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
         rewriter.notices,
         shape,
         checked.columns,
-    )
+    )?;
+    Ok(Private { opened: rewriter.opened, ..private })
 }
 
 pub(super) struct Rewriter<'a> {
@@ -80,6 +93,8 @@ pub(super) struct Rewriter<'a> {
     pub notices: Vec<String>,
     /// Releases found so far; later ones may read earlier ones.
     pub drafts: Vec<Draft>,
+    /// Tables whose rows are shown.
+    pub opened: Vec<Opened>,
     /// Makes names of hidden columns unique.
     pub hidden: usize,
 }

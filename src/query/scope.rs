@@ -122,7 +122,7 @@ impl Scopes {
                     (person_key, persons.get(policy).filter(|scope| !scope.tests.is_empty()).cloned())
                 }
                 Access::Linked { by, .. } => (&by.column, None),
-                Access::Public | Access::Unclassified => return None,
+                Access::Public | Access::Directory | Access::Unclassified => return None,
             };
             TableScope::new(key, persons, rules).map(|scope| (table.name.clone(), scope))
         };

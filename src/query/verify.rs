@@ -9,9 +9,11 @@
 //! 4. noise pays: the sum of sensitivity^2 / (2 sigma^2) over the measurements is at most the rho that is charged;
 //! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
 //! 6. no group key is made of an identifier (`origin`);
-//! 7. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
-//! 8. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
+//! 7. rows that are shown are a directory's behind its masks or de-identified under a live grant, and nothing else is (`opened`);
+//! 8. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
+//! 9. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
 
+mod opened;
 mod origin;
 mod owner;
 mod price;
@@ -33,6 +35,7 @@ use paravent_udfs::{Delta, Output, Release, ReleaseSpec, Rho, is_unreleased};
 
 use super::context::{Context, Source, SourceKind};
 use super::identity::Identity;
+use super::opened::{Opened, OpenedKind, RowRecipe};
 use super::private::{Private, ReleaseFacts, ReleasePlan};
 use crate::error::{Error, Result};
 
@@ -40,6 +43,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Verified {
     releases: Vec<VerifiedRelease>,
+    opened: Vec<Opened>,
     levels: Vec<f64>,
     notices: Vec<String>,
     shape: LogicalPlan,
@@ -57,6 +61,19 @@ pub struct VerifiedRelease {
 impl Verified {
     pub fn releases(&self) -> &[VerifiedRelease] {
         &self.releases
+    }
+
+    /// Tables whose rows are shown, made ready before the shape runs.
+    pub fn opened(&self) -> &[Opened] {
+        &self.opened
+    }
+
+    /// The grant of access that the rows of the answer are shown under.
+    pub fn recipe(&self) -> Option<&RowRecipe> {
+        self.opened.iter().find_map(|opened| match &opened.kind {
+            OpenedKind::Deidentified(recipe) => Some(recipe),
+            OpenedKind::Directory { .. } => None,
+        })
     }
 
     pub fn shape(&self) -> &LogicalPlan {
@@ -107,7 +124,8 @@ impl Verified {
                 facts.floor, facts.threshold, facts.max_groups
             )
         };
-        self.releases.iter().map(line).collect::<Vec<_>>().join("; ")
+        let opened = self.opened.iter().map(Opened::in_words);
+        self.releases.iter().map(line).chain(opened).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -164,7 +182,8 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
         .collect::<Result<Vec<_>>>()?;
     verify_shape(&shape, releases.len())?;
     sources::verify(context, &shape, releases.len(), &BTreeSet::new())?;
-    Ok(Verified { releases, levels: private.levels, notices: private.notices, shape, columns: private.columns })
+    let opened = opened::verify(context, private.opened, &shape, releases.len())?;
+    Ok(Verified { releases, opened, levels: private.levels, notices: private.notices, shape, columns: private.columns })
 }
 
 /// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.
@@ -231,9 +250,10 @@ fn verify_shape_node(node: &LogicalPlan, releases: usize) -> Result<()> {
     }
     match node {
         LogicalPlan::TableScan(scan) => match scan.source.downcast_ref::<Source>().map(|source| &source.kind) {
-            Some(SourceKind::Public(_)) => Ok(()),
+            // Which of them, and what of them, is proven by `opened`.
+            Some(SourceKind::Public(_) | SourceKind::Opened(_)) => Ok(()),
             Some(SourceKind::Released(number)) if *number < releases => Ok(()),
-            Some(SourceKind::Released(_) | SourceKind::Protected(_)) | None => {
+            Some(SourceKind::Released(_) | SourceKind::Protected(_) | SourceKind::Directory(_)) | None => {
                 Err(unproven("a protected table above the releases"))
             }
         },

@@ -34,6 +34,8 @@ pub(super) enum Rights {
     Definer,
     /// Nobody reads: a view is being made.
     Nobody,
+    /// Of a condition under which a directory shows a value: directories and public tables as they are, and nothing else.
+    Directory,
 }
 
 /// Views may stand on views, but not without end.

@@ -72,6 +72,7 @@ pub fn rows_key(
                 part(snapshots.get(&table).map_or("", String::as_str).as_bytes());
                 part(scopes.identity(&table).as_bytes());
             }
+            SourceKind::Directory(_) | SourceKind::Opened(_) => return Err(Error::internal()),
             SourceKind::Released(number) => match earlier.get(number) {
                 Some(Some(rows)) => part(&rows.to_bytes()?),
                 Some(None) | None => return Ok(None),

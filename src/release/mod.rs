@@ -9,6 +9,7 @@
 
 mod admission;
 mod answers;
+mod deidentified;
 mod engine;
 #[cfg(test)]
 mod laws;
@@ -17,14 +18,15 @@ mod released;
 mod scopes;
 
 pub use answers::{Found, Origin, RowsKey, find, rows_key};
+pub use deidentified::{RowKeys, RowName};
 pub use engine::{Engine, Sources};
 pub use measured::Measured;
 pub use released::{Released, Shaped};
 pub use scopes::ScopeCache;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::Reservation;
-use crate::query::{Verified, VerifiedRelease};
+use crate::query::{OpenedKind, Verified, VerifiedRelease};
 
 /// Runs every release that is not in `known`, in order: later ones may read earlier ones. `epsilon`: what the statement's releases
 /// are drawn with.
@@ -57,7 +59,23 @@ pub fn shown(release: &VerifiedRelease, rows: Option<&Measured>, levels: &[f64])
     rows.map(|rows| rows.released(release, levels)).transpose()
 }
 
-/// Runs the plan above the releases: any SQL over released and public rows.
+/// Makes the rows ready that the answer shows: a directory's behind its masks, a table's de-identified. `keys`: for the latter.
+pub async fn open(engine: &Engine, verified: &Verified, sources: &mut Sources, keys: Option<&RowKeys>) -> Result<()> {
+    for opened in verified.opened() {
+        let raw = engine.rows(opened.plan(), sources).await?;
+        let rows = match opened.kind() {
+            OpenedKind::Directory { .. } => raw.with_schema(opened.schema().clone()).map_err(|_| Error::internal())?,
+            OpenedKind::Deidentified(recipe) => {
+                let keys = keys.ok_or_else(Error::internal)?;
+                deidentified::deidentify(&raw, recipe, opened.schema(), keys)?
+            }
+        };
+        sources.open(opened.table().to_owned(), rows)?;
+    }
+    Ok(())
+}
+
+/// Runs the plan above the releases: any SQL over released and public rows, or over rows that may be shown.
 pub async fn shape(engine: &Engine, verified: &Verified, released: &[Released], sources: &Sources) -> Result<Shaped> {
     engine.shape(verified.shape(), verified.columns(), sources, released).await
 }

@@ -1,12 +1,15 @@
 //! Rows that may leave: made here, by a release or by the plan above it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 
+use super::RowName;
 use crate::error::{Error, Result};
+use crate::query::ROW;
 
 /// What one release shows: values, errors, nothing that was not noised, nothing outside the band.
 #[derive(Debug, Clone)]
@@ -38,25 +41,39 @@ impl Released {
 pub struct Shaped {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
+    /// Of de-identified rows: which they are.
+    names: BTreeSet<RowName>,
 }
 
 impl Shaped {
-    /// The engine's columns under the names that the client sees.
+    /// The engine's columns under the names that the client sees; a last column more holds the names of de-identified rows.
     pub(super) fn named(names: &SchemaRef, schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
-        if names.fields().len() != schema.fields().len() {
+        let width = names.fields().len();
+        let counted = schema.fields().len() == width + 1 && schema.field(width).name() == ROW;
+        if schema.fields().len() != width && !counted {
             return Err(Error::internal());
         }
+        let named = if counted { names_of_rows(&batches, width)? } else { BTreeSet::new() };
         let fields = schema.fields().iter().zip(names.fields());
         let fields: Vec<Field> = fields.map(|(field, named)| field.as_ref().clone().with_name(named.name())).collect();
         let schema = Arc::new(Schema::new(fields));
-        let renamed = batches.into_iter().map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()));
+        let renamed = batches.into_iter().map(|batch| {
+            let columns = batch.columns().iter().take(width).cloned().collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        });
         let batches = renamed.collect::<std::result::Result<_, _>>().map_err(|_| Error::internal())?;
-        Ok(Self { schema, batches })
+        Ok(Self { schema, batches, names: named })
+    }
+
+    /// The de-identified rows that the answer tells of.
+    pub fn names(&self) -> &BTreeSet<RowName> {
+        &self.names
     }
 
     /// No rows: the answer of a statement that has none, whatever the data.
     pub fn empty(schema: SchemaRef) -> Self {
-        Self { schema, batches: vec![] }
+        Self { schema, batches: vec![], names: BTreeSet::new() }
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -70,4 +87,16 @@ impl Shaped {
     pub fn rows(&self) -> u64 {
         self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
     }
+}
+
+/// Rows without a name are of an outer join's empty side: nothing is told of them.
+fn names_of_rows(batches: &[RecordBatch], column: usize) -> Result<BTreeSet<RowName>> {
+    let mut names = BTreeSet::new();
+    for batch in batches {
+        let rows = batch.column(column).as_binary_opt::<i32>().ok_or_else(Error::internal)?;
+        for name in rows.iter().flatten() {
+            names.insert(name.try_into().map_err(|_| Error::internal())?);
+        }
+    }
+    Ok(names)
 }

@@ -3,6 +3,7 @@
 //! Rights are checked by `policy` when a change is applied; what needs the files (columns, keys) is looked up here first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 
@@ -13,7 +14,7 @@ use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier, View};
 use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
-use crate::query::{column_type, view_columns};
+use crate::query::{check_directory, column_type, directory_query, view_columns};
 
 impl Session {
     /// `text` is the statement with passwords blanked: what the log of changes keeps.
@@ -21,6 +22,9 @@ impl Session {
         let actor = self.principal()?;
         let (tag, changes) = self.changes(&actor, admin).await?;
         self.server.catalog.apply(&actor, &changes, text).await?;
+        if let Admin::Call(call) = admin {
+            self.draw_rotated_key(call).await?;
+        }
         let policies = self.server.catalog.policies();
         self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
         Ok(Answer::done(tag).with_notices(self.requested(&actor, admin).into_iter().collect()))
@@ -73,12 +77,15 @@ impl Session {
                 names.iter().map(|name| Change::DropTable { name: name.clone(), if_exists: *if_exists }).collect(),
             ),
             Admin::AlterTable { name, options } => {
-                ("ALTER TABLE", vec![Change::AlterTable { name: name.clone(), options: options.clone() }])
+                let change = Change::AlterTable { name: name.clone(), options: options.clone() };
+                self.refuse_failing_conditions(actor, &change, name).await?;
+                ("ALTER TABLE", vec![change])
             }
             Admin::AlterColumn { table, column, options } => {
                 let change =
                     Change::AlterColumn { table: table.clone(), column: column.clone(), options: options.clone() };
                 self.refuse_untyped_domain(actor, &change)?;
+                self.refuse_failing_conditions(actor, &change, table).await?;
                 ("ALTER TABLE", vec![change])
             }
             Admin::AddUniqueKey { table, key } => {
@@ -199,6 +206,24 @@ impl Session {
         }
     }
 
+    /// The conditions of a directory's masks are planned once, with nobody's rights, so that one that cannot be is refused to who sets
+    /// it. Of a table that is no directory yet they must be SQL.
+    async fn refuse_failing_conditions(&self, actor: &Principal, change: &Change, table: &str) -> Result<()> {
+        let changed = self.server.catalog.policies().apply(actor, change.clone())?;
+        let table = changed.tables.get(table).ok_or_else(Error::internal)?;
+        let conditional = table.columns.iter().any(|column| column.rules.visible_when.is_some());
+        if !conditional {
+            return Ok(());
+        }
+        let query = directory_query(table).map_err(in_condition)?;
+        if table.access == Access::Directory {
+            let (name, settings) = (table.name.clone(), self.settings_in_force());
+            let around = self.surroundings_as(&query, "", Arc::new(changed), actor.clone(), &settings).await?;
+            check_directory(&around.context, &name).map_err(in_condition)?;
+        }
+        Ok(())
+    }
+
     async fn refuse_broken_key(&self, actor: &Principal, table: &str, key: &UniqueKey) -> Result<()> {
         refuse_others(actor)?;
         match self.server.catalog.policies().tables.get(table) {
@@ -229,6 +254,15 @@ impl Session {
     }
 }
 
+/// Places in a condition are none of the statement's.
+fn in_condition(error: Error) -> Error {
+    let hint = error.hint.unwrap_or_else(|| {
+        "visible_when = 'EXISTS (SELECT 1 FROM contact WHERE owner = session_person() AND person = member.person_id)'".to_owned()
+    });
+    let detail = error.detail.unwrap_or_else(|| "it stands in visible_when of a column".to_owned());
+    Error { position: None, hint: Some(hint), detail: Some(detail), ..error }
+}
+
 fn refuse_others(actor: &Principal) -> Result<()> {
     if actor.can(Capability::Administer) {
         return Ok(());
@@ -245,6 +279,7 @@ fn declared_column(column: &DeclaredColumn) -> Result<Column> {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     })
 }
 

@@ -96,7 +96,7 @@ impl Session {
         let path = policies.persons_by(name);
         let Some((holder, person_key)) = path.last().and_then(|last| match &last.access {
             Access::Protected { person_key, .. } => Some((last.name.clone(), person_key.clone())),
-            Access::Linked { .. } | Access::Public | Access::Unclassified => None,
+            Access::Linked { .. } | Access::Public | Access::Directory | Access::Unclassified => None,
         }) else {
             return Err(refuse_public(name));
         };

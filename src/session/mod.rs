@@ -12,6 +12,7 @@ mod describe;
 mod memberships;
 mod path;
 mod procedures;
+mod pseudonyms;
 mod row_policies;
 mod row_policies_view;
 mod scopes;

@@ -101,7 +101,8 @@ impl Session {
         verified: &Verified,
         known: Known,
     ) -> Result<Shaped> {
-        let sources = self.sources(&around.tables).await?;
+        let mut sources = self.sources(&around.tables).await?;
+        let keys = self.row_keys(verified).await?;
         let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
         let (paid, measured, released) =
             release::execute(engine, paid, verified, known.rows, &sources, epsilon).await?;
@@ -117,7 +118,13 @@ impl Session {
                 self.server.ledger.store(&paid, &key, rows.answers()?, rows.to_bytes()?, epoch).await?;
             }
         }
-        release::shape(&self.server.engine, verified, &released, &sources).await
+        release::open(engine, verified, &mut sources, keys.as_ref()).await?;
+        let shaped = release::shape(engine, verified, &released, &sources).await?;
+        if let Some(recipe) = verified.recipe() {
+            self.refuse_changed_data(around).await?;
+            self.server.ledger.open_rows(recipe.access, shaped.names().clone(), recipe.cap).await?;
+        }
+        Ok(shaped)
     }
 
     /// The proofs that an answer rests on (keys, bounds) are of the data as it was when the statement began.
@@ -185,6 +192,7 @@ impl Session {
         let mut entry = self.entry(asked)?;
         entry.tables = around.tables.iter().map(|table| table.name.clone()).collect();
         entry.protections = verified.protections();
+        entry.access = verified.recipe().map(|recipe| recipe.access);
         self.server.ledger.reserve(entry, charges, &limits).await.map_err(|error| {
             let logged = error.sqlstate == SqlState::ConfigurationLimitExceeded;
             Failure { error, logged }

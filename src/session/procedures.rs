@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Session, access, training};
+use super::{Session, access, pseudonyms, training};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Change, Principal, elements};
 use crate::query::statement::Call;
@@ -12,6 +12,7 @@ use crate::query::statement::Call;
 impl Session {
     pub(super) fn procedure(&self, _actor: &Principal, call: &Call) -> Result<Vec<Change>> {
         match call.procedure.as_str() {
+            "privacy.rotate_key" => pseudonyms::rotate(call),
             "privacy.require_training" => training::require(call),
             "privacy.waive_training" => training::waive(call),
             "privacy.record_training" => training::record(call),

@@ -13,6 +13,7 @@ use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
 use crate::catalog::system::SystemCatalog;
 use crate::error::{Error, Result, SqlState};
+use crate::keys::{KeyFile, KeyService};
 use crate::ledger::Ledger;
 use crate::policy::Verifier;
 use crate::query::Functions;
@@ -28,6 +29,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Of the bootstrap account, at the first start; `None`: one is made up.
     pub admin_password: Option<String>,
+    /// The key file of pseudonyms; `None`: `pseudonym.keys` in the data folder.
+    pub keys: Option<PathBuf>,
     pub noise: Noise,
     /// What queries may take of it.
     pub memory: Memory,
@@ -42,6 +45,7 @@ pub struct Server {
     pub(super) system: SystemCatalog,
     /// Columns of the views of `privacy` and `audit`, once they are known.
     pub(super) view_columns: Mutex<BTreeMap<(&'static str, &'static str), SchemaRef>>,
+    pub(super) keys: Arc<dyn KeyService>,
     pub(super) scopes: ScopeCache,
     pub(super) excluded: ExcludedNow,
 }
@@ -52,6 +56,7 @@ impl Server {
         std::fs::create_dir_all(&config.data_dir).map_err(|error| {
             Error::new(SqlState::UndefinedFile, format!("could not make the data folder: {}", error.kind()))
         })?;
+        let keys = KeyFile::open(config.keys.unwrap_or_else(|| config.data_dir.join("pseudonym.keys")))?;
         let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
         let files = Files::new(config.data_dir, &config.memory)?;
@@ -64,6 +69,7 @@ impl Server {
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
             view_columns: Mutex::default(),
+            keys: Arc::new(keys),
             scopes: ScopeCache::default(),
             excluded: ExcludedNow::default(),
         };

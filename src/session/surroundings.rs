@@ -14,10 +14,10 @@ use super::Session;
 use super::scopes::Scoped;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Policies, Principal, Settings, Table, UniqueKey, View};
+use crate::policy::{Access, Capability, DigestOf, Person, Policies, Principal, Settings, Table, UniqueKey, View};
 use crate::query::statement::Statement;
 use crate::query::statistics::Statistics;
-use crate::query::{Context, KnownTable, KnownView, parse};
+use crate::query::{Context, KnownTable, KnownView, Viewer, directory_query, parse};
 use crate::release::Sources;
 
 /// The context of one query and the sources behind its tables.
@@ -51,6 +51,7 @@ impl Session {
         let named = Named::of(&policies, query, show_suppressed)?;
         for table in named.tables {
             let classified = table.access != Access::Unclassified;
+            let readable = readable || table.access == Access::Directory;
             let (snapshot, proven_keys) =
                 if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
             let statistics = if readable && classified { self.statistics_of(table).await? } else { None };
@@ -62,6 +63,13 @@ impl Session {
             snapshots.insert(table.name.clone(), snapshot);
             tables.push(table.clone());
         }
+        let now = Utc::now();
+        let holds = principal.can(Capability::HoldAccess);
+        let grants = tables.iter().filter(|_| holds).filter_map(|table: &Table| {
+            let grant = policies.live_access(&principal, &table.name, now.timestamp())?;
+            Some((table.name.clone(), grant.clone()))
+        });
+        let access = grants.collect();
         let classified: Vec<&Table> = tables.iter().filter(|table| table.access != Access::Unclassified).collect();
         let scoped = if readable { self.scopes(&policies, &principal, &classified).await? } else { Scoped::default() };
         let context = Context {
@@ -70,15 +78,25 @@ impl Session {
             principal,
             tables: known,
             views: named.views,
+            access,
+            viewer: self.viewer(),
             show_suppressed,
             functions: self.server.functions.clone(),
             epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
-            now: Utc::now(),
+            now,
             text: text.to_owned(),
         };
         Ok(Surroundings { context, snapshots, tables, scoping: scoped.tables })
+    }
+
+    /// The person behind this login; as the policies say now, not as the session began.
+    fn viewer(&self) -> Option<Viewer> {
+        let policies = self.server.catalog.policies();
+        let person = policies.roles.get(&self.client.user)?.person.clone()?;
+        let digester = self.server.catalog.digester().clone();
+        Some(Viewer::new(move |text| digester.digest(DigestOf::Login, Person::of_text(text)) == person))
     }
 
     /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.
@@ -133,6 +151,9 @@ impl<'a> Named<'a> {
                 && tables.insert(&table.name, table).is_none()
             {
                 open.extend(table.link().map(|by| by.table.clone()));
+                if table.access == Access::Directory {
+                    open.extend(public_names(&directory_query(table)?)?);
+                }
                 if values_too {
                     let public =
                         |name: &&String| policies.tables.get(*name).is_some_and(|t| t.access == Access::Public);

@@ -1,6 +1,6 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES, OPENED_ROWS];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -126,4 +126,13 @@ CREATE TABLE table_statistics (
 /// What a change changed, from what to what: a list of `{kind, name, old, new}`. Of changes before this step it is not known.
 const DIFFERENCES: &str = "
 ALTER TABLE catalog_change ADD COLUMN differences TEXT NOT NULL DEFAULT '[]';
+";
+
+/// Which rows each grant of access has shown: names that only the grant's key makes.
+const OPENED_ROWS: &str = "
+CREATE TABLE opened_row (
+    access_grant INTEGER NOT NULL,
+    row          BLOB NOT NULL,
+    PRIMARY KEY (access_grant, row)
+) STRICT, WITHOUT ROWID;
 ";

@@ -168,7 +168,13 @@ impl TestServer {
 }
 
 async fn listening(folder: &Path, noise: Noise, memory: Memory) -> (SocketAddr, CancellationToken) {
-    let config = Config { data_dir: folder.to_owned(), admin_password: Some(ADMIN_PASSWORD.to_owned()), noise, memory };
+    let config = Config {
+        data_dir: folder.to_owned(),
+        admin_password: Some(ADMIN_PASSWORD.to_owned()),
+        keys: None,
+        noise,
+        memory,
+    };
     let (server, _) = Server::open(config).await.unwrap();
     let bound = Listener::bind("127.0.0.1:0", ListenerOptions::default()).await;
     let listener = bound.unwrap();

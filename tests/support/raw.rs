@@ -35,6 +35,7 @@ pub async fn start(options: ListenerOptions) -> Running {
     let config = Config {
         data_dir: folder.path().to_owned(),
         admin_password: Some(PASSWORD.to_owned()),
+        keys: None,
         noise: Noise::from_os(),
         memory: Default::default(),
     };

@@ -32,6 +32,7 @@ mod release;
 mod total;
 mod unordered;
 mod unreleased;
+mod viewer_mask;
 
 pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
 pub use aggregate::{
@@ -56,3 +57,4 @@ pub use total::{
     clamp, total, total_add, total_cast, total_div, total_mod, total_mul, total_neg, total_sub, width_bucket,
 };
 pub use unreleased::{UNRELEASED, is_unreleased, unreleased_field, words_of};
+pub use viewer_mask::{LEAST_HIDDEN, Unit, VIEWER_MASK, ViewerMask, viewer_mask_udf};

@@ -48,6 +48,7 @@ fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     }
 }
 

@@ -348,6 +348,7 @@ fn table_comment(table: &Table, visible: &Table) -> String {
     match &table.access {
         Access::Unclassified => "unclassified: nobody can read it".to_owned(),
         Access::Public => "public".to_owned(),
+        Access::Directory => "directory: rows are shown behind masks".to_owned(),
         Access::Protected { policy, person_key } if visible.column(person_key).is_some() => {
             format!("protected: person key {person_key}, privacy policy {policy}")
         }

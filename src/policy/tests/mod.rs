@@ -100,6 +100,7 @@ fn column(name: &str, data_type: &str) -> Column {
         class: None,
         bounds: None,
         domain: None,
+        rules: Default::default(),
     }
 }
 

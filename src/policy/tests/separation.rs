@@ -184,3 +184,23 @@ fn a_file_of_an_earlier_version_gets_the_new_groups_and_keeps_its_own() {
     apply(&new, "admin", role("new", &[])).unwrap();
     refused(&new, "admin", grant("auditor", "carol"), DENIED);
 }
+
+/// Whoever hands out roles does not take a rule about persons away with one.
+#[test]
+fn a_role_that_a_row_policy_names_stays() {
+    let rule =
+        RowPolicy { name: "rule".to_owned(), roles: ["team".to_owned()].into(), using: None, min_group_size: None };
+    let mut policies = staffed();
+    for change in [
+        alter_column("id", &[("class", "identifier")]),
+        alter("person", &[("person_key", "id")]),
+        Change::CreatePolicy { table: "person".to_owned(), policy: rule, options: vec![] },
+    ] {
+        policies = apply(&policies, "carol", change).unwrap();
+    }
+    let drop = Change::DropRole { name: "team".to_owned(), if_exists: false };
+    refused(&policies, "pat", drop.clone(), SqlState::DependentObjectsStillExist);
+    let none = Change::DropPolicy { table: "person".to_owned(), name: "rule".to_owned(), if_exists: false };
+    let policies = apply(&policies, "carol", none).unwrap();
+    apply(&policies, "pat", drop).unwrap();
+}

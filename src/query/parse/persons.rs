@@ -7,9 +7,16 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Whitespace};
 
 use super::tokens::{Piece, is_text, word};
 
+/// What a question begins with.
+const ASKS: [&str; 8] = ["SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "COPY", "DECLARE", "ANALYZE"];
+
 /// Everything written after `privacy.person`, and every argument and comment of a procedure about one person.
 pub(super) fn persons(pieces: &[Piece]) -> Vec<bool> {
-    let first = (0..pieces.len()).find(|place| names_person(pieces, *place));
+    let begins = pieces.iter().map(|piece| &piece.token.token).find(|token| !matches!(token, Token::Whitespace(_)));
+    // What an analyst asks is logged as it is: nobody blanks a question by a word in it.
+    let asks =
+        begins.is_some_and(|token| *token == Token::LParen || word(token).is_some_and(|w| ASKS.contains(&w.as_str())));
+    let first = (0..pieces.len()).filter(|_| !asks).find(|place| names_person(pieces, *place));
     pieces
         .iter()
         .enumerate()
@@ -53,4 +60,57 @@ fn is_filler(word: Option<&str>) -> bool {
 fn next(pieces: &[Piece], place: usize) -> Option<&Token> {
     let mut rest = pieces.iter().skip(place + 1).map(|piece| &piece.token.token);
     rest.find(|token| !matches!(token, Token::Whitespace(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parse::{parse, redact};
+
+    /// As the log keeps it, whether it was understood or not.
+    fn kept(sql: &str) -> String {
+        match parse(sql) {
+            Ok(parsed) => parsed.into_iter().map(|parsed| parsed.text).collect::<Vec<_>>().join(";"),
+            Err(_) => redact(sql),
+        }
+    }
+
+    #[test]
+    fn nobody_is_named_however_it_is_written() {
+        for sql in [
+            "ALTER ROLE m SET privacy.person = 'WHO'",
+            "ALTER ROLE m SET privacy.person TO who",
+            "ALTER ROLE m SET privacy . /* WHO */ person = \"WHO\"",
+            "alter user m set Privacy.Person = $$WHO$$ -- WHO",
+            "ALTER ROLE m SET \"privacy.person\" = 'WHO'",
+            "ALTER ROLE m SET privacy.person = E'WHO' 'WHO'",
+            "SET privacy.person = 'WHO'",
+            "SET LOCAL privacy.person TO WHO",
+            "CALL privacy.exclude_person('WHO', 'WHO asked for it')",
+            "CALL privacy.exclude_person(person => 'WHO', reason => $r$WHO$r$)",
+            "CALL privacy.include_person(\"WHO\")",
+            "/* WHO */ CALL privacy.exclude_person('WHO'",
+            "CAL privacy.exclude_person('WHO')",
+            "CALL privacy.exclude_person(WHO, 'x)",
+        ] {
+            let kept = kept(sql);
+            assert!(!kept.to_lowercase().contains("who"), "{sql} is kept as {kept}");
+        }
+        assert!(!kept("CALL privacy.exclude_person(4711)").contains("4711"));
+        assert!(!kept("ALTER ROLE m SET privacy.person = 4711").contains("4711"));
+        assert_eq!(kept("ALTER ROLE m SET privacy.person = 'x'"), "ALTER ROLE m SET privacy.person = '***'");
+        let call = "CALL privacy.exclude_person(person => 'x', reason => 'y')";
+        assert_eq!(kept(call), "CALL privacy.exclude_person(person => '***', reason => '***')");
+    }
+
+    #[test]
+    fn questions_are_kept_as_they_were_asked() {
+        for sql in [
+            "SELECT count(*) FROM person WHERE country = 'DE'",
+            "SELECT 1 AS \"privacy.person\", count(*) /* all */ FROM person WHERE country = 'DE'",
+            "WITH a AS (SELECT privacy.exclude_person('DE')) SELECT 'FR' FROM a",
+            "(SELECT count(*) FROM privacy.person WHERE country = 'DE')",
+        ] {
+            assert_eq!(kept(sql), sql);
+        }
+    }
 }

@@ -53,7 +53,7 @@ impl Rewriter<'_> {
                 };
                 Ok(Way { column: &by.column, determined: single && above.determined, person_key })
             }
-            Access::Unclassified | Access::Public => Err(Error::internal()),
+            Access::Unclassified | Access::Public | Access::Directory => Err(Error::internal()),
         }
     }
 

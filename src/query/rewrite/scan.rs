@@ -38,7 +38,8 @@ impl Rewriter<'_> {
                 let known = self.known(name)?.clone();
                 self.protected_scan(&known, plan, source.granted)
             }
-            SourceKind::Released(_) => Err(Error::internal()),
+            SourceKind::Opened(name) => self.opened_scan(scan, source, name),
+            SourceKind::Released(_) | SourceKind::Directory(_) => Err(Error::internal()),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::policy::{Access, Class};
 use crate::query::context::{Context, Source, SourceKind};
 
 /// Table and column.
-type Origins = BTreeSet<(String, String)>;
+pub(super) type Origins = BTreeSet<(String, String)>;
 
 pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
     for key in &states.group_expr {
@@ -73,14 +73,14 @@ fn names_a_person(context: &Context, (table, column): &(String, String)) -> bool
         let is_key = match &known.table.access {
             Access::Protected { person_key, .. } => person_key == column,
             Access::Linked { by, .. } => by.column == *column,
-            Access::Public | Access::Unclassified => false,
+            Access::Public | Access::Unclassified | Access::Directory => false,
         };
         let class = known.table.columns.iter().find(|c| c.name == *column).and_then(|c| c.class);
         is_key || matches!(class, Some(Class::Identifier) | None)
     })
 }
 
-fn of_expression(expression: &Expr, input: &LogicalPlan) -> Result<Origins> {
+pub(super) fn of_expression(expression: &Expr, input: &LogicalPlan) -> Result<Origins> {
     let mut indices = BTreeSet::new();
     let mut whole = true;
     let _ = expression.apply(|part| {
@@ -106,7 +106,7 @@ fn of_expression(expression: &Expr, input: &LogicalPlan) -> Result<Origins> {
     Ok(origins)
 }
 
-fn of_column(plan: &LogicalPlan, index: usize) -> Result<Origins> {
+pub(super) fn of_column(plan: &LogicalPlan, index: usize) -> Result<Origins> {
     match plan {
         LogicalPlan::TableScan(scan) => of_scan(scan, index),
         LogicalPlan::Projection(projection) => match projection.expr.get(index) {
@@ -200,7 +200,7 @@ fn width(schema: &DFSchema) -> usize {
 fn of_scan(scan: &TableScan, index: usize) -> Result<Origins> {
     let source = scan.source.downcast_ref::<Source>().ok_or_else(|| unproven("an unknown source"))?;
     match &source.kind {
-        SourceKind::Protected(table) => {
+        SourceKind::Protected(table) | SourceKind::Directory(table) | SourceKind::Opened(table) => {
             Ok(Origins::from([(table.clone(), scan.projected_schema.field(index).name().clone())]))
         }
         SourceKind::Public(_) | SourceKind::Released(_) => Ok(Origins::new()),

@@ -195,7 +195,9 @@ fn scan_owner(context: &Context, scan: &TableScan) -> Result<Owner> {
     let person_key = match &known.table.access {
         Access::Protected { person_key, .. } => person_key,
         Access::Linked { .. } => return Ok(Owner::Unmet),
-        Access::Unclassified | Access::Public => return Err(unproven("a protected table without a person key")),
+        Access::Unclassified | Access::Public | Access::Directory => {
+            return Err(unproven("a protected table without a person key"));
+        }
     };
     let key = Column::new(Some(scan.table_name.clone()), person_key);
     let always = BTreeSet::from([key]).into_iter().filter(|key| scan.projected_schema.has_column(key)).collect();

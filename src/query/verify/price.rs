@@ -1,5 +1,7 @@
 //! Proves that the noise in a release costs no more than is charged, from the literals in the plan.
 
+use std::collections::BTreeSet;
+
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
@@ -14,7 +16,7 @@ use crate::query::private::ReleaseFacts;
 /// Checks floor, threshold and price; gives back the aggregate of states, for the proof of ownership.
 pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &ReleaseFacts) -> Result<&'a Aggregate> {
     let spec = release.spec();
-    if spec.floor < floor(context, facts) || spec.floor < 10 {
+    if spec.floor < floor(context, &facts.policies) || spec.floor < 10 {
         return Err(unproven("the floor is too low"));
     }
     if spec.threshold <= i64::try_from(spec.floor).unwrap_or(i64::MAX) {
@@ -37,10 +39,10 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
 }
 
 /// What the settings ask, and every rule for this principal on a table whose policy pays.
-fn floor(context: &Context, facts: &ReleaseFacts) -> u64 {
+pub(super) fn floor(context: &Context, policies: &BTreeSet<String>) -> u64 {
     let mut floor = context.policies.settings.min_group_size;
     for table in context.policies.tables.values() {
-        let pays = table.policy().is_some_and(|policy| facts.policies.contains(policy));
+        let pays = table.policy().is_some_and(|policy| policies.contains(policy));
         for rule in table.row_policies.iter().filter(|_| pays) {
             let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.belongs_to(role));
             floor = floor.max(rule.min_group_size.filter(|_| named).unwrap_or(0));

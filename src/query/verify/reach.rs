@@ -115,7 +115,7 @@ fn of_scan<'a>(context: &'a Context, scan: &TableScan) -> Finds<'a> {
     });
     let linked = match &known.table.access {
         Access::Linked { by, .. } => Some((column(&by.column), by.table.as_str(), by.key.as_str())),
-        Access::Protected { .. } | Access::Unclassified | Access::Public => None,
+        Access::Protected { .. } | Access::Unclassified | Access::Public | Access::Directory => None,
     };
     single.chain(linked).filter(|(column, ..)| scan.projected_schema.has_column(column)).collect()
 }

@@ -262,6 +262,9 @@ impl Prover<'_> {
                     self.persons.extend(at(person_key).map(|i| known.columns[i]));
                 }
             }
+            SourceKind::Directory(_) | SourceKind::Opened(_) => {
+                return Err(unproven("rows that are shown below a release"));
+            }
         }
         let names = scan.projected_schema.fields().iter().map(|field| field.name().clone());
         let columns: BTreeMap<String, Id> = names.zip(known.columns.iter().copied()).collect();

@@ -43,7 +43,7 @@ fn protected(plan: &LogicalPlan) -> Option<(&TableScan, &String)> {
     let LogicalPlan::TableScan(scan) = plan else { return None };
     match &scan.source.downcast_ref::<Source>()?.kind {
         SourceKind::Protected(name) => Some((scan, name)),
-        SourceKind::Public(_) | SourceKind::Released(_) => None,
+        SourceKind::Public(_) | SourceKind::Released(_) | SourceKind::Directory(_) | SourceKind::Opened(_) => None,
     }
 }
 
@@ -89,7 +89,7 @@ fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
     };
     let one_row_a_person = |table: &Table| match &table.access {
         Access::Protected { person_key, .. } => table.is_unique(&[person_key]),
-        Access::Linked { .. } | Access::Public | Access::Unclassified => false,
+        Access::Linked { .. } | Access::Public | Access::Directory | Access::Unclassified => false,
     };
     let mut expected = BTreeSet::new();
     if let Access::Protected { policy, .. } = &table.access {

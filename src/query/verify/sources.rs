@@ -29,20 +29,26 @@ fn verify_scan(context: &Context, scan: &TableScan, released: usize, charged: &B
     let source = scan.source.downcast_ref::<Source>().ok_or_else(|| unproven("an unknown source"))?;
     let access = |name: &String| context.tables.get(name).map(|known| &known.table.access);
     match &source.kind {
+        // Rows that are shown stand above, where nothing is charged, and in no release.
+        SourceKind::Opened(name) if charged.is_empty() => match access(name) {
+            Some(Access::Directory | Access::Protected { .. } | Access::Linked { .. }) => Ok(()),
+            Some(Access::Public | Access::Unclassified) | None => Err(unproven("a table without rows to show")),
+        },
+        SourceKind::Opened(_) => Err(unproven("rows that are shown in a release")),
+        SourceKind::Directory(_) => Err(unproven("a directory without its masks")),
         SourceKind::Released(number) if *number < released => Ok(()),
         SourceKind::Released(_) => Err(unproven("a release that comes later")),
         SourceKind::Public(name) => match access(name) {
             Some(Access::Public) => Ok(()),
-            Some(Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified) | None => {
-                Err(unproven("a table that is not public passes for one"))
-            }
+            Some(Access::Protected { .. } | Access::Linked { .. } | Access::Unclassified | Access::Directory)
+            | None => Err(unproven("a table that is not public passes for one")),
         },
         SourceKind::Protected(name) => match access(name) {
             Some(Access::Protected { policy, .. } | Access::Linked { policy, .. }) if charged.contains(policy) => {
                 Ok(())
             }
             Some(Access::Protected { .. } | Access::Linked { .. }) => Err(unproven("a policy that is not charged")),
-            Some(Access::Public | Access::Unclassified) | None => {
+            Some(Access::Public | Access::Unclassified | Access::Directory) | None => {
                 Err(unproven("a table that is not protected passes for one"))
             }
         },
