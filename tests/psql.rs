@@ -123,3 +123,61 @@ async fn the_metrics_that_ship_can_be_asked() {
     let answer = printed(&server.psql(ANALYST, include_str!("../sql/metrics.sql")));
     has(&answer, &["after_hours", "in_meetings", "email_hours", "month", "rows)"]);
 }
+
+/// What BI tools ask to learn the types of columns: it runs nothing, costs nothing, and may name a whole table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_for_types_cost_nothing() {
+    let server = TestServer::with_company(SMALL).await;
+    for probe in [
+        "SELECT * FROM person WHERE 1 = 0;",
+        "SELECT * FROM person LIMIT 0;",
+        "SELECT * FROM (SELECT function, count(*) AS n FROM person GROUP BY function) t WHERE 1 <> 1 AND n > 3;",
+        "SELECT function, count(*) FROM person WHERE false GROUP BY function;",
+        "BEGIN; DECLARE c CURSOR FOR SELECT * FROM person WHERE 1 = 0; FETCH ALL FROM c; COMMIT;",
+    ] {
+        has(&printed(&server.psql(ANALYST, probe)), &["function", "(0 rows)"]);
+    }
+    let spent = printed(&server.psql(ANALYST, "SELECT coalesce(sum(epsilon_spent), 0) AS spent FROM privacy.budget;"));
+    has(&spent, &[" 0"]);
+    let log = "SELECT count(*) FROM audit.query_log WHERE principal = 'analyst_1' AND statement LIKE '%WHERE 1 = 0%';";
+    has(&printed(&server.psql(AUDITOR, log)), &[" 2"]);
+    // A count of nothing is a row, and what is not certain from the text is no probe.
+    for statement in ["SELECT * FROM person WHERE 1 = 1;", "SELECT * FROM person WHERE level = 0;"] {
+        has(&complaint(&server.psql(ANALYST, statement)), &["42501"]);
+    }
+    // Columns that are not granted are not shown by a probe either.
+    let admin = "REVOKE SELECT ON person FROM insights_analyst; GRANT SELECT (function) ON person TO insights_analyst;";
+    printed(&server.psql(ADMIN, admin));
+    complaint(&server.psql(ANALYST, "SELECT * FROM person WHERE 1 = 0;"));
+}
+
+/// Drivers write `= ANY ($1)` for a list.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_of_a_list_is_in() {
+    let server = TestServer::with_company(SMALL).await;
+    let ask = |condition: &str| {
+        let sql = format!("SELECT country, count(*) FROM person WHERE {condition} GROUP BY country ORDER BY 1;");
+        printed(&server.psql(ANALYST, &sql))
+    };
+    let one = ask("country IN ('DE', 'FR')");
+    has(&one, &["DE", "FR"]);
+    assert_eq!(ask("country = ANY (ARRAY['DE', 'FR'])"), one);
+}
+
+/// A filter list of a tool: the declared values, for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn declared_values_are_listed_free_of_charge() {
+    let server = TestServer::with_company(SMALL).await;
+    printed(&server.psql(ADMIN, "ALTER TABLE person ALTER COLUMN country SET (domain = '{DE,FR,ZZ}');"));
+    for list in [
+        "SELECT DISTINCT country FROM person ORDER BY country DESC;",
+        "SELECT p.country AS \"country\" FROM public.person p GROUP BY 1 ORDER BY 1 LIMIT 1000;",
+    ] {
+        has(&printed(&server.psql(ANALYST, list)), &["country", "DE", "FR", "ZZ", "(3 rows)"]);
+    }
+    let spent = "SELECT coalesce(sum(epsilon_spent), 0) AS spent FROM privacy.budget;";
+    has(&printed(&server.psql(ANALYST, spent)), &[" 0"]);
+    // With a condition, or of a column without declared values, it is a question like any other.
+    printed(&server.psql(ANALYST, "SELECT DISTINCT country FROM person WHERE level > 1;"));
+    lacks(&printed(&server.psql(ANALYST, spent)), &[" 0\n"]);
+}

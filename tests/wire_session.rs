@@ -222,3 +222,94 @@ async fn psql_binds_the_login_to_the_channel() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("connection requires TLS"), "{errors}");
 }
+
+/// asyncpg moves a portal of the protocol by SQL; psycopg describes a cursor of SQL as a portal.
+#[tokio::test]
+async fn cursors_and_portals_are_one() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    client.login().await;
+    client.send(&query("BEGIN")).await;
+    client.until_ready().await;
+    let open = [parse("", FIVE_ROWS), bind("p", ""), execute("p", 1), sync()];
+    client.send(&open.concat()).await;
+    assert_eq!(kinds(&client.until_ready().await), "12DsZ");
+    client.send(&query("MOVE FORWARD 2 p")).await;
+    assert_eq!(client.until_ready().await[0].body, b"MOVE 2\0");
+    client.send(&query("FETCH 1 FROM p")).await;
+    let messages = client.until_ready().await;
+    assert_eq!(kinds(&messages), "TDCZ");
+    assert_eq!(messages[1].body, b"\0\x01\0\0\0\x014");
+    client.send(&[execute("p", 0), sync()].concat()).await;
+    assert_eq!(kinds(&client.until_ready().await), "DCZ");
+    client.send(&query("FETCH BACKWARD 1 FROM p")).await;
+    client.until_ready().await[0].expect_error("ERROR", "55000");
+
+    client.send(&query(&format!("ROLLBACK; BEGIN; DECLARE c SCROLL CURSOR FOR {FIVE_ROWS}; MOVE LAST c"))).await;
+    client.until_ready().await;
+    client.send(&[describe('P', "c"), sync()].concat()).await;
+    assert_eq!(kinds(&client.until_ready().await), "TZ");
+    client.send(&query("FETCH BACKWARD 2 FROM c; SELECT is_scrollable FROM pg_cursors WHERE name = 'c'")).await;
+    let messages = client.until_ready().await;
+    assert_eq!(kinds(&messages), "TDDCTDCZ");
+    assert_eq!((&messages[1].body[..], &messages[2].body[..]), (&b"\0\x01\0\0\0\x014"[..], &b"\0\x01\0\0\0\x013"[..]));
+    assert_eq!(messages[5].body, b"\0\x01\0\0\0\x01t");
+}
+
+#[tokio::test]
+async fn rows_are_copied_in_binary() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    client.login().await;
+    client.send(&query("COPY (SELECT 7 AS n) TO STDOUT (FORMAT binary)")).await;
+    let messages = client.until_ready().await;
+    assert_eq!(kinds(&messages), "HddcCZ");
+    assert_eq!(messages[0].body, b"\x01\0\x01\0\x01");
+    // The header goes with the first row.
+    assert_eq!(messages[1].body, b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\0\0\0\x07");
+    assert_eq!(messages[2].body, b"\xff\xff");
+}
+
+/// They were dropped once: a client that asked for less epsilon got the whole.
+#[tokio::test]
+async fn settings_of_the_first_message_hold() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    let with = "user\0admin\0database\0paravent\0options\0-c privacy.epsilon=0.5\0TimeZone\0Europe/Berlin\0";
+    let with = format!("{with}client_encoding\0'utf-8'\0statement_timeout\x009s\0\0");
+    let messages = client.login_as(&packet(PROTOCOL_3_0, with.as_bytes())).await;
+    assert!(messages.iter().any(|message| message.kind == 'N'), "a notice says that times are UTC");
+    assert!(messages.iter().any(|message| message.body == b"TimeZone\0UTC\0"));
+    client.send(&query("SHOW privacy.epsilon; SHOW statement_timeout; RESET ALL; SHOW statement_timeout")).await;
+    let messages = client.until_ready().await;
+    let rows: Vec<_> = messages.iter().filter(|message| message.kind == 'D').map(|m| m.body.clone()).collect();
+    assert_eq!(rows, [b"\0\x01\0\0\0\x030.5".to_vec(), b"\0\x01\0\0\0\x029s".to_vec(), b"\0\x01\0\0\0\x029s".to_vec()]);
+
+    let mut client = running.connect().await;
+    let unknown = "user\0admin\0database\0paravent\0driver_habit\x001\0options\0-c no_such_setting=1\0\0";
+    let messages = client.login_as(&packet(PROTOCOL_3_0, unknown.as_bytes())).await;
+    messages.last().unwrap().expect_error("FATAL", "42704");
+}
+
+#[tokio::test]
+async fn set_config_sets() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    client.login().await;
+    client.send(&query("SELECT set_config('app.user', 'me', false); SHOW app.user")).await;
+    let messages = client.until_ready().await;
+    assert_eq!(kinds(&messages), "TDCTDCZ");
+    assert_eq!(messages[4].body, b"\0\x01\0\0\0\x02me");
+    client.send(&query("SELECT set_config('privacy.min_group_size', '3', false)")).await;
+    assert_eq!(client.until_ready().await[0].kind, 'E');
+}
+
+#[tokio::test]
+async fn an_idle_session_ends() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    client.login().await;
+    client.send(&query("SET idle_session_timeout = '50ms'")).await;
+    let messages = client.rest().await;
+    messages.last().unwrap().expect_error("FATAL", "57P05");
+}

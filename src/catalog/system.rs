@@ -8,17 +8,22 @@ mod adapt;
 mod any_equals;
 mod correlated;
 mod empty;
+mod expressions;
 mod functions;
+mod functions_of_text;
 mod information_schema;
 mod names;
 mod objects;
+mod placeholders;
 mod privileges;
+mod references;
 mod reg_types;
 mod relations;
 #[cfg(test)]
 mod relations_tests;
 mod rows;
 mod schemas;
+mod set_functions;
 mod statics;
 mod tables;
 #[cfg(test)]
@@ -26,11 +31,12 @@ mod tests;
 mod types;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -44,6 +50,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::policy::{Policies, Principal};
 use adapt::Correlated;
 use objects::Objects;
+use placeholders::placeholders;
 pub use relations::is_system_query;
 use schemas::{StaticTables, SystemRows};
 pub use types::type_name;
@@ -60,6 +67,21 @@ pub struct View {
     pub batch: RecordBatch,
 }
 
+/// An open cursor of the session, as pg_cursors shows it.
+#[derive(Debug, Clone)]
+pub struct CursorRow {
+    pub name: String,
+    pub statement: String,
+    pub holdable: bool,
+    pub binary: bool,
+    pub scrollable: bool,
+    /// Microseconds since 1970.
+    pub declared_at: i64,
+}
+
+/// Name, value (`None`: the default) and whether it holds for the transaction only.
+pub type SettingMade = (String, Option<String>, bool);
+
 /// Who asks, and what there is for them.
 #[derive(Debug, Clone)]
 pub struct SystemSession {
@@ -71,6 +93,16 @@ pub struct SystemSession {
     /// For `current_setting` and pg_settings.
     pub settings: BTreeMap<String, String>,
     pub backend_pid: i32,
+    pub cursors: Vec<CursorRow>,
+    /// What `set_config` was called with: for the session to set, once the statement has run.
+    pub settings_made: Arc<Mutex<Vec<SettingMade>>>,
+}
+
+impl SystemSession {
+    /// Takes them.
+    pub fn settings_made(&self) -> Vec<SettingMade> {
+        self.settings_made.lock().map(|mut made| std::mem::take(&mut *made)).unwrap_or_default()
+    }
 }
 
 /// What is the same in every session: Postgres's own tables of types and functions, and the engine's functions. The
@@ -116,10 +148,12 @@ impl SystemCatalog {
     pub async fn describe(&self, session: &SystemSession, statement: &Statement) -> Result<(Vec<DataType>, SchemaRef)> {
         let planned = self.prepare(session, statement).await?;
         let types = planned.plan.get_parameter_types().map_err(|error| refusal(&error))?;
-        let parameters = (1..=types.len())
+        // The plan may have lost some: a part that has no rows is not planned.
+        let written = placeholders(statement);
+        let parameters = (1..=written.keys().max().copied().unwrap_or(0))
             .map(|number| {
                 let found = types.get(&format!("${number}")).cloned().flatten();
-                found.unwrap_or(DataType::Utf8)
+                written.get(&number).cloned().flatten().or(found).unwrap_or(DataType::Utf8)
             })
             .collect();
         Ok((parameters, planned.schema))
@@ -141,8 +175,6 @@ impl SystemCatalog {
         let batches = DataFrame::new(planned.context.state(), plan).collect().await.map_err(|error| failure(&error))?;
         let schema = planned.schema;
         let batches = batches.into_iter().map(|batch| named(&schema, &batch)).collect::<Result<Vec<RecordBatch>>>()?;
-        // The rows know best what came of parameters and nulls.
-        let schema = batches.first().map_or(schema, RecordBatch::schema);
         Ok((schema, batches))
     }
 
@@ -228,21 +260,16 @@ fn shown_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The rows under the statement's own column names. A parameter's type is known only now.
+/// The rows under the statement's own column names, in the types that it was described with.
 fn named(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns: Vec<ArrayRef> = batch
-        .columns()
-        .iter()
-        .map(|column| cast(column, &shown_type(column.data_type())))
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|_| Error::internal())?;
-    let fields: Vec<Field> = schema
+    let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()
-        .zip(&columns)
-        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|_| Error::internal())
+        .zip(batch.columns())
+        .map(|(field, column)| cast(column, field.data_type()))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| Error::internal())?;
+    RecordBatch::try_new(schema.clone(), columns).map_err(|_| Error::internal())
 }
 
 async fn refuse_missing_relation(context: &SessionContext, statement: Statement) -> Result<()> {
@@ -295,9 +322,23 @@ fn unsupported() -> Error {
         .hint("\\d, information_schema and simple selects from pg_catalog work")
 }
 
+/// Which rule of arithmetic or of types a value broke. Its text stays here: it may quote the value.
 fn failure(error: &DataFusionError) -> Error {
-    match error.find_root() {
-        DataFusionError::External(inner) => inner.downcast_ref::<Error>().cloned().unwrap_or_else(Error::internal),
-        _ => Error::internal(),
-    }
+    let own = |error: &(dyn std::error::Error + 'static)| error.downcast_ref::<Error>().cloned();
+    let (state, message) = match error.find_root() {
+        DataFusionError::External(inner) => return own(inner.as_ref()).unwrap_or_else(Error::internal),
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::DivideByZero => (SqlState::DivisionByZero, "division by zero"),
+            ArrowError::ArithmeticOverflow(_) => (SqlState::NumericValueOutOfRange, "a number is out of range"),
+            ArrowError::CastError(text) if text.contains("imestamp") || text.contains("Date") => {
+                (SqlState::DatetimeFieldOverflow, "a text is no date or time, or out of range")
+            }
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => {
+                (SqlState::InvalidTextRepresentation, "a text is not of the type that is wanted")
+            }
+            _ => return Error::internal(),
+        },
+        _ => return Error::internal(),
+    };
+    Error::new(state, message)
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod aggregates_tests;
 mod allow;
+mod any_list;
 mod bounds;
 mod canonical;
 mod check;
@@ -22,6 +23,7 @@ mod errors_of;
 mod explain;
 mod expression;
 mod facts;
+mod filter_list;
 mod floor;
 mod identity;
 #[cfg(test)]
@@ -33,6 +35,7 @@ mod opened;
 pub mod parse;
 mod position;
 mod private;
+mod probe;
 mod purpose;
 mod resolve;
 mod rewrite;
@@ -52,9 +55,11 @@ pub use check::{Checked, check};
 pub use context::{Context, Functions, KnownTable, Source, SourceKind, Viewer};
 pub use directory::{check_directory, directory_query};
 pub use explain::{plan_lines, privacy_lines};
+pub use filter_list::with_declared_values;
 pub use identity::{Identity, MeasurementIdentity};
 pub use opened::{Opened, OpenedKind, ROW, RowColumn, RowRecipe, Shows};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
+pub use probe::probe;
 pub use purpose::refuse_outside_purpose;
 pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;

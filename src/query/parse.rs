@@ -89,13 +89,14 @@ fn parse_one(slice: &Slice<'_>, dialect: &BoundedPostgres) -> Result<Statement> 
 }
 
 /// What a statement other than a query may begin with.
-const FIRST_WORDS: [&str; 29] = [
+const FIRST_WORDS: [&str; 30] = [
     "ANALYZE",
     "ANALYSE",
     "EXPLAIN",
     "COPY",
     "DECLARE",
     "FETCH",
+    "MOVE",
     "CLOSE",
     "SET",
     "RESET",
@@ -133,7 +134,8 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
         "ANALYZE" | "ANALYSE" => analyze(reader),
         "COPY" => cursors::copy(reader),
         "DECLARE" => cursors::declare(reader),
-        "FETCH" => cursors::fetch(reader),
+        "FETCH" => cursors::fetch(reader, false),
+        "MOVE" => cursors::fetch(reader, true),
         "CLOSE" => cursors::close(reader),
         "SET" => settings::set(reader),
         "RESET" => settings::reset(reader),

@@ -20,7 +20,7 @@ use super::decorrelate::{below_aggregates, decorrelate};
 use super::decorrelate_lists::lists_beside;
 use super::opened::RowRecipe;
 use super::views::Rights;
-use super::{directory, names, opened, position};
+use super::{any_list, directory, names, opened, position};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Principal};
 
@@ -45,6 +45,7 @@ pub fn resolve(context: &Context, query: &ast::Query, parameters: &[ScalarValue]
     let columns = unbound.columns();
     let values = ParamValues::from(parameters.to_vec());
     let bound = unbound.plan.with_param_values(values).map_err(|error| refuse_plan(context, &error))?;
+    let bound = any_list::in_lists(bound).map_err(|error| refuse_plan(context, &error))?;
     analyze(context, bound).map(|plan| Resolved { plan, columns })
 }
 
@@ -75,6 +76,16 @@ impl Unbound {
         self.columns.clone()
     }
 
+    /// With the types that the columns have once every expression is coerced, as the answer's will; where that cannot be told
+    /// without the parameters, as it is.
+    pub fn typed(mut self, context: &Context, query: &ast::Query) -> Self {
+        let lists = any_list::in_lists(self.plan.clone());
+        if let Ok(plan) = lists.map_err(|_| Error::internal()).and_then(|plan| analyze(context, plan)) {
+            self.columns = names::output_schema(query, plan.schema().inner());
+        }
+        self
+    }
+
     /// Types of `$1, $2, …` as far as the query says; `None` where it does not.
     pub fn parameters(&self) -> Result<Vec<Option<DataType>>> {
         let found = self.plan.get_parameter_types().map_err(|_| Error::internal())?;
@@ -84,6 +95,11 @@ impl Unbound {
         for (name, data_type) in &found {
             if let Some(slot) = number(name).and_then(|n| n.checked_sub(1)).and_then(|n| types.get_mut(n)) {
                 *slot = data_type.clone();
+            }
+        }
+        for (name, list) in any_list::parameter_types(&self.plan).map_err(|_| Error::internal())? {
+            if let Some(slot) = number(&name).and_then(|n| n.checked_sub(1)).and_then(|n| types.get_mut(n)) {
+                *slot = Some(list);
             }
         }
         // What LIMIT and OFFSET take is a number, whatever the planner leaves open.

@@ -27,20 +27,20 @@ pub enum Statement {
     /// `COPY (query) TO STDOUT`, `COPY table TO STDOUT` (as `SELECT * FROM table`).
     CopyOut {
         query: Box<ast::Query>,
-        csv: bool,
-        header: bool,
-        delimiter: u8,
+        format: CopyFormat,
     },
     /// `ANALYZE t, …`: releases statistics of tables.
     Analyze(Vec<String>),
     Declare {
         name: String,
-        hold: bool,
+        options: CursorOptions,
         query: Box<ast::Query>,
     },
+    /// `FETCH`; `MOVE`, which goes the same way and gives no rows (`moves`).
     Fetch {
         name: String,
-        count: FetchCount,
+        direction: Direction,
+        moves: bool,
     },
     /// `CLOSE name`; `None`: `CLOSE ALL`.
     CloseCursor(Option<String>),
@@ -72,11 +72,39 @@ pub enum Statement {
     Admin(Admin),
 }
 
-/// Forwards only: an answer is released once, and is read once.
+/// How `COPY … TO STDOUT` wants its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyFormat {
+    /// Lines of text, or of CSV.
+    Lines {
+        csv: bool,
+        header: bool,
+        delimiter: u8,
+        /// What stands for NULL.
+        null: String,
+    },
+    Binary,
+}
+
+/// What a cursor may do. Its rows were released when it was declared: reading them again tells nothing new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CursorOptions {
+    pub hold: bool,
+    /// `NO SCROLL`: forwards only.
+    pub no_scroll: bool,
+    pub scroll: bool,
+    pub binary: bool,
+}
+
+/// Where a cursor goes; `u64::MAX` rows are all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FetchCount {
-    Rows(u64),
-    All,
+pub enum Direction {
+    Forward(u64),
+    Backward(u64),
+    /// To a row by its number, from 1; negative: from the end.
+    Absolute(i64),
+    /// By that many rows; 0 is the row it stands on.
+    Relative(i64),
 }
 
 /// Statements for administrators, still in terms of names and texts.
@@ -254,7 +282,8 @@ impl Statement {
             Self::CopyOut { .. } => "COPY",
             Self::Analyze(_) => "ANALYZE",
             Self::Declare { .. } => "DECLARE",
-            Self::Fetch { .. } => "FETCH",
+            Self::Fetch { moves: false, .. } => "FETCH",
+            Self::Fetch { moves: true, .. } => "MOVE",
             Self::CloseCursor(_) => "CLOSE",
             Self::Set { .. } | Self::SetTransaction(_) => "SET",
             Self::Reset(_) => "RESET",

@@ -76,6 +76,11 @@ impl Shaped {
         &self.names
     }
 
+    /// No rows: the answer of a statement that has none, whatever the data.
+    pub fn empty(schema: SchemaRef) -> Self {
+        Self { schema, batches: vec![], names: BTreeSet::new() }
+    }
+
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }

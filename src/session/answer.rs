@@ -7,7 +7,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::cursors::Fetched;
 use crate::error::{Error, Result};
+use crate::query::statement::CopyFormat;
 use crate::release::Shaped;
 
 /// The only thing the encoder takes.
@@ -24,14 +26,8 @@ pub struct Rows {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     copy: Option<CopyFormat>,
-}
-
-/// How `COPY … TO STDOUT` wants its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyFormat {
-    pub csv: bool,
-    pub header: bool,
-    pub delimiter: u8,
+    /// Of a `BINARY` cursor: in binary, also by the simple protocol.
+    binary: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -71,8 +67,12 @@ impl Rows {
         &self.batches
     }
 
-    pub fn copy(&self) -> Option<CopyFormat> {
-        self.copy
+    pub fn copy(&self) -> Option<&CopyFormat> {
+        self.copy.as_ref()
+    }
+
+    pub fn is_binary(&self) -> bool {
+        self.binary
     }
 }
 
@@ -90,16 +90,26 @@ impl Answer {
         self.notices.extend(notices);
         self
     }
+
+    pub(super) fn noticing(mut self, wanted: impl Fn(&Notice) -> bool) -> Self {
+        self.notices.retain(wanted);
+        self
+    }
 }
 
 impl Rows {
     pub(super) fn released(shaped: &Shaped) -> Self {
-        Self { schema: shaped.schema().clone(), batches: shaped.batches().to_vec(), copy: None }
+        Self { schema: shaped.schema().clone(), batches: shaped.batches().to_vec(), copy: None, binary: false }
     }
 
     /// Rows about the catalog, the settings, the budget or the log: never about persons.
     pub(super) fn about_the_system(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Self { schema, batches, copy: None }
+        Self { schema, batches, copy: None, binary: false }
+    }
+
+    /// Rows that were released, or about the system, when their cursor was declared.
+    pub(super) fn fetched(fetched: Fetched) -> Self {
+        Self { schema: fetched.schema, batches: fetched.batches, copy: None, binary: fetched.binary }
     }
 
     /// One text column, as EXPLAIN and SHOW give.
@@ -113,7 +123,7 @@ impl Rows {
         let arrays: Vec<ArrayRef> =
             columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
         let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|_| Error::internal())?;
-        Ok(Self { schema, batches: vec![batch], copy: None })
+        Ok(Self { schema, batches: vec![batch], copy: None, binary: false })
     }
 
     pub(super) fn in_copy_format(mut self, format: CopyFormat) -> Self {

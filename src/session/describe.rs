@@ -46,7 +46,9 @@ impl Session {
                 let parameters = self.describe_query(query, text, declared, false).await?.parameters;
                 return Ok(Description { parameters, columns: lines("QUERY PLAN") });
             }
-            Statement::Fetch { name, .. } => Some(self.cursors.schema(name)?),
+            // One that is no cursor here may be a portal: the rows say what they are.
+            Statement::Fetch { name, moves: false, .. } => self.cursor_columns(name),
+            Statement::Fetch { moves: true, .. } => None,
             Statement::Show(Some(name)) => lines(name),
             Statement::Show(None) => {
                 let field = |name: &str| Field::new(name, DataType::Utf8, false);
@@ -85,7 +87,7 @@ impl Session {
             (types.into_iter().map(Some).collect(), columns)
         } else {
             let around = self.surroundings(query, text).await?;
-            let unbound = query::plan(&around.context, query)?;
+            let unbound = query::plan(&around.context, query)?.typed(&around.context, query);
             (unbound.parameters()?, unbound.columns())
         };
         let count = inferred.len().max(declared.len());

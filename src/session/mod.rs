@@ -29,7 +29,8 @@ mod utility;
 mod views;
 mod warnings;
 
-pub use answer::{Answer, CopyFormat, Notice, Rows};
+pub use crate::query::statement::{CopyFormat, Direction};
+pub use answer::{Answer, Notice, Rows};
 pub use server::{Config, DATABASE, Server};
 pub use transaction::TransactionState;
 
@@ -48,7 +49,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::ledger::{LogId, Outcome};
 use crate::policy::{Principal, Settings};
 use crate::query::parse;
-use crate::query::statement::{Admin, Parsed, Statement};
+use crate::query::statement::{Admin, CursorOptions, Parsed, Statement};
 use cursors::Cursors;
 use path::{Asked, Failure};
 use transaction::{End, Transaction};
@@ -165,7 +166,10 @@ impl Session {
             Err(error) => Err(error.into()),
         };
         match answered {
-            Ok(answer) => Ok(answer.with_notices(std::mem::take(&mut self.notices))),
+            Ok(answer) => {
+                let answer = answer.with_notices(std::mem::take(&mut self.notices));
+                Ok(answer.noticing(|notice| self.variables.wants(notice)))
+            }
             Err(failure) => {
                 self.notices.clear();
                 self.transaction.fail();
@@ -187,9 +191,51 @@ impl Session {
         self.variables.reported()
     }
 
-    /// How long a client may hold a connection without a statement; `None`: as long as it likes.
-    pub fn idle_timeout(&self) -> Option<Duration> {
-        None
+    /// How long a client may hold a connection without a statement, and what it is told then; `None`: as long as it likes.
+    pub fn idle_timeout(&self) -> Option<(Duration, Error)> {
+        let (variable, sqlstate, what) = if self.transaction.in_block() {
+            let sqlstate = SqlState::IdleInTransactionSessionTimeout;
+            ("idle_in_transaction_session_timeout", sqlstate, "idle-in-transaction")
+        } else {
+            ("idle_session_timeout", SqlState::IdleSessionTimeout, "idle-session")
+        };
+        let limit = self.variables.duration(variable)?;
+        Some((limit, Error::new(sqlstate, format!("terminating connection due to {what} timeout"))))
+    }
+
+    /// What is to be said before the first statement.
+    pub fn greeting(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The rows of an open cursor, for a client that describes it as a portal: in Postgres the two are one.
+    pub fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursors.schema(name).ok()
+    }
+
+    /// A `FETCH` or `MOVE` of a name that is no cursor of the session, and so may be a portal of the protocol: name, direction,
+    /// and is it `MOVE`.
+    pub fn fetches_portal<'a>(&self, statement: &'a Prepared) -> Option<(&'a str, Direction, bool)> {
+        match &statement.parsed.statement {
+            Statement::Fetch { name, direction, moves } if !self.cursors.contains(name) => {
+                Some((name, *direction, *moves))
+            }
+            _ => None,
+        }
+    }
+
+    /// Logs such a statement. Errors: 25P02 in a failed block.
+    pub async fn record_portal_fetch(&mut self, statement: &Prepared, protocol: Protocol) -> Result<()> {
+        let parsed = &statement.parsed;
+        self.transaction.check(&parsed.statement)?;
+        let asked = Asked {
+            text: &parsed.text,
+            kind: parsed.statement.kind(),
+            parameters: &[],
+            protocol,
+            began: Instant::now(),
+        };
+        self.server.ledger.record(self.entry(&asked)?).await
     }
 
     async fn follow_policies(&mut self) -> Result<()> {
@@ -238,13 +284,12 @@ impl Session {
                 let rows = self.rows(asked, query).await?;
                 return Ok(Answer::of_rows(format!("SELECT {}", rows.count()), rows));
             }
-            Statement::CopyOut { query, csv, header, delimiter } => {
+            Statement::CopyOut { query, format } => {
                 let rows = self.rows(asked, query).await?;
-                let format = CopyFormat { csv: *csv, header: *header, delimiter: *delimiter };
-                return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.in_copy_format(format)));
+                return Ok(Answer::of_rows(format!("COPY {}", rows.count()), rows.in_copy_format(format.clone())));
             }
-            Statement::Declare { name, hold, query } => {
-                return self.declare(asked, name, *hold, query).await;
+            Statement::Declare { name, options, query } => {
+                return self.declare(asked, name, *options, query).await;
             }
             Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
             Statement::Analyze(tables) => self.analyze(asked, tables).await?,
@@ -278,6 +323,9 @@ impl Session {
             let system = self.system_session(query).await?;
             let statement = ast::Statement::Query(Box::new(query.clone()));
             let (schema, batches) = self.server.system.run(&system, &statement, asked.parameters).await?;
+            for (name, value, local) in system.settings_made() {
+                self.notices.extend(self.variables.set(&name, value.as_deref(), local)?);
+            }
             self.server.ledger.record(self.entry(asked)?).await?;
             return Ok(Rows::about_the_system(schema, batches));
         }
@@ -294,16 +342,19 @@ impl Session {
         &mut self,
         asked: &Asked<'_>,
         name: &str,
-        hold: bool,
+        options: CursorOptions,
         query: &ast::Query,
     ) -> Result<Answer, Failure> {
         if !self.is_system(query) {
             let around = self.surroundings(query, asked.text).await?;
-            path::compile(&around, query, asked.parameters)?;
+            if path::probe(&around, query, asked.parameters)?.is_none() {
+                path::compile(&around, query, asked.parameters)?;
+            }
         }
-        self.cursors.check(name, hold, &self.transaction)?;
+        self.cursors.check(name, options, &self.transaction)?;
         let rows = self.rows(asked, query).await?;
-        self.cursors.declare(name, rows.schema().clone(), rows.batches().to_vec(), hold, &self.transaction)?;
+        let rows = (rows.schema().clone(), rows.batches().to_vec());
+        self.cursors.declare(name, rows, options, asked.text, &self.transaction)?;
         Ok(Answer::done("DECLARE CURSOR"))
     }
 
@@ -311,9 +362,12 @@ impl Session {
     fn control(&mut self, statement: &Statement, text: &str) -> Result<Answer> {
         let noticed = |tag: &str, notice: Option<Notice>| Answer::done(tag).with_notices(notice.into_iter().collect());
         Ok(match statement {
-            Statement::Fetch { name, count } => {
-                let (schema, batches) = self.cursors.fetch(name, *count)?;
-                let rows = Rows::about_the_system(schema, batches);
+            Statement::Fetch { name, direction, moves } => {
+                let fetched = self.cursors.fetch(name, *direction)?;
+                let rows = Rows::fetched(fetched);
+                if *moves {
+                    return Ok(Answer::done(format!("MOVE {}", rows.count())));
+                }
                 Answer::of_rows(format!("FETCH {}", rows.count()), rows)
             }
             Statement::CloseCursor(Some(name)) => {

@@ -1,8 +1,10 @@
 //! Everything one server holds, as one value; several live side by side in one process.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use arrow::datatypes::SchemaRef;
 use paravent_udfs::Noise;
 
 use super::scopes::ExcludedNow;
@@ -41,6 +43,8 @@ pub struct Server {
     pub(super) engine: Engine,
     pub(super) functions: Arc<Functions>,
     pub(super) system: SystemCatalog,
+    /// Columns of the views of `privacy` and `audit`, once they are known.
+    pub(super) view_columns: Mutex<BTreeMap<(&'static str, &'static str), SchemaRef>>,
     pub(super) keys: Arc<dyn KeyService>,
     pub(super) scopes: ScopeCache,
     pub(super) excluded: ExcludedNow,
@@ -64,6 +68,7 @@ impl Server {
             engine,
             functions: Arc::new(Functions::new()),
             system: SystemCatalog::new()?,
+            view_columns: Mutex::default(),
             keys: Arc::new(keys),
             scopes: ScopeCache::default(),
             excluded: ExcludedNow::default(),

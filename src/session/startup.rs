@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::path::Asked;
+use super::utility::Variables;
 use super::{Client, Protocol, Server, Session};
 use crate::error::{Error, Result};
 use crate::policy::looks_like;
@@ -20,20 +21,25 @@ impl Session {
         let mut session = Self::new(server, client)?;
         session.principal()?;
         for (name, value) in &asked {
-            if let Err(error) = session.variables.start_with(name, value) {
-                let text = format!("startup option {name}");
-                session.log_startup(&text, &error).await?;
-                return Err(error);
+            match session.variables.start_as_asked(name, value) {
+                Ok(notice) => session.notices.extend(notice),
+                Err(error) => {
+                    let text = format!("startup option {name}");
+                    session.log_startup(&text, &error).await?;
+                    return Err(error);
+                }
             }
         }
         Ok(session)
     }
 
-    /// Is a startup parameter of this name, outside `options`, more than a driver's habit? What touches privacy or says who the
-    /// session is.
+    /// Is a startup parameter of this name, outside `options`, more than a driver's habit? What there is, what touches privacy and
+    /// what says who the session is.
     pub fn heeds_at_startup(name: &str) -> bool {
         let first = name.split_once('.').map_or(name, |(first, _)| first);
-        looks_like(first, "privacy") || ["role", "session_authorization"].iter().any(|own| looks_like(name, own))
+        Variables::has(name)
+            || looks_like(first, "privacy")
+            || ["role", "session_authorization"].iter().any(|own| looks_like(name, own))
     }
 
     async fn log_startup(&self, text: &str, error: &Error) -> Result<()> {

@@ -9,6 +9,7 @@ mod variable;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Notice;
 use crate::error::{Error, Result, SqlState};
@@ -56,6 +57,40 @@ impl Variables {
         let value = self.read(&name, value)?;
         self.start.insert(name, value);
         Ok(())
+    }
+
+    /// Is there a variable of this name?
+    pub fn has(name: &str) -> bool {
+        variable::by_name(name).is_some() || Setting::by_name(&name.to_ascii_lowercase()).is_some()
+    }
+
+    /// A value from the client's first message, over the role's own. A time zone other than UTC is no error, as drivers send the
+    /// one of their machine: times stay in UTC, the client is told so by `ParameterStatus`, and the user by a notice.
+    pub fn start_as_asked(&mut self, name: &str, value: &str) -> Result<Option<Notice>> {
+        match self.start_with(name, value) {
+            Err(_) if name.eq_ignore_ascii_case("timezone") => Ok(Some(Notice {
+                severity: "NOTICE",
+                message: "times are shown in UTC".to_owned(),
+                hint: Some("SET TimeZone = 'UTC'".to_owned()),
+            })),
+            other => other.map(|()| None),
+        }
+    }
+
+    /// A timeout; `None`: 0, or no such variable.
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        let text = self.held(name)?;
+        let settings = Settings::default().set(Setting::StatementTimeout, text).ok()?;
+        (settings.statement_timeout_ms > 0).then(|| Duration::from_millis(settings.statement_timeout_ms))
+    }
+
+    /// Does the session want to be told of this? `client_min_messages`.
+    pub fn wants(&self, notice: &Notice) -> bool {
+        let least = self.value("client_min_messages").unwrap_or_default();
+        match notice.severity {
+            "WARNING" => least != "error",
+            _ => !["warning", "error"].contains(&least.as_str()),
+        }
     }
 
     /// The administrator changed the system's settings. What a session asked for beyond them is no longer heard.

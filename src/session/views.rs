@@ -1,8 +1,11 @@
 //! The product's own views, `privacy.…` and `audit.query_log`. Made when a statement names them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast;
 
 use super::answer::Rows;
@@ -35,16 +38,25 @@ impl Session {
     /// What the catalog's queries see of this session.
     pub(super) async fn system_session(&self, query: &ast::Query) -> Result<SystemSession> {
         let principal = self.principal()?;
-        let named: BTreeSet<(String, String)> = relations(query)?
-            .iter()
-            .filter_map(|name| Some((name.schema()?.to_owned(), name.table().to_owned())))
-            .collect();
-        let mut views = Vec::new();
+        let relations = relations(query)?;
+        let lists = |name: &TableReference| match name.schema() {
+            Some(schema) => ["pg_catalog", "information_schema"].contains(&schema),
+            None => name.table().starts_with("pg_"),
+        };
+        let browses = relations.iter().any(lists);
+        let named: BTreeSet<(String, String)> =
+            relations.iter().filter_map(|name| Some((name.schema()?.to_owned(), name.table().to_owned()))).collect();
+        let (mut views, mut unread) = (Vec::new(), Vec::new());
         for (schema, name) in VIEWS {
             let asked = named.contains(&(schema.to_owned(), name.to_owned()));
             if asked {
                 refuse_view(&principal, schema, name)?;
                 views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
+            } else if browses
+                && refuse_view(&principal, schema, name).is_ok()
+                && let Ok(columns) = self.view_columns(&principal, schema, name).await
+            {
+                unread.push(View { schema, name, batch: RecordBatch::new_empty(columns) });
             }
         }
         if let Some((schema, name)) =
@@ -53,6 +65,8 @@ impl Session {
             return Err(Error::new(SqlState::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"))
                 .hint(format!("there are {}", VIEWS.map(|(schema, name)| format!("{schema}.{name}")).join(", "))));
         }
+        // Those that the statement does not read are there to be listed.
+        views.extend(unread);
         Ok(SystemSession {
             database: self.client.database.clone(),
             user: self.client.user.clone(),
@@ -61,7 +75,22 @@ impl Session {
             views,
             settings: self.all_settings(),
             backend_pid: self.client.backend_pid,
+            cursors: self.cursors.rows(),
+            settings_made: Arc::default(),
         })
+    }
+
+    /// The columns of a view, found once a server from what it gives.
+    async fn view_columns(&self, principal: &Principal, schema: &'static str, name: &'static str) -> Result<SchemaRef> {
+        let known = self.server.view_columns.lock().ok().and_then(|known| known.get(&(schema, name)).cloned());
+        if let Some(columns) = known {
+            return Ok(columns);
+        }
+        let columns = self.view(principal, schema, name).await?.schema();
+        if let Ok(mut known) = self.server.view_columns.lock() {
+            known.insert((schema, name), columns.clone());
+        }
+        Ok(columns)
     }
 
     async fn view(&self, principal: &Principal, schema: &str, name: &str) -> Result<RecordBatch> {

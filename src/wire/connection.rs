@@ -50,6 +50,9 @@ impl Connection {
     }
 
     async fn converse(&mut self) -> Flow {
+        for notice in self.session.greeting() {
+            self.socket.send(notice_message(&notice))?;
+        }
         self.ready().await?;
         while let Some(message) = self.next().await? {
             if let PgWireFrontendMessage::Terminate(_) = message {
@@ -65,7 +68,10 @@ impl Connection {
         let idle = self.session.idle_timeout();
         let expired = async {
             match idle {
-                Some(limit) => tokio::time::sleep(limit).await,
+                Some((limit, error)) => {
+                    tokio::time::sleep(limit).await;
+                    error
+                }
                 None => std::future::pending().await,
             }
         };
@@ -76,10 +82,7 @@ impl Connection {
                 "terminating connection due to administrator command",
             )),
             message = self.socket.receive(MESSAGE_BYTES) => message,
-            () = expired => Err(fatal(
-                SqlState::AdminShutdown,
-                "terminating connection due to idle-session timeout",
-            )),
+            error = expired => Err(Failure::Fatal(error)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Parameters as a client sends them, in text or in binary → values of the engine.
 //!
 //! In: bytes, their format, the Postgres type they are in and the Arrow type that the statement wants. Out: that value, or
-//! 22P02. A value is never repeated in an error.
+//! 22P02 for a text, 22P03 for bytes. A value is never repeated in an error.
 
 use std::sync::Arc;
 
@@ -28,6 +28,15 @@ pub(super) struct Parameter {
     pub wanted: DataType,
 }
 
+/// An unsigned integer that is wanted is an OID: drivers that ask for types send those, and lists of them.
+fn parameter_type(wanted: &DataType) -> Flow<Type> {
+    match wanted {
+        DataType::UInt32 => Ok(Type::OID),
+        DataType::List(item) if item.data_type() == &DataType::UInt32 => Ok(Type::OID_ARRAY),
+        _ => pg_type(&canonical(wanted)?),
+    }
+}
+
 impl Parameter {
     /// `oid`: as the client declared it, or 0.
     pub fn new(oid: u32, wanted: &DataType) -> Flow<Self> {
@@ -35,7 +44,7 @@ impl Parameter {
         Ok(Self {
             wire: match declared {
                 Some(declared) => declared,
-                None => pg_type(&canonical(wanted)?)?,
+                None => parameter_type(wanted)?,
             },
             wanted: wanted.clone(),
         })
@@ -52,10 +61,11 @@ impl Parameter {
         };
         value.ok_or_else(|| {
             let name = self.wire.name();
-            refuse(
-                SqlState::InvalidTextRepresentation,
-                format!("invalid input for parameter ${position} of type {name}"),
-            )
+            let sqlstate = match format {
+                FieldFormat::Text => SqlState::InvalidTextRepresentation,
+                FieldFormat::Binary => SqlState::InvalidBinaryRepresentation,
+            };
+            refuse(sqlstate, format!("invalid input for parameter ${position} of type {name}"))
         })
     }
 }

@@ -19,6 +19,7 @@ use pgwire::messages::extendedquery::{
 };
 use pgwire::messages::response::EmptyQueryResponse;
 
+use super::cancel::Running;
 use super::connection::Connection;
 use super::decode::Parameter;
 use super::errors::{Failure, Flow, refuse};
@@ -27,7 +28,7 @@ use super::socket::malformed;
 use super::types::{column_type, declared_type, formats, row_description};
 use super::{copy, rows};
 use crate::error::SqlState;
-use crate::session::{Answer, Prepared, Protocol, Session, TransactionState};
+use crate::session::{Answer, Direction, Prepared, Protocol, Session, TransactionState};
 
 /// Of one connection. Drivers keep some hundreds of statements.
 const MOST_STATEMENTS: usize = 4096;
@@ -76,6 +77,10 @@ impl Extended {
         self.statements.remove("");
         self.portals.remove("");
         self.end_transaction(transaction);
+    }
+
+    pub fn has_portal(&self, name: &str) -> bool {
+        self.portals.contains_key(name)
     }
 
     fn statement(&self, name: &str) -> Flow<Arc<Statement>> {
@@ -167,8 +172,9 @@ impl Connection {
                 (statement, vec![])
             }
             TARGET_TYPE_BYTE_PORTAL => {
-                let portal = self.extended.portals.get(name);
-                let portal = portal.ok_or_else(|| unknown_portal(name))?;
+                let Some(portal) = self.extended.portals.get(name) else {
+                    return self.describe_cursor(name);
+                };
                 (portal.statement.clone(), portal.formats.clone())
             }
             _ => return Err(malformed()),
@@ -181,6 +187,59 @@ impl Connection {
             None => PgWireBackendMessage::NoData(NoData::new()),
         };
         self.socket.send(reply)
+    }
+
+    /// A cursor that was declared in SQL is a portal as well.
+    fn describe_cursor(&mut self, name: &str) -> Flow {
+        let columns = self.session.cursor_columns(name).ok_or_else(|| unknown_portal(name))?;
+        let formats = vec![FieldFormat::Text; columns.fields().len()];
+        self.socket.send(PgWireBackendMessage::RowDescription(row_description(&columns, &formats)?))
+    }
+
+    /// `FETCH` and `MOVE` of a portal: forwards, as it gives its rows once. `described`: the client is told of the columns.
+    pub async fn fetch_portal(
+        &mut self,
+        name: &str,
+        direction: Direction,
+        moves: bool,
+        described: bool,
+        running: &Running,
+    ) -> Flow {
+        let (Direction::Forward(rows), Some(mut portal)) = (direction, self.extended.portals.remove(name)) else {
+            return Err(refuse(SqlState::ObjectNotInPrerequisiteState, "cursor can only scan forward"));
+        };
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        let statement = portal.statement.clone();
+        let progress = std::mem::replace(&mut portal.progress, Progress::Complete { rows: true });
+        let open = match (progress, &statement.prepared) {
+            (Progress::Bound, Some(prepared)) => {
+                let answer = self.answer(prepared, &portal.parameters, Protocol::Extended, running).await?;
+                self.send_notices(&answer)?;
+                Some((answer, Cursor::default()))
+            }
+            (Progress::Answered(answer, cursor), Some(_)) => Some((answer, cursor)),
+            (Progress::Bound | Progress::Answered(..), None) | (Progress::Complete { .. }, _) => None,
+        };
+        let mut count = 0;
+        if let Some((answer, mut cursor)) = open
+            && let Some(released) = answer.rows().filter(|rows| rows.copy().is_none())
+        {
+            let (schema, batches) = (released.schema(), released.batches());
+            let start = cursor;
+            count = rows::skip(batches, &mut cursor, rows);
+            if !moves {
+                let formats = vec![FieldFormat::Text; schema.fields().len()];
+                if described {
+                    let description = row_description(schema, &formats)?;
+                    self.socket.send(PgWireBackendMessage::RowDescription(description))?;
+                }
+                let (socket, token) = (&mut self.socket, &running.token);
+                rows::send(socket, schema, batches, &formats, &mut start.clone(), count, token).await?;
+            }
+            portal.progress = Progress::Answered(answer, cursor);
+        }
+        self.extended.portals.insert(name.to_owned(), portal);
+        self.complete(&format!("{} {count}", if moves { "MOVE" } else { "FETCH" }))
     }
 
     pub async fn execute(&mut self, execute: Execute) -> Flow {
@@ -204,6 +263,17 @@ impl Connection {
             return self.socket.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
         };
         let running = self.begin();
+        if let Some((of, direction, moves)) = self.session.fetches_portal(prepared)
+            && self.extended.has_portal(of)
+        {
+            // Described as a statement without rows, as nobody knew the portal then.
+            if !moves {
+                let message = "FETCH of a portal is for the simple protocol";
+                return Err(refuse(SqlState::FeatureNotSupported, message));
+            }
+            self.session.record_portal_fetch(prepared, Protocol::Extended).await?;
+            return self.fetch_portal(of, direction, moves, false, &running).await;
+        }
         let (answer, mut cursor) = match std::mem::replace(&mut portal.progress, Progress::Complete { rows: false }) {
             Progress::Bound => {
                 let parameters = &portal.parameters;

@@ -53,6 +53,22 @@ pub(super) async fn send(
     Ok(true)
 }
 
+/// Passes over up to `most` rows. Gives how many there were.
+pub(super) fn skip(batches: &[RecordBatch], cursor: &mut Cursor, most: usize) -> usize {
+    let mut left = most;
+    while left > 0
+        && let Some(batch) = batches.get(cursor.batch)
+    {
+        let rows = (batch.num_rows() - cursor.row).min(left);
+        left -= rows;
+        cursor.row += rows;
+        if cursor.row == batch.num_rows() {
+            *cursor = Cursor { batch: cursor.batch + 1, row: 0 };
+        }
+    }
+    most - left
+}
+
 /// One DataRow, whole or not at all.
 fn put_row(columns: &[Column], formats: &[FieldFormat], row: usize, out: &mut BytesMut) -> Flow {
     let start = out.len();

@@ -27,13 +27,20 @@ impl Connection {
 
     async fn answer_in_full(&mut self, statement: &Prepared) -> Flow {
         let running = self.begin();
+        if let Some((name, direction, moves)) = self.session.fetches_portal(statement)
+            && self.extended.has_portal(name)
+        {
+            self.session.record_portal_fetch(statement, Protocol::Simple).await?;
+            return self.fetch_portal(name, direction, moves, true, &running).await;
+        }
         let answer = self.answer(statement, &[], Protocol::Simple, &running).await?;
         if let Some(released) = answer.rows() {
             let (schema, batches) = (released.schema(), released.batches());
             if let Some(format) = released.copy() {
                 copy::send(&mut self.socket, schema, batches, format, &running.token).await?;
             } else {
-                let formats = vec![FieldFormat::Text; schema.fields().len()];
+                let format = if released.is_binary() { FieldFormat::Binary } else { FieldFormat::Text };
+                let formats = vec![format; schema.fields().len()];
                 let description = row_description(schema, &formats)?;
                 self.socket.send(PgWireBackendMessage::RowDescription(description))?;
                 rows::send(

@@ -224,9 +224,7 @@ fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encr
 /// (`-c name=value`, `--name=value`; a backslash keeps a blank). Of the first kind drivers send many that nobody here knows: those
 /// with a meaning here are passed on, the rest is passed over.
 fn asked_variables(parameters: &mut BTreeMap<String, String>) -> Flow<Vec<(String, String)>> {
-    let known = |name: &str| Session::heeds_at_startup(name);
-    let mut asked: Vec<(String, String)> =
-        parameters.iter().filter(|(name, _)| known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut asked = Vec::new();
     let options = parameters.remove("options").unwrap_or_default();
     let mut words = words(&options).into_iter();
     while let Some(word) = words.next() {
@@ -240,6 +238,9 @@ fn asked_variables(parameters: &mut BTreeMap<String, String>) -> Flow<Vec<(Strin
         };
         asked.push((name.replace('-', "_"), value.to_owned()));
     }
+    // They come after the options, as Postgres has it.
+    let heeded = parameters.iter().filter(|(name, _)| Session::heeds_at_startup(name));
+    asked.extend(heeded.map(|(name, value)| (name.clone(), value.clone())));
     Ok(asked)
 }
 
@@ -273,4 +274,24 @@ fn greet(socket: &mut Socket, key: &CancelKey, secret_bytes: usize) -> Flow {
 
 pub(super) fn parameter_status(name: &str, value: &str) -> PgWireBackendMessage {
     PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(options: &str) -> Flow<Vec<(String, String)>> {
+        let habits = [("options", options), ("TimeZone", "UTC"), ("driver_habit", "1")];
+        asked_variables(&mut habits.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    }
+
+    #[test]
+    fn options_as_libpq_writes_them() {
+        let expected = [("a", "1"), ("b", "x y"), ("c_d", "z=2"), ("TimeZone", "UTC")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(asked("-c a=1  -cb=x\\ y --c-d=z=2").unwrap(), expected);
+        for wrong in ["-c", "-c a", "-d 3", "x"] {
+            assert!(asked(wrong).is_err(), "{wrong}");
+        }
+    }
 }

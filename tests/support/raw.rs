@@ -189,6 +189,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         message('p', client_final(server_first, password).as_bytes())
     }
 
+    /// A login with a first message of one's own; gives the messages after the proof.
+    pub async fn login_as(&mut self, startup: &[u8]) -> Vec<Message> {
+        self.send(startup).await;
+        let proof = self.answer_challenge(PASSWORD).await;
+        self.send(&proof).await;
+        self.until_ready().await
+    }
+
     /// A login that succeeds; gives the messages after the proof.
     pub async fn login(&mut self) -> Vec<Message> {
         let proof = self.begin_login(LOGIN, PASSWORD).await;

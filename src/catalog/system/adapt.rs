@@ -27,9 +27,11 @@ use datafusion_pg_catalog::sql::rules::{
 
 use super::correlated::is_correlated;
 use super::empty::without_rows;
+use super::expressions::reworded;
 use super::names::alias_projection;
 use super::reg_types::{outputs, reg_lookup, reg_name};
 use super::relations::is_catalog_relation;
+use super::set_functions::{column_name, in_from, in_select, series_in_select, unnest_beside};
 
 /// What to do with a scalar subquery that refers to the query around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,8 @@ impl VisitorMut for Shape<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         without_rows(select, self.empty);
+        unnest_beside(select);
+        series_in_select(select);
         alias_projection(select);
         ControlFlow::Continue(())
     }
@@ -92,6 +96,7 @@ impl VisitorMut for Shape<'_> {
         {
             *name = ObjectName::from(vec![Ident::new("pg_catalog"), ident.clone()]);
         }
+        in_from(factor);
         ControlFlow::Continue(())
     }
 }
@@ -108,14 +113,14 @@ impl VisitorMut for Expressions {
             && let Some((query, is_array)) = subquery_of(expr)
             && is_correlated(query)
         {
-            *expr = typed_null(is_array);
+            *expr = typed_null(query, is_array);
             return ControlFlow::Continue(());
         }
         // Before what is inside, so that the subquery of an IN keeps all its rows.
         let new = match expr {
             Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => Some(any(left, right, false)),
             Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => Some(any(left, right, true)),
-            _ => reg_name(expr),
+            _ => reg_name(expr).or_else(|| reworded(expr)),
         };
         if let Some(new) = new {
             *expr = new;
@@ -132,7 +137,7 @@ impl VisitorMut for Expressions {
                 first_value(query);
                 None
             }
-            Expr::Function(function) => array_of(function),
+            Expr::Function(function) => array_of(function).or_else(|| in_select(function)),
             _ => None,
         };
         if let Some(new) = new {
@@ -150,9 +155,27 @@ fn subquery_of(expr: &Expr) -> Option<(&Query, bool)> {
     }
 }
 
-fn typed_null(is_array: bool) -> Expr {
+/// The one value of a subquery.
+fn value_of(query: &Query) -> Option<&Expr> {
+    match query.body.as_ref() {
+        SetExpr::Select(select) => match select.projection.as_slice() {
+            [SelectItem::UnnamedExpr(value)] => Some(value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Null, as what the subquery's value would be: an array, an OID, else text.
+fn typed_null(query: &Query, is_array: bool) -> Expr {
+    let value = value_of(query);
+    let gathers = |function: &Function| function.name.to_string().eq_ignore_ascii_case("array_agg");
+    let is_array = is_array || matches!(value, Some(Expr::Function(function)) if gathers(function));
+    let names_oid = |name: String| name.ends_with("oid") || name.ends_with("typid") || name == "typbasetype";
     let data_type = if is_array {
         DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None))
+    } else if value.and_then(column_name).is_some_and(names_oid) {
+        DataType::Int4(None)
     } else {
         DataType::Text
     };

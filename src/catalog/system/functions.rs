@@ -16,15 +16,16 @@ use datafusion::logical_expr::{
 };
 
 use super::SystemSession;
-use super::any_equals;
 use super::objects::Objects;
 use super::privileges;
+use super::references::Reference;
 use super::tables::{constraint_definition, index_definition};
+use super::{any_equals, functions_of_text, set_functions};
 use crate::error::{Error, SqlState};
 
 /// Arguments of one row, as text.
 pub(super) type Arguments<'a> = [Option<&'a str>];
-type Body = Arc<dyn Fn(&[ArrayRef], usize) -> Result<ArrayRef> + Send + Sync>;
+pub(super) type Body = Arc<dyn Fn(&[ArrayRef], usize) -> Result<ArrayRef> + Send + Sync>;
 
 /// A function of any number of arguments of any type.
 struct Function {
@@ -74,13 +75,17 @@ impl ScalarUDFImpl for Function {
 }
 
 pub(super) fn function(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
+    made(name, returns, body, Volatility::Stable)
+}
+
+/// One that is called once a row, and never while a statement is planned.
+fn volatile(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
+    made(name, returns, body, Volatility::Volatile)
+}
+
+fn made(name: &'static str, returns: DataType, body: Body, volatility: Volatility) -> ScalarUDF {
     let arguments = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
-    ScalarUDF::new_from_impl(Function {
-        name,
-        signature: Signature::one_of(arguments, Volatility::Stable),
-        returns,
-        body,
-    })
+    ScalarUDF::new_from_impl(Function { name, signature: Signature::one_of(arguments, volatility), returns, body })
 }
 
 fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {
@@ -99,9 +104,9 @@ fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> R
         .collect()
 }
 
-type Shared = Arc<Objects>;
+pub(super) type Shared = Arc<Objects>;
 
-fn text(
+pub(super) fn text(
     name: &'static str,
     objects: &Shared,
     value: impl Fn(&Objects, &Arguments) -> Option<String> + Send + Sync + 'static,
@@ -148,6 +153,9 @@ pub(super) fn all(session: &SystemSession, relations: &Shared) -> Vec<ScalarUDF>
     functions.extend(unknown(relations));
     functions.extend(privileges::all(&session.user, relations));
     functions.push(any_equals::any_equals());
+    functions.extend(functions_of_text::all(relations));
+    functions.extend(set_functions::all());
+    functions.push(set_config(session));
     functions
 }
 
@@ -173,6 +181,24 @@ fn about_session(session: &SystemSession, objects: &Shared) -> Vec<ScalarUDF> {
         current_setting(session),
     ]);
     functions
+}
+
+/// Gives the new value. It is set when the statement has run, as the catalog's queries change nothing themselves.
+fn set_config(session: &SystemSession) -> ScalarUDF {
+    let made = session.settings_made.clone();
+    let body = move |arrays: &[ArrayRef], rows| {
+        let values = each_row(arrays, rows, |arguments| {
+            let [Some(name), value, local] = arguments else {
+                return Ok(None);
+            };
+            if let Ok(mut made) = made.lock() {
+                made.push(((*name).to_owned(), value.map(str::to_owned), *local == Some("true")));
+            }
+            Ok(value.map(str::to_owned))
+        })?;
+        Ok(Arc::new(values.into_iter().collect::<StringArray>()) as ArrayRef)
+    };
+    volatile("set_config", DataType::Utf8, Arc::new(body))
 }
 
 fn current_setting(session: &SystemSession) -> ScalarUDF {
@@ -294,8 +320,14 @@ fn definitions(objects: &Shared) -> Vec<ScalarUDF> {
         text("pg_get_constraintdef", objects, |objects, arguments| {
             let oid = arguments.first().copied().flatten()?;
             let mut keys = objects.keys.iter();
-            let key = keys.find(|key| key.constraint_oid.to_string() == oid)?;
-            Some(constraint_definition(key))
+            if let Some(key) = keys.find(|key| key.constraint_oid.to_string() == oid) {
+                return Some(constraint_definition(key));
+            }
+            let mut references = objects.references.iter();
+            references.find(|reference| reference.constraint_oid.to_string() == oid).map(Reference::definition)
+        }),
+        text("pg_get_viewdef", objects, |objects, arguments| {
+            objects.relation(arguments.first().copied().flatten()?)?.definition.clone()
         }),
         text("obj_description", objects, |objects, arguments| {
             let relation = objects.relation(arguments.first().copied().flatten()?)?;
@@ -324,7 +356,6 @@ fn unknown(objects: &Shared) -> Vec<ScalarUDF> {
         "pg_get_serial_sequence",
         "pg_get_statisticsobjdef_columns",
         "pg_get_triggerdef",
-        "pg_get_viewdef",
         "pg_size_pretty",
         "shobj_description",
         "pg_tablespace_location",

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::SystemSession;
+use super::references::{Reference, references};
+use super::{CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
 use crate::policy::{Access, Capability, Column, Policies, Principal, Table};
@@ -80,12 +81,15 @@ pub(super) struct RoleRow {
 #[derive(Debug, Clone)]
 pub(super) struct Objects {
     pub database: String,
+    pub user: String,
     pub database_oid: i32,
     pub owner_oid: i32,
     pub schemas: Vec<(String, i32)>,
     /// Tables, views and indexes that are not part of pg_catalog or information_schema.
     pub relations: Vec<Relation>,
     pub keys: Vec<Key>,
+    pub references: Vec<Reference>,
+    pub cursors: Vec<CursorRow>,
     pub roles: Vec<RoleRow>,
     /// The roles that the session acts as at present: a membership whose training lapsed is one still, and gives nothing.
     pub acts_as: BTreeSet<String>,
@@ -98,11 +102,14 @@ impl Objects {
         let (relations, keys) = tables(&session.policies, &session.principal)?;
         let mut objects = Self {
             database: session.database.clone(),
+            user: session.user.clone(),
             database_oid: oid("database", &session.database),
             owner_oid: oid("role", OWNER),
             schemas: schemas(),
+            references: references(&session.policies, &relations, &keys),
             relations,
             keys,
+            cursors: session.cursors.clone(),
             roles: roles(&session.policies, &session.principal),
             acts_as: session.principal.roles().clone(),
             types: Arc::default(),
@@ -131,11 +138,14 @@ impl Objects {
     pub fn of_nobody() -> Self {
         Self {
             database: String::new(),
+            user: String::new(),
             database_oid: 0,
             owner_oid: oid("role", OWNER),
             schemas: schemas(),
             relations: vec![],
             keys: vec![],
+            references: vec![],
+            cursors: vec![],
             roles: vec![],
             acts_as: BTreeSet::new(),
             types: Arc::default(),

@@ -3,7 +3,7 @@
 //! In: casts to and from these types. Out: calls of functions that look the name or the OID up. The types themselves stay
 //! integers, so that comparing them with OIDs works.
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, SelectItem, SetExpr, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, SelectItem, SetExpr, Value};
 
 use super::adapt::{call, cast};
 
@@ -16,11 +16,11 @@ fn reg_kind(data_type: &DataType) -> Option<&'static str> {
 
 /// `'name'::regclass` and `$1::regclass`: the OID.
 pub(super) fn reg_lookup(operand: &Expr, data_type: &DataType) -> Option<Expr> {
-    let Expr::Value(value) = operand else {
-        return None;
-    };
-    match &value.value {
-        Value::SingleQuotedString(_) | Value::Placeholder(_) => {}
+    match operand {
+        Expr::Value(value) if matches!(&value.value, Value::SingleQuotedString(_) | Value::Placeholder(_)) => {}
+        // A name put together.
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("format") => {}
+        Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {}
         _ => return None,
     }
     // Columns of this type hold names here, not OIDs.

@@ -13,7 +13,16 @@ use datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES;
 pub(super) const SYSTEM_SCHEMAS: [&str; 4] = ["pg_catalog", "information_schema", "privacy", "audit"];
 
 /// Set-returning functions that stand where a relation stands and read none.
-const SET_FUNCTIONS: [&str; 3] = ["generate_series", "unnest", "pg_get_keywords"];
+const SET_FUNCTIONS: [&str; 8] = [
+    "generate_series",
+    "generate_subscripts",
+    "unnest",
+    "pg_get_keywords",
+    "pg_listening_channels",
+    "string_to_array",
+    "current_schemas",
+    "_pg_expandarray",
+];
 
 /// True when every relation of the statement lies in pg_catalog, information_schema, privacy or audit (pg_catalog's also
 /// without the schema's name), or it has none. A name that is a user table never is one of these, not even as the name

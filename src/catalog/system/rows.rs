@@ -44,6 +44,11 @@ impl<'a, T> Rows<'a, T> {
         self.add(name, Arc::new(array))
     }
 
+    pub fn maybe_int(self, name: &'static str, value: impl Fn(&T) -> Option<i32>) -> Self {
+        let array: Int32Array = self.things.iter().map(|thing| value(thing)).collect();
+        self.add(name, Arc::new(array))
+    }
+
     pub fn small(self, name: &'static str, value: impl Fn(&T) -> i16) -> Self {
         let array: Int16Array = self.things.iter().map(|thing| Some(value(thing))).collect();
         self.add(name, Arc::new(array))

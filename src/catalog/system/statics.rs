@@ -9,6 +9,7 @@ use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider};
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -25,21 +26,19 @@ use super::objects::{Objects, Relation, oid};
 use super::schemas::{StaticTables, SystemRows};
 use super::{information_schema, tables};
 
-/// Tables whose contents came from another server, or that Postgres itself shows to superusers only.
-const WITHHELD: [&str; 12] = [
+/// Tables that Postgres itself shows to superusers only.
+const WITHHELD: [&str; 7] = [
     "pg_authid",
-    "pg_depend",
-    "pg_init_privs",
     "pg_largeobject",
-    "pg_rewrite",
-    "pg_shdepend",
     "pg_stat_gssapi",
     "pg_statistic",
     "pg_statistic_ext_data",
     "pg_subscription",
     "pg_user_mapping",
-    "pg_shdescription",
 ];
+
+/// Tables whose contents came from another server: here they have no rows.
+const EMPTIED: [&str; 5] = ["pg_depend", "pg_init_privs", "pg_rewrite", "pg_shdepend", "pg_shdescription"];
 
 pub(super) struct Loaded {
     pub tables: StaticTables,
@@ -71,10 +70,14 @@ pub(super) fn load() -> Result<Loaded> {
             // Made for each query from a catalog list: this room makes those itself.
             PgCatalogTable::Dynamic(_) => continue,
         };
-        if rows == 0 {
+        if rows == 0 || EMPTIED.contains(name) {
             empty.insert((*name).to_owned());
         }
-        found.insert((*name).to_owned(), table.try_into_table_provider()?);
+        let mut provider = table.try_into_table_provider()?;
+        if EMPTIED.contains(name) {
+            provider = Arc::new(EmptyTable::new(provider.schema()));
+        }
+        found.insert((*name).to_owned(), provider);
     }
     let relations = relations(&found)?;
     let rows = SystemRows {

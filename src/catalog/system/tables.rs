@@ -9,21 +9,25 @@ use arrow::array::RecordBatch;
 use datafusion::error::Result;
 
 use super::objects::{BTREE, HEAP, Key, Objects, Relation, RoleRow, oid};
+use super::references::Reference;
 use super::rows::Rows;
 use super::types::pg_type;
 
 /// What [`build`] knows.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 18] = [
     "pg_attribute",
     "pg_auth_members",
+    "pg_available_extensions",
     "pg_class",
     "pg_constraint",
+    "pg_cursors",
     "pg_database",
     "pg_description",
     "pg_group",
     "pg_index",
     "pg_indexes",
     "pg_namespace",
+    "pg_prepared_statements",
     "pg_roles",
     "pg_settings",
     "pg_tables",
@@ -35,14 +39,17 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
     let batch = match name {
         "pg_attribute" => attributes(&objects.relations)?,
         "pg_auth_members" => memberships(objects)?,
+        "pg_available_extensions" => extensions()?,
         "pg_class" => classes(objects, &objects.relations)?,
         "pg_constraint" => constraints(objects)?,
+        "pg_cursors" => cursors(objects)?,
         "pg_database" => databases(objects)?,
         "pg_description" => descriptions(objects)?,
         "pg_group" => groups(objects)?,
         "pg_index" => indexes(objects)?,
         "pg_indexes" => index_definitions(objects)?,
         "pg_namespace" => namespaces(objects)?,
+        "pg_prepared_statements" => prepared_statements()?,
         "pg_roles" => roles(objects)?,
         "pg_settings" => shown_settings(settings)?,
         "pg_tables" => tables(objects)?,
@@ -234,35 +241,110 @@ fn indexes(objects: &Objects) -> Result<RecordBatch> {
         .all_flag("indislive", true)
         .all_flag("indisreplident", false)
         .smalls("indkey", |k| k.positions.clone())
+        .smalls("indcollation", |k| vec![0; k.positions.len()])
+        .smalls("indclass", |k| vec![0; k.positions.len()])
         .smalls("indoption", |k| vec![0; k.positions.len()])
         .no_text("indexprs")
         .no_text("indpred")
         .batch()
 }
 
+/// A row of pg_constraint: a key, or a reference to one.
+enum Constraint<'a> {
+    Key(&'a Key),
+    Reference(&'a Reference),
+}
+
 fn constraints(objects: &Objects) -> Result<RecordBatch> {
-    Rows::of(&objects.keys)
-        .int("oid", |k| k.constraint_oid)
-        .text("conname", |k| k.name.clone())
+    use Constraint as C;
+    let keys = objects.keys.iter().map(C::Key);
+    let all: Vec<Constraint> = keys.chain(objects.references.iter().map(C::Reference)).collect();
+    let action = |c: &Constraint| if matches!(c, C::Reference(_)) { "a" } else { " " }.to_owned();
+    Rows::of(&all)
+        .int("oid", |c| match c {
+            C::Key(key) => key.constraint_oid,
+            C::Reference(reference) => reference.constraint_oid,
+        })
+        .text("conname", |c| match c {
+            C::Key(key) => key.name.clone(),
+            C::Reference(reference) => reference.name.clone(),
+        })
         .all_int("connamespace", objects.schema_oid("public"))
-        .text("contype", |k| if k.primary { "p" } else { "u" }.to_owned())
+        .text("contype", |c| {
+            let kind = match c {
+                C::Key(key) if key.primary => "p",
+                C::Key(_) => "u",
+                C::Reference(_) => "f",
+            };
+            kind.to_owned()
+        })
         .all_flag("condeferrable", false)
         .all_flag("condeferred", false)
         .all_flag("convalidated", true)
-        .int("conrelid", |k| k.table_oid)
+        .int("conrelid", |c| match c {
+            C::Key(key) => key.table_oid,
+            C::Reference(reference) => reference.table_oid,
+        })
         .all_int("contypid", 0)
-        .int("conindid", |k| k.index_oid)
+        .int("conindid", |c| match c {
+            C::Key(key) => key.index_oid,
+            C::Reference(reference) => reference.to_key.as_ref().map_or(0, |(_, index)| *index),
+        })
         .all_int("conparentid", 0)
-        .all_int("confrelid", 0)
-        .all_text("confupdtype", " ")
-        .all_text("confdeltype", " ")
-        .all_text("confmatchtype", " ")
+        .int("confrelid", |c| match c {
+            C::Key(_) => 0,
+            C::Reference(reference) => reference.to_oid,
+        })
+        .text("confupdtype", action)
+        .text("confdeltype", action)
+        .text("confmatchtype", |c| if matches!(c, C::Reference(_)) { "s" } else { " " }.to_owned())
         .all_flag("conislocal", true)
         .all_small("coninhcount", 0)
         .all_flag("connoinherit", true)
-        .smalls("conkey", |k| k.positions.clone())
-        .smalls("confkey", |_| vec![])
+        .smalls("conkey", |c| match c {
+            C::Key(key) => key.positions.clone(),
+            C::Reference(reference) => vec![reference.position],
+        })
+        .smalls("confkey", |c| match c {
+            C::Key(_) => vec![],
+            C::Reference(reference) => vec![reference.to_position],
+        })
         .no_text("conbin")
+        .batch()
+}
+
+fn cursors(objects: &Objects) -> Result<RecordBatch> {
+    Rows::of(&objects.cursors)
+        .text("name", |c| c.name.clone())
+        .text("statement", |c| c.statement.clone())
+        .flag("is_holdable", |c| c.holdable)
+        .flag("is_binary", |c| c.binary)
+        .flag("is_scrollable", |c| c.scrollable)
+        .moment("creation_time", |c| Some(c.declared_at))
+        .batch()
+}
+
+/// None can be added.
+fn extensions() -> Result<RecordBatch> {
+    Rows::of(std::iter::empty::<&Key>())
+        .no_text("name")
+        .no_text("default_version")
+        .no_text("installed_version")
+        .no_text("comment")
+        .batch()
+}
+
+/// None are made in SQL, and those of the protocol are its own.
+fn prepared_statements() -> Result<RecordBatch> {
+    Rows::of(std::iter::empty::<&Key>())
+        .no_text("name")
+        .no_text("statement")
+        .moment("prepare_time", |_| None)
+        .no_texts("parameter_types")
+        .no_texts("result_types")
+        .all_flag("from_sql", true)
+        .int("generic_plans", |_| 0)
+        .int("custom_plans", |_| 0)
         .batch()
 }
 

@@ -95,6 +95,8 @@ fn session(user: &str) -> SystemSession {
             ("TimeZone".to_owned(), "UTC".to_owned()),
         ]),
         backend_pid: 4711,
+        cursors: vec![],
+        settings_made: Arc::default(),
     }
 }
 

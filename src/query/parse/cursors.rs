@@ -1,4 +1,4 @@
-//! Statements around a query: `EXPLAIN`, `COPY … TO STDOUT`, `DECLARE`, `FETCH`, `CLOSE`.
+//! Statements around a query: `EXPLAIN`, `COPY … TO STDOUT`, `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
 //!
 //! In: a statement after its first word. Out: the same query a plain `SELECT` would be, and what is wanted of its answer.
 
@@ -9,7 +9,7 @@ use super::kinds::{refuse, refuse_change, refuse_missing};
 use super::reader::Reader;
 use super::reports;
 use crate::error::{Error, Result, SqlState};
-use crate::query::statement::{FetchCount, Statement};
+use crate::query::statement::{CopyFormat, CursorOptions, Direction, Statement};
 
 /// `SELECT`, `VALUES`, `WITH`, `( … )`, and `TABLE name` as `SELECT * FROM name`.
 pub(super) fn query(reader: &mut Reader<'_>) -> Result<Box<Query>> {
@@ -95,7 +95,7 @@ fn invalid(name: &str, value: &str) -> Error {
 
 pub(super) fn copy(reader: &mut Reader<'_>) -> Result<Statement> {
     let start = reader.position();
-    reader.take(&["BINARY"]);
+    let binary = reader.take(&["BINARY"]);
     let query = if reader.sign(&Token::LParen) {
         let query = query(reader)?;
         reader.expect_sign(&Token::RParen)?;
@@ -115,25 +115,21 @@ pub(super) fn copy(reader: &mut Reader<'_>) -> Result<Statement> {
             .hint("write COPY … TO STDOUT, or \\copy in psql")
             .at(reader.position()));
     }
-    let format = copy_options(reader)?;
-    Ok(Statement::CopyOut {
-        query,
-        csv: format.csv,
-        header: format.header,
-        delimiter: format.delimiter.unwrap_or(if format.csv { b',' } else { b'\t' }),
-    })
+    let format = copy_options(reader, binary)?;
+    Ok(Statement::CopyOut { query, format })
 }
 
 #[derive(Default)]
 struct CopyOptions {
+    binary: bool,
     csv: bool,
     header: bool,
     delimiter: Option<u8>,
     null: Option<String>,
 }
 
-fn copy_options(reader: &mut Reader<'_>) -> Result<CopyOptions> {
-    let mut options = CopyOptions::default();
+fn copy_options(reader: &mut Reader<'_>, binary: bool) -> Result<CopyFormat> {
+    let mut options = CopyOptions { binary, ..CopyOptions::default() };
     let start = reader.position();
     reader.take(&["WITH"]);
     if reader.sign(&Token::LParen) {
@@ -149,14 +145,19 @@ fn copy_options(reader: &mut Reader<'_>) -> Result<CopyOptions> {
             copy_option(reader, &mut options, false)?;
         }
     }
-    let null = if options.csv { "" } else { "\\N" };
-    if options.null.as_deref().is_some_and(|text| text != null) {
-        return Err(refuse_missing("COPY with another text for NULL", "leave NULL out").at(start));
+    let CopyOptions { binary, csv, header, delimiter, null } = options;
+    if binary {
+        if csv || header || delimiter.is_some() || null.is_some() {
+            return Err(Error::new(SqlState::SyntaxError, "COPY in binary takes no options of text").at(start));
+        }
+        return Ok(CopyFormat::Binary);
     }
-    if options.header && !options.csv {
-        return Err(refuse_missing("COPY with HEADER in text format", "add FORMAT csv").at(start));
+    let delimiter = delimiter.unwrap_or(if csv { b',' } else { b'\t' });
+    let null = null.unwrap_or_else(|| if csv { "" } else { "\\N" }.to_owned());
+    if null.bytes().any(|byte| byte == delimiter || byte == b'\n' || byte == b'\r') {
+        return Err(invalid("null", &null).at(start));
     }
-    Ok(options)
+    Ok(CopyFormat::Lines { csv, header, delimiter, null })
 }
 
 /// `listed`: inside parentheses, where `FORMAT csv` stands for `CSV` and options may have values.
@@ -164,14 +165,16 @@ fn copy_option(reader: &mut Reader<'_>, options: &mut CopyOptions, listed: bool)
     let place = reader.position();
     let name = reader.name()?;
     let unsupported =
-        |what: &str| refuse_missing(&format!("COPY with {what}"), "write FORMAT csv or FORMAT text").at(place);
+        |what: &str| refuse_missing(&format!("COPY with {what}"), "write FORMAT csv, text or binary").at(place);
     match (name.as_str(), listed) {
         ("format", true) => match reader.value()?.as_str() {
             "csv" => options.csv = true,
             "text" => options.csv = false,
+            "binary" => options.binary = true,
             other => return Err(unsupported(&format!("FORMAT {other}"))),
         },
         ("csv", false) => options.csv = true,
+        ("binary", false) => options.binary = true,
         ("header", true) if !reader.peek_is(&Token::Comma) && !reader.peek_is(&Token::RParen) => {
             options.header = match reader.value()?.to_ascii_lowercase().as_str() {
                 "on" | "true" | "1" => true,
@@ -212,70 +215,84 @@ fn single_byte(text: &str) -> Result<u8> {
     }
 }
 
-/// `DECLARE name [BINARY] [INSENSITIVE] [NO SCROLL] CURSOR [{WITH | WITHOUT} HOLD] FOR query`
+/// `DECLARE name [BINARY] [INSENSITIVE] [[NO] SCROLL] CURSOR [{WITH | WITHOUT} HOLD] FOR query`
 pub(super) fn declare(reader: &mut Reader<'_>) -> Result<Statement> {
     let name = reader.name()?;
+    let mut options = CursorOptions::default();
     loop {
-        if reader.peek(0).as_deref() == Some("SCROLL") {
-            return Err(refuse_missing("a SCROLL cursor", "write NO SCROLL: an answer is read once, forwards")
-                .at(reader.position()));
-        }
-        let known =
-            reader.take(&["NO", "SCROLL"]) || reader.take_one(&["BINARY", "INSENSITIVE", "ASENSITIVE"]).is_some();
-        if !known {
-            break;
+        if reader.take(&["NO", "SCROLL"]) {
+            options.no_scroll = true;
+        } else {
+            match reader.take_one(&["SCROLL", "BINARY", "INSENSITIVE", "ASENSITIVE"]) {
+                Some("SCROLL") => options.scroll = true,
+                Some("BINARY") => options.binary = true,
+                Some(_) => {}
+                None => break,
+            }
         }
     }
+    if options.scroll && options.no_scroll {
+        return Err(Error::new(SqlState::InvalidCursorDefinition, "cannot specify both SCROLL and NO SCROLL"));
+    }
     reader.expect(&["CURSOR"])?;
-    let hold = reader.take(&["WITH", "HOLD"]);
+    options.hold = reader.take(&["WITH", "HOLD"]);
     reader.take(&["WITHOUT", "HOLD"]);
     reader.expect(&["FOR"])?;
     let query = query(reader)?;
-    Ok(Statement::Declare { name, hold, query })
+    Ok(Statement::Declare { name, options, query })
 }
 
-pub(super) fn fetch(reader: &mut Reader<'_>) -> Result<Statement> {
-    let count = fetch_count(reader)?;
+/// `FETCH`, `MOVE`.
+pub(super) fn fetch(reader: &mut Reader<'_>, moves: bool) -> Result<Statement> {
+    // A cursor may be called like a direction: then nothing follows.
+    let direction = if reader.is(1, &Token::EOF) { Direction::Forward(1) } else { direction(reader)? };
     reader.take_one(&["FROM", "IN"]);
     let name = reader.name()?;
-    Ok(Statement::Fetch { name, count })
+    Ok(Statement::Fetch { name, direction, moves })
 }
 
-fn fetch_count(reader: &mut Reader<'_>) -> Result<FetchCount> {
+fn direction(reader: &mut Reader<'_>) -> Result<Direction> {
+    let word =
+        reader.take_one(&["NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "FORWARD", "BACKWARD", "ALL"]);
+    let forward = |rows: i64| match rows {
+        0 => Direction::Relative(0),
+        rows if rows > 0 => Direction::Forward(rows.unsigned_abs()),
+        rows => Direction::Backward(rows.unsigned_abs()),
+    };
+    Ok(match word {
+        Some("PRIOR") => Direction::Backward(1),
+        Some("FIRST") => Direction::Absolute(1),
+        Some("LAST") => Direction::Absolute(-1),
+        Some("ABSOLUTE") => Direction::Absolute(signed(reader)?),
+        Some("RELATIVE") => Direction::Relative(signed(reader)?),
+        Some("ALL") => Direction::Forward(u64::MAX),
+        Some("FORWARD") if reader.take(&["ALL"]) => Direction::Forward(u64::MAX),
+        Some("BACKWARD") if reader.take(&["ALL"]) => Direction::Backward(u64::MAX),
+        Some("BACKWARD") => match if at_count(reader) { signed(reader)? } else { 1 } {
+            0 => Direction::Relative(0),
+            rows => forward(-rows),
+        },
+        Some("FORWARD") | None if at_count(reader) => forward(signed(reader)?),
+        Some(_) | None => Direction::Forward(1),
+    })
+}
+
+fn at_count(reader: &Reader<'_>) -> bool {
+    reader.at_number() || reader.peek_is(&Token::Minus) || reader.peek_is(&Token::Plus)
+}
+
+/// Errors: 22003 where it is no four-byte integer, as Postgres has it.
+fn signed(reader: &mut Reader<'_>) -> Result<i64> {
     let place = reader.position();
-    // A cursor may be called like a direction: then nothing follows.
-    if reader.is(1, &Token::EOF) {
-        return Ok(FetchCount::Rows(1));
+    let negative = reader.sign(&Token::Minus);
+    if !negative {
+        reader.sign(&Token::Plus);
     }
-    if reader.take_one(&["PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "BACKWARD"]).is_some()
-        || reader.peek_is(&Token::Minus)
-    {
-        return Err(refuse_backwards().at(place));
+    let size = reader.unsigned()?;
+    match i64::try_from(size) {
+        Ok(size) if size <= i64::from(i32::MAX) => Ok(if negative { -size } else { size }),
+        _ => Err(Error::new(SqlState::NumericValueOutOfRange, "integer out of range").at(place)),
     }
-    if reader.take(&["NEXT"]) {
-        return Ok(FetchCount::Rows(1));
-    }
-    let forward = reader.take(&["FORWARD"]);
-    if forward && reader.peek_is(&Token::Minus) {
-        return Err(refuse_backwards().at(place));
-    }
-    if reader.take(&["ALL"]) {
-        return Ok(FetchCount::All);
-    }
-    if !reader.at_number() {
-        return Ok(FetchCount::Rows(1));
-    }
-    match reader.unsigned()? {
-        0 => Err(refuse_backwards().at(place)),
-        rows => Ok(FetchCount::Rows(rows)),
-    }
-}
-
-fn refuse_backwards() -> Error {
-    refuse_missing(
-        "a cursor that reads a row again",
-        "write FETCH [FORWARD] n or FETCH ALL: an answer is read once, forwards",
-    )
 }
 
 pub(super) fn close(reader: &mut Reader<'_>) -> Result<Statement> {

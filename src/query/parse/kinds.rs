@@ -34,7 +34,6 @@ pub(super) fn refuse(reader: &Reader<'_>) -> Error {
         "PREPARE" | "EXECUTE" => refuse_missing(&first, PROTOCOL),
         "DO" => refuse_missing(&first, NO_PROCEDURES),
         "VACUUM" | "REINDEX" | "CLUSTER" | "CHECKPOINT" | "REFRESH" => refuse_missing(&first, NO_UPKEEP),
-        "MOVE" => refuse_missing(&first, "write FETCH and pass over the rows"),
         "LOCK" | "NOTIFY" | "SECURITY" | "REASSIGN" => refuse_missing(&first, ""),
         _ => reader.unexpected(),
     };

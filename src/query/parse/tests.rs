@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::complexity::{OPERATORS, SET_OPERATIONS};
 use super::parse;
 use crate::error::{Error, SqlState};
-use crate::query::statement::{FetchCount, Parsed, Statement};
+use crate::query::statement::{CopyFormat, Direction, Parsed, Statement};
 
 pub(super) fn one(sql: &str) -> Parsed {
     let mut all = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error} {error:?}"));
@@ -26,10 +26,12 @@ fn shown(sql: &str) -> String {
     match one(sql).statement {
         Statement::Query(query) => format!("query {query}"),
         Statement::Explain { privacy, query } => format!("explain privacy={privacy} {query}"),
-        Statement::CopyOut { query, csv, header, delimiter } => {
-            format!("copy csv={csv} header={header} {:?} {query}", char::from(delimiter))
+        Statement::CopyOut { query, format: CopyFormat::Lines { csv, header, delimiter, null } } => {
+            let null = if null == if csv { "" } else { "\\N" } { String::new() } else { format!("null={null} ") };
+            format!("copy csv={csv} header={header} {:?} {null}{query}", char::from(delimiter))
         }
-        Statement::Declare { name, hold, query } => format!("declare {name} hold={hold} {query}"),
+        Statement::CopyOut { query, format: CopyFormat::Binary } => format!("copy binary {query}"),
+        Statement::Declare { name, options, query } => format!("declare {name} hold={} {query}", options.hold),
         other => format!("{other:?}"),
     }
 }
@@ -68,6 +70,8 @@ fn queries_and_what_stands_around_them() {
             "copy public.t (A, \"B\") to stdout (format csv, header false, null '', encoding 'UTF8')",
             "copy csv=true header=false ',' SELECT \"a\", \"B\" FROM public.t",
         ),
+        ("COPY t TO STDOUT (FORMAT binary)", "copy binary SELECT * FROM t"),
+        ("COPY BINARY t TO STDOUT", "copy binary SELECT * FROM t"),
         ("DECLARE c CURSOR FOR SELECT 1", "declare c hold=false SELECT 1"),
         ("DECLARE \"C\" BINARY NO SCROLL CURSOR WITH HOLD FOR SELECT 1", "declare C hold=true SELECT 1"),
     ] {
@@ -76,36 +80,47 @@ fn queries_and_what_stands_around_them() {
 }
 
 #[test]
-fn cursors_go_forward() {
-    for (sql, name, count) in [
-        ("FETCH c", "c", FetchCount::Rows(1)),
-        ("FETCH next", "next", FetchCount::Rows(1)),
-        ("FETCH NEXT FROM c", "c", FetchCount::Rows(1)),
-        ("FETCH FROM c", "c", FetchCount::Rows(1)),
-        ("FETCH 5 IN c", "c", FetchCount::Rows(5)),
-        ("FETCH 5 c", "c", FetchCount::Rows(5)),
-        ("FETCH FORWARD FROM c", "c", FetchCount::Rows(1)),
-        ("FETCH FORWARD 100 FROM \"C\"", "C", FetchCount::Rows(100)),
-        ("FETCH FORWARD ALL c", "c", FetchCount::All),
-        ("FETCH ALL IN c", "c", FetchCount::All),
+fn cursors_go_in_every_direction() {
+    use Direction::{Absolute, Backward, Forward, Relative};
+    const ALL: u64 = u64::MAX;
+    for (sql, name, expected) in [
+        ("FETCH c", "c", Forward(1)),
+        ("FETCH next", "next", Forward(1)),
+        ("FETCH NEXT FROM c", "c", Forward(1)),
+        ("FETCH FROM c", "c", Forward(1)),
+        ("FETCH 5 IN c", "c", Forward(5)),
+        ("FETCH 5 c", "c", Forward(5)),
+        ("FETCH +5 c", "c", Forward(5)),
+        ("FETCH -5 c", "c", Backward(5)),
+        ("FETCH 0 c", "c", Relative(0)),
+        ("FETCH FORWARD FROM c", "c", Forward(1)),
+        ("FETCH FORWARD 100 FROM \"C\"", "C", Forward(100)),
+        ("FETCH FORWARD -2 FROM c", "c", Backward(2)),
+        ("FETCH FORWARD ALL c", "c", Forward(ALL)),
+        ("FETCH ALL IN c", "c", Forward(ALL)),
+        ("FETCH PRIOR FROM c", "c", Backward(1)),
+        ("FETCH BACKWARD c", "c", Backward(1)),
+        ("FETCH BACKWARD 3 FROM c", "c", Backward(3)),
+        ("FETCH BACKWARD -3 FROM c", "c", Forward(3)),
+        ("FETCH BACKWARD ALL IN c", "c", Backward(ALL)),
+        ("FETCH FIRST IN c", "c", Absolute(1)),
+        ("FETCH LAST IN c", "c", Absolute(-1)),
+        ("FETCH ABSOLUTE 3 FROM c", "c", Absolute(3)),
+        ("FETCH RELATIVE -3 FROM c", "c", Relative(-3)),
     ] {
-        match one(sql).statement {
-            Statement::Fetch { name: n, count: c } => assert_eq!((n.as_str(), c), (name, count)),
-            other => panic!("{sql}: {other:?}"),
+        for moves in [false, true] {
+            let sql = if moves { sql.replacen("FETCH", "MOVE", 1) } else { sql.to_owned() };
+            match one(&sql).statement {
+                Statement::Fetch { name: n, direction, moves: m } => {
+                    assert_eq!((n.as_str(), direction, m), (name, expected, moves), "{sql}");
+                }
+                other => panic!("{sql}: {other:?}"),
+            }
         }
     }
-    for sql in [
-        "FETCH PRIOR FROM c",
-        "FETCH BACKWARD 3 FROM c",
-        "FETCH -1 FROM c",
-        "FETCH FORWARD -1 FROM c",
-        "FETCH ABSOLUTE 3 FROM c",
-        "FETCH 0 FROM c",
-        "MOVE c",
-        "DECLARE c SCROLL CURSOR FOR SELECT 1",
-    ] {
-        assert_eq!(refused(sql).sqlstate, SqlState::FeatureNotSupported, "{sql}");
-    }
+    assert_eq!(refused("FETCH 2147483648 FROM c").sqlstate, SqlState::NumericValueOutOfRange);
+    assert_eq!(refused("DECLARE c SCROLL NO SCROLL CURSOR FOR SELECT 1").sqlstate, SqlState::InvalidCursorDefinition);
+    assert_eq!(refused("COPY x TO STDOUT (FORMAT binary, HEADER)").sqlstate, SqlState::SyntaxError);
 }
 
 #[test]
@@ -237,7 +252,6 @@ fn kinds_that_are_not_there() {
         "COMMIT PREPARED 'x'",
         "COMMIT AND CHAIN",
         "EXPLAIN (FORMAT JSON) SELECT 1",
-        "COPY t TO STDOUT (FORMAT binary)",
         "COPY t TO STDOUT (FORCE_QUOTE *)",
     ] {
         let error = refused(sql);

@@ -142,6 +142,9 @@ impl Variable {
     /// The value that `text` stands for, as it is shown.
     pub fn read(&self, text: &str) -> Result<String> {
         let refuse = || Err(refuse_value(self.name, text));
+        // Drivers write 'utf-8' with its quotes: Postgres looks at letters and digits alone.
+        let cleaned: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+        let text = if self.name == "client_encoding" { cleaned.as_str() } else { text };
         let is_one = |known: &[&str]| known.iter().any(|one| one.eq_ignore_ascii_case(text.trim()));
         match self.takes {
             Takes::Nothing => Err(Error::new(
