@@ -15,6 +15,7 @@ mod path;
 mod procedures;
 mod pseudonyms;
 mod purposes;
+mod recent;
 mod reports;
 mod risk;
 mod row_policies;

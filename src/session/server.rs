@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use arrow::datatypes::SchemaRef;
 use paravent_udfs::Noise;
 
+use super::recent::Recent;
 use super::scopes::ExcludedNow;
 use super::{Client, Session};
 use crate::catalog::Catalog;
@@ -48,6 +49,7 @@ pub struct Server {
     pub(super) keys: Arc<dyn KeyService>,
     pub(super) scopes: ScopeCache,
     pub(super) excluded: ExcludedNow,
+    pub(super) recent: Recent,
 }
 
 impl Server {
@@ -72,6 +74,7 @@ impl Server {
             keys: Arc::new(keys),
             scopes: ScopeCache::default(),
             excluded: ExcludedNow::default(),
+            recent: Recent::default(),
         };
         Ok((Arc::new(server), generated))
     }
