@@ -185,16 +185,21 @@ impl SystemCatalog {
             return Err(unsupported());
         }
         let context = self.context(session)?;
-        let mut first_error = None;
+        let (mut first_error, mut unsure) = (None, None);
         for correlated in [Correlated::Keep, Correlated::Null] {
             let adapted = adapt::adapt(statement, &self.empty, correlated);
             match plan_adapted(&context, adapted).await {
-                Ok(plan) => {
+                Ok((plan, false)) => unsure = unsure.or(Some(plan)),
+                Ok((plan, true)) => {
                     let schema = output_schema(statement, &plan);
                     return Ok(Planned { context, plan, schema });
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
+        }
+        if let Some(plan) = unsure {
+            let schema = output_schema(statement, &plan);
+            return Ok(Planned { context, plan, schema });
         }
         let adapted = adapt::adapt(statement, &self.empty, Correlated::Keep);
         refuse_missing_relation(&context, adapted).await?;
@@ -223,16 +228,31 @@ impl SystemCatalog {
     }
 }
 
-async fn plan_adapted(context: &SessionContext, statement: Statement) -> datafusion::error::Result<LogicalPlan> {
+/// The plan, and whether it is known to run: with parameters that is tried with nulls, and may fail because of them.
+async fn plan_adapted(
+    context: &SessionContext,
+    statement: Statement,
+) -> datafusion::error::Result<(LogicalPlan, bool)> {
     let state = context.state();
     let statement = EngineStatement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await?;
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
     // Whether a correlated subquery can be had shows only when it is planned to the end.
-    if plan.get_parameter_types()?.is_empty() {
+    let types = plan.get_parameter_types()?;
+    if types.is_empty() {
         state.create_physical_plan(&plan).await?;
+        return Ok((plan, true));
     }
-    Ok(plan)
+    let nulls = types.iter().map(|(name, data_type)| {
+        let null = ScalarValue::try_new_null(data_type.as_ref().unwrap_or(&DataType::Utf8))?;
+        Ok((name.trim_start_matches('$').to_owned(), null.into()))
+    });
+    let nulls = nulls.collect::<datafusion::error::Result<HashMap<_, _>>>()?;
+    let planned = match plan.clone().with_param_values(ParamValues::Map(nulls)) {
+        Ok(bound) => state.create_physical_plan(&bound).await.is_ok(),
+        Err(_) => false,
+    };
+    Ok((plan, planned))
 }
 
 fn output_schema(statement: &Statement, plan: &LogicalPlan) -> SchemaRef {

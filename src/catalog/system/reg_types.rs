@@ -6,6 +6,7 @@
 use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, SelectItem, SetExpr, Value};
 
 use super::adapt::{call, cast};
+use super::set_functions::{column_name, counts_from_zero};
 
 /// The kind of an OID alias type: `regclass`, `regtype`, …
 fn reg_kind(data_type: &DataType) -> Option<&'static str> {
@@ -86,6 +87,13 @@ fn output(expr: &Expr) -> Option<Expr> {
             Some(oid) => reg_name_of(&oid, data_type),
             None => reg_name_of(operand, data_type),
         },
+        // An int2vector is written `1 2`; psqlodbc reads it so, whatever stands there.
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+            if column_name(expr).is_some_and(|name| counts_from_zero(&name)) =>
+        {
+            let blank = Expr::Value(Value::SingleQuotedString(" ".to_owned()).with_empty_span());
+            Some(call("array_to_string", vec![expr.clone(), blank]))
+        }
         _ => None,
     }
 }
