@@ -76,7 +76,7 @@ impl Session {
         around: &Surroundings,
         query: &ast::Query,
     ) -> Result<Shaped, Failure> {
-        let recent = self.recent_key(asked, around);
+        let recent = self.recent_key(asked, around, query);
         if let Some(given) = recent.as_ref().and_then(|key| self.server.recent.find(key)) {
             return Ok(self.again(asked, &given).await?);
         }

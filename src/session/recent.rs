@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::sql::sqlparser::ast;
 use sha2::{Digest, Sha256};
 
 use super::Session;
@@ -84,9 +85,12 @@ impl Recent {
 
 impl Session {
     /// Everything that an answer depends on; nothing where it depends on more.
-    pub(super) fn recent_key(&self, asked: &Asked<'_>, around: &Surroundings) -> Option<Key> {
+    ///
+    /// `query`: what is asked, which is not always what was written: one ANALYZE asks many queries.
+    pub(super) fn recent_key(&self, asked: &Asked<'_>, around: &Surroundings, query: &ast::Query) -> Option<Key> {
+        let query = query.to_string();
         let views = around.context.views.values().map(|view| view.query.to_string());
-        if self.purpose().is_some() || std::iter::once(asked.text.to_owned()).chain(views).any(|text| may_vary(&text)) {
+        if self.purpose().is_some() || may_vary(&query) || views.into_iter().any(|text| may_vary(&text)) {
             return None;
         }
         let mut settings = self.all_settings();
@@ -97,7 +101,7 @@ impl Session {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         };
-        add(asked.text);
+        add(&query);
         add(&format!("{:?}", asked.parameters));
         add(&format!("{:?}", around.context.principal));
         add(&around.context.policies.epoch.to_string());

@@ -28,7 +28,7 @@ const BY_ADMIN: &[(&str, &str)] = &[
     ("SET LOCAL privacy.min_group_size = 9", "42501"),
     ("SET SESSION privacy.min_group_size = 10", "42501"),
     ("SET \"PRIVACY.MIN_GROUP_SIZE\" = 9", "42501"),
-    ("SELECT set_config('privacy.min_group_size', '9', false)", "42883"),
+    ("SELECT set_config('privacy.min_group_size', '9', false)", "42501"),
     ("ALTER ROLE ana SET privacy.min_group_size = 9", "42501"),
     ("ALTER ROLE ana SET privacy.mask_low = 0", "42501"),
     ("ALTER ROLE ana SET privacy.epsilon = 2", "22023"),
