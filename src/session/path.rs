@@ -97,7 +97,7 @@ impl Session {
         self.server.ledger.finish(log, outcome, asked.began.elapsed()).await?;
         self.unfinished = None;
         if let (Some(key), Ok((shaped, persons))) = (recent, &answered)
-            && verified.recipe().is_none()
+            && !verified.releases().is_empty()
         {
             let (tables, columns) = (names_of(around), columns_read(&verified));
             let (shaped, protections) = (shaped.clone(), verified.protections());

@@ -3,7 +3,7 @@
 //! In: an answer whose every release lies in the answer store, under everything that it depends on: the statement and its parameters,
 //! who asks and what they may, the session's settings, the rules, the identity of the data and of the scope. Out: the same rows, which
 //! the store would give as well. Nothing new is told, so nothing is paid; it is logged like any other. Must never: keep an answer
-//! that time alone changes, or one whose rights hang on a purpose; those go the whole path each time.
+//! that time alone changes, one whose rights hang on a purpose, or rows that are shown; those go the whole path each time.
 //!
 //! Held in memory, the oldest dropped first; the lock is held to look up and never across an await.
 
