@@ -49,6 +49,8 @@ def main(engines):
     results = {engine: ask(engine, files) for engine in engines}
     print(f"{datetime.date.today()}: {size[0]:,} persons, {size[0] * data.WEEKS:,} person-weeks, {size[1]:,} events; "
           f"two threads, Parquet, warm; {privacy.ANSWERS} answer(s) together ({privacy.EPSILON:g}, {privacy.DELTA:g})-DP\n")
+    if skipped := os.environ.get("PEERS_SKIPPED"):
+        print(f"SKIPPED, as they could not be installed: {skipped}\n")
     report.show(results, truth)
 
 

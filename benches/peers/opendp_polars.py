@@ -14,10 +14,10 @@ from polars import col, scan_parquet
 
 warnings.filterwarnings("ignore")
 
-import opendp.prelude as dp  # noqa: E402: after it is told to be quiet
+import opendp.prelude as dp  # once it is told to be quiet
 
-from privacy import ANSWERS, DELTA, EPSILON, each_rho  # noqa: E402
-from questions import EVENTS_PER_PERSON, ROWS_PER_PERSON, UPPER  # noqa: E402
+from privacy import ANSWERS, DELTA, EPSILON, each_rho
+from questions import EVENTS_PER_PERSON, ROWS_PER_PERSON, UPPER
 
 VERSION = f"OpenDP {importlib.metadata.version('opendp')} with Polars {polars.__version__}"
 PREPARED = "prepared beforehand, and told the groups' names"

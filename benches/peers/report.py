@@ -121,12 +121,12 @@ def times(engines, peers):
 
 
 def accuracy(engines, peers, truth):
-    """Against what is exact under the bounds, which all private engines are given. What the bounds do by themselves comes first."""
+    """Against what is exact under the bounds, which all private engines are given; first, what the bounds do by themselves."""
     by_bounds = []
     for bounded, plain in (truth[question] for question in QUESTIONS):
         by_bounds.append(Errors.of([abs(bounded[group] / plain[group] - 1) for group in plain if plain[group]]))
     rows = [["(the bounds by themselves)", *map(str, by_bounds)]]
-    for engine in [engines[OURS]] * (OURS in engines) + peers:
+    for engine in (engine for engine in engines.values() if engine.private):
         found = (engine.errors(question, truth[question][0]) for question in QUESTIONS)
         rows.append([engine.version, *(NONE if errors is None else str(errors) for errors in found)])
     rows.append(["groups", *(str(len(truth[question][0])) for question in QUESTIONS)])

@@ -15,7 +15,7 @@ from questions import EVENTS_PER_PERSON, QUESTIONS, ROWS_PER_PERSON, UPPER
 warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
 
-from snsql import Privacy, from_connection  # noqa: E402: after it is told to be quiet
+from snsql import Privacy, from_connection  # once it is told to be quiet
 
 VERSION = f"SmartNoise SQL {importlib.metadata.version('smartnoise-sql')} over DuckDB"
 NO_SUBQUERY = "it takes no subqueries, so no measure of each person"
