@@ -114,7 +114,7 @@ impl Session {
         verified: &Verified,
         known: Known,
     ) -> Result<(Shaped, Option<u64>)> {
-        let mut sources = self.sources(&around.tables).await?;
+        let mut sources = self.sources(&around.tables, &around.snapshots).await?;
         let keys = self.row_keys(verified).await?;
         let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
         let (paid, measured, released) =
