@@ -71,8 +71,9 @@ async fn a_bound_stays_where_a_person_may_get_more_rows() {
     let joined =
         scan("facts").join_on(scan("other").build().unwrap(), JoinType::Inner, [col("facts.u").eq(col("other.u"))]);
     let twice = scan("facts").union(scan("facts").build().unwrap()).unwrap();
+    let twice = twice.project([col("k").alias("__k0"), col("u").alias("__u")]).unwrap();
     let other = scan("facts").project([col("k").alias("__k0"), (col("u") % lit(2_i64)).alias("__u")]).unwrap();
-    for rows in [joined.unwrap().project(named()).unwrap(), twice.project(named()).unwrap(), other] {
+    for rows in [joined.unwrap().project(named()).unwrap(), twice, other] {
         let plan = bounded(rows, 1_000);
         assert_eq!(engine().without_idle_bounds(&plan, &sources(Some("a"), 3)).await.unwrap(), plan);
     }
