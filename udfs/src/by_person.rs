@@ -11,6 +11,7 @@
 //! stand in the place of a final aggregation.
 
 mod pairs;
+mod partitioned;
 mod persons;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
@@ -33,14 +34,18 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use pairs::Pairs;
+use partitioned::cut_once;
 use persons::Persons;
 
 /// Rows after which it is asked whether grouping pays.
 const PROBE_ROWS: usize = 100_000;
 
-/// `plan` with every partial aggregation by person in this node's hands.
+/// `plan` with every partial aggregation by person in this node's hands, and rows cut by person once.
 pub(crate) fn by_person(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
+        if let Some(node) = cut_once(&node)? {
+            return Ok(Transformed::yes(node));
+        }
         let aggregate = node.downcast_ref::<AggregateExec>();
         Ok(match aggregate.and_then(ByPersonExec::instead_of) {
             Some(exec) => Transformed::yes(Arc::new(exec) as Arc<dyn ExecutionPlan>),

@@ -8,8 +8,10 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{LogicalPlanBuilder, lit};
 use datafusion::physical_plan::{collect, displayable};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{SessionConfig, SessionContext, ident};
 use proptest::prelude::*;
 
 /// person, group, value.
@@ -97,4 +99,34 @@ async fn with_little_memory_pairs_are_given_out_early() {
     let plain = answer(&rows, QUESTIONS[0], false, None).await.unwrap();
     let ours = answer(&rows, QUESTIONS[0], true, Some(6 << 20)).await.unwrap();
     assert_eq!(ours, plain);
+}
+
+/// Two groups a person at most, over 400 persons with three.
+#[tokio::test]
+async fn rows_are_cut_once_where_groups_are_bounded() {
+    let rows: Vec<Row> = (0..3_600_i64).map(|i| (Some(i % 400), Some((i % 3) as u8), Some(1))).collect();
+    let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(3));
+    let parts = rows.chunks(1_200).map(|part| vec![table(part)]).collect();
+    session.register_table("t", Arc::new(MemTable::try_new(table(&rows).schema(), parts).unwrap())).unwrap();
+    let scan = session.table("t").await.unwrap().into_optimized_plan().unwrap();
+    let calls = vec![count(lit(1)).alias("n")];
+    let groups =
+        LogicalPlanBuilder::from(scan).aggregate(vec![ident("k"), ident("__u")], calls).unwrap().build().unwrap();
+    let bound = crate::BoundGroups::try_new(groups, ident("__u"), 2).unwrap().into_plan();
+    let planner = crate::planner(crate::Noise::from_os());
+    let plan = planner.create_physical_plan(&bound, &session.state()).await.unwrap();
+    let shown = displayable(plan.as_ref()).indent(false).to_string();
+    assert_eq!(shown.matches("partitioning=Hash([__u").count(), 1, "{shown}");
+    assert_eq!(shown.matches("partitioning=Hash").count(), 1, "{shown}");
+    let batches = collect(plan, session.task_ctx()).await.unwrap();
+    let mut groups_of = std::collections::BTreeMap::<i64, Vec<i64>>::new();
+    for batch in &batches {
+        let persons = batch.column(1).as_primitive::<arrow::datatypes::Int64Type>();
+        let counts = batch.column(2).as_primitive::<arrow::datatypes::Int64Type>();
+        for row in 0..batch.num_rows() {
+            groups_of.entry(persons.value(row)).or_default().push(counts.value(row));
+        }
+    }
+    assert_eq!(groups_of.len(), 400);
+    assert!(groups_of.values().all(|counts| counts == &[3, 3]));
 }
