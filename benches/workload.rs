@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench workload`. Everything in one process, over the same files, with two threads each, in turns; medians of seven.
 //! `PARAVENT_WORKLOAD_PERSONS` (100,000) and `PARAVENT_WORKLOAD_EVENTS` (50,000,000) set the size; the files are made once.
+//! `PARAVENT_WORKLOAD_ONLY=Q3` asks one question.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -113,7 +114,8 @@ async fn main() {
         "{:5} {:52} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7}",
         "", "protected : plain DataFusion", "protected", "plain", "by hand", "ratio", "by hand", "wanted"
     );
-    for question in &QUESTIONS {
+    let only = std::env::var("PARAVENT_WORKLOAD_ONLY").unwrap_or_default();
+    for question in QUESTIONS.iter().filter(|question| only.is_empty() || only == question.name) {
         let (mut protected, mut plain, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
             let times = (

@@ -18,15 +18,17 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, InputOrderMode, PlanProperties};
 use std::fmt;
@@ -65,8 +67,8 @@ pub(crate) fn is_person(name: &str) -> bool {
 struct ByPersonExec {
     /// What it stands for.
     partial: AggregateExec,
-    /// Which of the group columns is the person key.
-    person: usize,
+    /// Which of the group columns are the person key, ascending: one may stand there under several names.
+    persons: Vec<usize>,
 }
 
 impl ByPersonExec {
@@ -81,9 +83,22 @@ impl ByPersonExec {
                 .aggr_expr()
                 .iter()
                 .all(|call| call.groups_accumulator_supported() && call.order_bys().is_empty());
-        let person = aggregate.group_expr().expr().iter().position(|(_, name)| is_person(name))?;
-        plain.then(|| Self { partial: aggregate.clone(), person })
+        let persons = person_columns(aggregate);
+        (plain && !persons.is_empty()).then(|| Self { partial: aggregate.clone(), persons })
     }
+}
+
+/// The group column that is called a person key, and those that a projection below makes of the same.
+fn person_columns(aggregate: &AggregateExec) -> Vec<usize> {
+    let groups = aggregate.group_expr().expr();
+    let Some(person) = groups.iter().position(|(_, name)| is_person(name)) else { return Vec::new() };
+    let projection = aggregate.input().downcast_ref::<ProjectionExec>();
+    let made_of = |group: usize| {
+        let column = groups[group].0.downcast_ref::<Column>()?;
+        projection?.expr().get(column.index()).map(|made| &made.expr)
+    };
+    let same = |group: &usize| *group == person || (made_of(person).is_some() && made_of(*group) == made_of(person));
+    (0..groups.len()).filter(same).collect()
 }
 
 impl DisplayAs for ByPersonExec {
@@ -131,7 +146,7 @@ impl ExecutionPlan for ByPersonExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let batch_size = context.session_config().batch_size();
         let memory = MemoryConsumer::new("ByPerson").with_can_spill(true).register(context.memory_pool());
-        let mut table = Table::new(&self.partial, self.person, memory)?;
+        let mut table = Table::new(&self.partial, self.persons.clone(), memory)?;
         let skip_ratio = context.session_config().options().execution.skip_partial_aggregation_probe_ratio_threshold;
         let mut input = self.partial.input().execute(partition, context)?;
         let mut builder = RecordBatchReceiverStream::builder(self.schema(), 2);
@@ -206,9 +221,12 @@ impl Arguments {
 /// The pairs of one partition and their states.
 struct Table {
     schema: SchemaRef,
-    /// The group columns, of which `person` is the person key.
+    /// The person key.
+    person: Arc<dyn PhysicalExpr>,
+    /// Where it stands among the group columns.
+    places: Vec<usize>,
+    /// The other group columns.
     columns: Vec<Arc<dyn PhysicalExpr>>,
-    person: usize,
     persons: Persons,
     /// Nothing where there is no other group column.
     groups: Option<Box<dyn GroupValues>>,
@@ -230,10 +248,18 @@ struct Scratch {
 }
 
 impl Table {
-    fn new(partial: &AggregateExec, person: usize, memory: MemoryReservation) -> Result<Self> {
-        let columns: Vec<_> = partial.group_expr().expr().iter().map(|(column, _)| Arc::clone(column)).collect();
-        let mut fields = partial.group_expr().group_schema(&partial.input().schema())?.fields().to_vec();
-        let key = fields.remove(person);
+    fn new(partial: &AggregateExec, places: Vec<usize>, memory: MemoryReservation) -> Result<Self> {
+        let (mut columns, mut fields, mut person) = (Vec::new(), Vec::new(), None);
+        let schema = partial.group_expr().group_schema(&partial.input().schema())?;
+        for (number, ((column, _), field)) in partial.group_expr().expr().iter().zip(schema.fields()).enumerate() {
+            if places.contains(&number) {
+                person = Some((Arc::clone(column), field.data_type().clone()));
+            } else {
+                columns.push(Arc::clone(column));
+                fields.push(Arc::clone(field));
+            }
+        }
+        let Some((person, key_type)) = person else { return internal_err!("no person to aggregate by") };
         let group_schema = Arc::new(Schema::new(fields));
         let calls = partial.aggr_expr().iter().zip(partial.filter_expr()).map(|(call, filter)| {
             Ok(Call {
@@ -244,9 +270,10 @@ impl Table {
         });
         Ok(Self {
             schema: partial.schema(),
-            columns,
             person,
-            persons: Persons::new(key.data_type())?,
+            places,
+            columns,
+            persons: Persons::new(&key_type)?,
             groups: new_groups(&group_schema)?,
             group_schema,
             pairs: Pairs::default(),
@@ -288,16 +315,23 @@ impl Table {
     /// The values of the person key, and of the other group columns.
     fn read(&self, batch: &RecordBatch) -> Result<(ArrayRef, Vec<ArrayRef>)> {
         let read = |column: &Arc<dyn PhysicalExpr>| column.evaluate(batch)?.into_array(batch.num_rows());
-        let mut columns = self.columns.iter().map(read).collect::<Result<Vec<_>>>()?;
-        let person = columns.remove(self.person);
-        Ok((person, columns))
+        let columns = self.columns.iter().map(read).collect::<Result<Vec<_>>>()?;
+        Ok((read(&self.person)?, columns))
+    }
+
+    /// The person key in its places among the other group columns.
+    fn placed(&self, person: &ArrayRef, mut columns: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        for &place in &self.places {
+            columns.insert(place, Arc::clone(person));
+        }
+        columns
     }
 
     /// Everything so far; the table is empty then.
     fn emit(&mut self) -> Result<RecordBatch> {
         let (persons, groups) = self.pairs.take();
         let key = take(&self.persons.emit()?, &UInt32Array::from(persons), None)?;
-        let mut columns = match &mut self.groups {
+        let columns = match &mut self.groups {
             Some(table) => {
                 let groups = UInt32Array::from(groups);
                 let values = table.emit(EmitTo::All)?;
@@ -305,7 +339,7 @@ impl Table {
             }
             None => Vec::new(),
         };
-        columns.insert(self.person, key);
+        let mut columns = self.placed(&key, columns);
         for call in &mut self.calls {
             columns.extend(call.states.state(EmitTo::All)?);
         }
@@ -315,8 +349,8 @@ impl Table {
 
     /// Each row as a group of its own.
     fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let (person, mut columns) = self.read(batch)?;
-        columns.insert(self.person, person);
+        let (person, columns) = self.read(batch)?;
+        let mut columns = self.placed(&person, columns);
         for call in &self.calls {
             let arguments = call.read(batch)?;
             columns.extend(call.states.convert_to_state(&arguments.values, arguments.filter())?);

@@ -137,29 +137,36 @@ fn sides<'a>(join: &'a Join, groups: &[Expr], inputs: &[Expr]) -> Result<Option<
     for way in ways {
         let facts = way.facts.schema();
         let of_people =
-            |group: &Expr| reads_only(group, way.people.schema()) || *group == Expr::Column(way.facts_key.clone());
-        let whole = |input: &Expr| {
-            Ok::<_, datafusion::error::DataFusionError>(
-                reads_only(input, facts) && matches!(input.get_type(facts)?, DataType::Int64 | DataType::Boolean),
-            )
+            |group: &Expr| reads_only(group, way.people.schema()) || is_key(way.facts, &way.facts_key, group);
+        let by_key =
+            |group: &Expr| is_key(way.facts, &way.facts_key, group) || *group == Expr::Column(way.people_key.clone());
+        let whole = |input: &Expr| -> Result<bool> {
+            Ok(reads_only(input, facts) && matches!(input.get_type(facts)?, DataType::Int64 | DataType::Boolean))
         };
         let sums_facts = inputs.iter().map(whole).collect::<Result<Vec<_>>>()?.into_iter().all(|whole| whole);
-        let reads_facts = inputs.iter().any(|input| !input.column_refs().is_empty());
-        let is_key = groups.iter().any(|group| {
-            *group == Expr::Column(way.facts_key.clone()) || *group == Expr::Column(way.people_key.clone())
-        });
-        // Sums of constants are of the side that is joined by the person key of the other.
-        if plain
-            && sums_facts
-            && groups.iter().all(of_people)
-            && is_key
-            && !selects(way.people)
-            && (reads_facts || groups.iter().any(|group| !reads_only(group, facts)))
-        {
+        // Sums of constants are of the side that does not bring the groups.
+        let has_facts = inputs.iter().any(|input| !input.column_refs().is_empty())
+            || groups.iter().any(|group| !reads_only(group, facts));
+        let fits = plain && sums_facts && has_facts && groups.iter().all(of_people) && groups.iter().any(by_key);
+        if fits && !selects(way.people) {
             return Ok(Some(way));
         }
     }
     Ok(None)
+}
+
+/// Is it the key that the facts are joined by, perhaps under another name?
+fn is_key(facts: &LogicalPlan, key: &Column, group: &Expr) -> bool {
+    let Expr::Column(group) = group else { return false };
+    if group == key {
+        return true;
+    }
+    let LogicalPlan::Projection(projection) = facts else { return false };
+    let made_of = |column: &Column| {
+        let at = projection.schema.maybe_index_of_column(column)?;
+        projection.expr.get(at).cloned().map(Expr::unalias).filter(|made| matches!(made, Expr::Column(_)))
+    };
+    made_of(group).is_some_and(|made| made_of(key) == Some(made))
 }
 
 fn reads_only(expression: &Expr, schema: &DFSchema) -> bool {
@@ -219,7 +226,7 @@ fn before(
     let keys = (vec![Column::new_unqualified(KEY)], vec![sides.people_key.clone()]);
     let joined = facts.join(sides.people.as_ref().clone(), JoinType::Inner, keys, None)?;
     let names = aggregate.group_expr.iter().zip(groups).map(|(was, now)| {
-        let now = if now == Expr::Column(sides.facts_key.clone()) { key.clone() } else { now };
+        let now = if is_key(sides.facts, &sides.facts_key, &now) { key.clone() } else { now };
         let name = was.schema_name().to_string();
         now.alias(name)
     });

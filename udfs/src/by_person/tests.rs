@@ -17,7 +17,8 @@ use proptest::prelude::*;
 /// person, group, value.
 type Row = (Option<i64>, Option<u8>, Option<i16>);
 
-const QUESTIONS: [&str; 4] = [
+const QUESTIONS: [&str; 5] = [
+    "SELECT a, k, __u, sum(x) FROM (SELECT __u AS a, k, __u, x + 1 AS x FROM t) s GROUP BY a, k, __u",
     "SELECT k, __u, sum(x), count(x), count(*) FROM t GROUP BY k, __u",
     "SELECT __u, count(x) FILTER (WHERE x > 0), avg(y) FROM t GROUP BY __u",
     "SELECT k, x, __u, bool_or(x > 3), min(y) FROM t GROUP BY k, x, __u",
