@@ -122,10 +122,6 @@ impl Engine {
         let bound = bind(plan, sources, released)?;
         let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
         let physical = planned.map_err(|_| Error::internal())?;
-        if std::env::var("PLANS").is_ok() {
-            eprintln!("LOGICAL\n{}", bound.display_indent());
-            eprintln!("PHYSICAL\n{}", datafusion::physical_plan::displayable(physical.as_ref()).indent(false));
-        }
         let schema = physical.schema();
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
