@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::error::{Error, Result};
 
 /// Rows that a core reads in a few hundredths of a second.
-const SHORT: usize = 500_000;
+pub(super) const SHORT: usize = 500_000;
 
 pub(super) struct Admission {
     long: Semaphore,
@@ -38,11 +38,16 @@ impl Admission {
 fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
     let inputs = plan.children();
     if inputs.is_empty() {
-        let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).ok()?;
-        return match statistics.num_rows {
-            Precision::Exact(rows) | Precision::Inexact(rows) => Some(rows),
-            Precision::Absent => None,
-        };
+        return rows_of(plan);
     }
     inputs.into_iter().map(rows_read).try_fold(0_usize, |sum, rows| Some(sum.saturating_add(rows?)))
+}
+
+/// What the files of one scan say they hold.
+pub(super) fn rows_of(scan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    let statistics = StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new()).ok()?;
+    match statistics.num_rows {
+        Precision::Exact(rows) | Precision::Inexact(rows) => Some(rows),
+        Precision::Absent => None,
+    }
 }

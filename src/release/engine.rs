@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
 use super::admission::Admission;
+use super::progress::{Progress, Stage};
 use super::{Released, Shaped};
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
@@ -28,9 +29,16 @@ pub struct Sources {
     tables: BTreeMap<String, Arc<dyn TableProvider>>,
     /// What is shown of tables' rows.
     opened: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// Told of what runs on them.
+    progress: Arc<Progress>,
 }
 
 impl Sources {
+    /// Sources whose statement is watched.
+    pub fn watched(progress: Arc<Progress>) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
     pub fn add(&mut self, table: String, provider: Arc<dyn TableProvider>) {
         self.tables.insert(table, provider);
     }
@@ -112,7 +120,9 @@ impl Engine {
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
+        sources.progress.enter(Stage::Waiting);
         let _admitted = self.admission.admit(&physical).await?;
+        let _scanning = sources.progress.scan(&physical);
         let batches = collect(physical, self.state.task_ctx())
             .await
             .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;

@@ -88,6 +88,7 @@ impl Session {
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
             now,
+            moment: self.transaction.moment(),
             text: text.to_owned(),
         };
         Ok(Surroundings { context, snapshots, tables, scoping: scoped.tables })
@@ -127,7 +128,7 @@ impl Session {
     }
 
     pub(super) async fn sources(&self, tables: &[Table]) -> Result<Sources> {
-        let mut sources = Sources::default();
+        let mut sources = Sources::watched(self.seat.backend().progress.clone());
         for table in tables {
             let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
             sources.add(table.name.clone(), provider);
