@@ -13,8 +13,8 @@ use support::{Refusal, TestServer, refused, rows, run, value};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// Runs until somebody ends it: a million million rows.
-const ENDLESS: &str = "SELECT sum(a.n * b.n + c.n) FROM line AS a CROSS JOIN line AS b CROSS JOIN line AS c";
+/// Runs until somebody ends it, and is long enough to take turns.
+const ENDLESS: &str = "SELECT sum(a.n * b.n + c.n) FROM line AS a CROSS JOIN line AS b CROSS JOIN long AS c";
 /// The same over a file that says how long it is.
 const ENDLESS_SCAN: &str = "SELECT sum(a.n * b.n) FROM long AS a CROSS JOIN long AS b";
 const RUNNING: &str = "SELECT pid, role, application_name, stage, elapsed_ms >= 0, statement

@@ -19,6 +19,7 @@ use paravent_udfs::{Noise, is_unreleased};
 use super::admission::Admission;
 use super::progress::{Progress, Stage};
 use super::{Released, Shaped};
+use crate::catalog::Yielding;
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
 use crate::query::{Source, SourceKind};
@@ -70,6 +71,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
         Self { state, admission: Admission::new(cores) }
     }
@@ -121,10 +123,11 @@ impl Engine {
             return Err(Error::internal());
         }
         sources.progress.enter(Stage::Waiting);
-        let _admitted = self.admission.admit(&physical).await?;
+        let turn = self.admission.admit(&physical).await?;
         let _scanning = sources.progress.scan(&physical);
-        let batches = collect(physical, self.state.task_ctx())
-            .await
+        let batches = turn
+            .run(collect(physical, self.state.task_ctx()))
+            .await?
             .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;
         Ok((schema, batches))
     }

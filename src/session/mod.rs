@@ -25,6 +25,7 @@ mod row_policies_view;
 mod running;
 mod scopes;
 mod server;
+mod single_flight;
 mod startup;
 mod surroundings;
 mod training;

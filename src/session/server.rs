@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::Activities;
 use super::recent::Recent;
 use super::scopes::ExcludedNow;
+use super::single_flight::Flights;
 use super::{Client, Session};
 use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
@@ -53,6 +54,7 @@ pub struct Server {
     pub(super) excluded: ExcludedNow,
     pub(super) recent: Recent,
     pub(super) activities: Arc<Activities>,
+    pub(super) flights: Flights,
 }
 
 impl Server {
@@ -79,6 +81,7 @@ impl Server {
             excluded: ExcludedNow::default(),
             recent: Recent::default(),
             activities: Arc::default(),
+            flights: Flights::default(),
         };
         Ok((Arc::new(server), generated))
     }

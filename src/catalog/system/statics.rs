@@ -28,6 +28,7 @@ use datafusion_pg_catalog::pg_catalog::{
 use super::objects::{Objects, Relation, oid};
 use super::schemas::{StaticTables, SystemRows};
 use super::{information_schema, tables};
+use crate::catalog::Yielding;
 
 /// Tables that Postgres itself shows to superusers only.
 const WITHHELD: [&str; 7] = [
@@ -149,6 +150,7 @@ pub(super) fn template(keywords: &Arc<ArrowTable>) -> Result<SessionState> {
         .with_file_formats(vec![])
         .with_table_factories(Default::default())
         .with_type_planner(Arc::new(PgOidTypePlanner))
+        .with_physical_optimizer_rule(Arc::new(Yielding))
         .build();
     let context = SessionContext::new_with_state(state);
     for function in [

@@ -333,7 +333,7 @@ async fn columns_are_named_and_typed_as_in_postgres() {
     let (parameters, schema) = server.0.describe(&session("ana"), &parse("SELECT 1, NULL, now()")).await.unwrap();
     assert!(parameters.is_empty());
     let types: Vec<String> = schema.fields().iter().map(|f| f.data_type().to_string()).collect();
-    assert_eq!(types, ["Int32", "Utf8", "Timestamp(ns, \"+00:00\")"]);
+    assert_eq!(types, ["Int32", "Utf8", "Timestamp(µs, \"+00:00\")"]);
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ async fn a_cancelled_statement_gives_its_memory_back() {
     let folder = tempfile::tempdir().unwrap();
     let lines: String = (0..10_000).map(|n| format!("{n}\n")).collect();
     std::fs::write(folder.path().join("line.csv"), format!("n\n{lines}")).unwrap();
+    // Large enough to run on the threads of long queries.
+    std::fs::write(folder.path().join("long.csv"), format!("n\n{}", lines.repeat(250))).unwrap();
     let config = Config {
         data_dir: folder.path().to_owned(),
         admin_password: Some("admin".to_owned()),
@@ -56,20 +58,23 @@ async fn a_cancelled_statement_gives_its_memory_back() {
         "CREATE ROLE ana LOGIN PASSWORD 'ana' IN ROLE insights_analyst",
         "CREATE EXTERNAL TABLE line STORED AS CSV LOCATION 'line.csv'",
         "ALTER TABLE line SET (public = true)",
-        "GRANT SELECT ON line TO insights_analyst",
+        "CREATE EXTERNAL TABLE long STORED AS CSV LOCATION 'long.csv'",
+        "ALTER TABLE long SET (public = true)",
+        "GRANT SELECT ON line, long TO insights_analyst",
     ] {
         answer(&mut admin, sql).await.unwrap();
     }
     let pool = server.files.runtime().memory_pool.clone();
-    let mut ana = session(&server, "ana").await;
-    let backend = ana.backend().clone();
-    let asked = tokio::spawn(async move {
-        answer(&mut ana, "SELECT a.n, b.n, count(*) FROM line AS a CROSS JOIN line AS b GROUP BY 1, 2").await
-    });
-    until(|| pool.reserved() > 1 << 20).await;
-    backend.cancel();
-    let refusal = asked.await.unwrap().err().unwrap();
-    assert_eq!(refusal.sqlstate, SqlState::QueryCanceled);
-    until(|| pool.reserved() == 0).await;
+    for other in ["line", "long"] {
+        let mut ana = session(&server, "ana").await;
+        let backend = ana.backend().clone();
+        let sql = format!("SELECT a.n, b.n, count(*) FROM line AS a CROSS JOIN {other} AS b GROUP BY 1, 2");
+        let asked = tokio::spawn(async move { answer(&mut ana, &sql).await });
+        until(|| pool.reserved() > 1 << 20).await;
+        backend.cancel();
+        let refusal = asked.await.unwrap().err().unwrap();
+        assert_eq!(refusal.sqlstate, SqlState::QueryCanceled);
+        until(|| pool.reserved() == 0).await;
+    }
     assert_eq!(server.activities.all().len(), 1, "and with its session goes its place");
 }
