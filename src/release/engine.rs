@@ -18,7 +18,9 @@ use paravent_udfs::{Noise, is_unreleased};
 
 use super::admission::Admission;
 use super::few_rows::MostRows;
+use super::progress::{Progress, Stage};
 use super::{Released, Shaped};
+use crate::catalog::Yielding;
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
 use crate::query::{Source, SourceKind};
@@ -31,9 +33,16 @@ pub struct Sources {
     snapshots: BTreeMap<String, String>,
     /// What is shown of tables' rows.
     opened: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// Told of what runs on them.
+    progress: Arc<Progress>,
 }
 
 impl Sources {
+    /// Sources whose statement is watched.
+    pub fn watched(progress: Arc<Progress>) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
     /// `snapshot`: the identity of its data, where it is known.
     pub fn add(&mut self, table: String, provider: Arc<dyn TableProvider>, snapshot: Option<String>) {
         if let Some(snapshot) = snapshot {
@@ -75,6 +84,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
         Self { state, admission: Admission::new(cores), counted: MostRows::default() }
     }
@@ -126,9 +136,12 @@ impl Engine {
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
-        let _admitted = self.admission.admit(&physical).await?;
-        let batches = collect(physical, self.state.task_ctx())
-            .await
+        sources.progress.enter(Stage::Waiting);
+        let turn = self.admission.admit(&physical).await?;
+        let _scanning = sources.progress.scan(&physical);
+        let batches = turn
+            .run(collect(physical, self.state.task_ctx()))
+            .await?
             .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;
         Ok((schema, batches))
     }
