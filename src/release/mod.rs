@@ -73,7 +73,7 @@ pub async fn open(engine: &Engine, verified: &Verified, sources: &mut Sources, k
         }
         let rows = match opened.kind() {
             OpenedKind::Directory { .. } => raw.with_schema(opened.schema().clone()).map_err(|_| Error::internal())?,
-            OpenedKind::Deidentified(recipe) => {
+            OpenedKind::Granted(recipe) => {
                 let keys = keys.cloned().ok_or_else(Error::internal)?;
                 let (recipe, schema) = (recipe.clone(), opened.schema().clone());
                 // Millions of hashes: not on a thread that serves.
