@@ -15,6 +15,7 @@ mod information_schema;
 mod names;
 mod objects;
 mod placeholders;
+mod policies;
 mod privileges;
 mod references;
 mod reg_types;

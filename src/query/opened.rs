@@ -43,8 +43,8 @@ pub struct Opened {
 
 #[derive(Debug, Clone)]
 pub enum OpenedKind {
-    /// The masks are in the plan.
-    Directory { masked: Vec<String> },
+    /// The masks are in the plan, and the row policies.
+    Directory { masked: Vec<String>, policies: Vec<String> },
     /// What is shown of the rows is made when they have been read.
     Granted(RowRecipe),
 }
@@ -107,8 +107,13 @@ impl Opened {
     /// For people and the log: what protects these rows.
     pub fn in_words(&self) -> String {
         match &self.kind {
-            OpenedKind::Directory { masked } if masked.is_empty() => format!("directory {}", self.table),
-            OpenedKind::Directory { masked } => format!("directory {}, masked {}", self.table, masked.join(", ")),
+            OpenedKind::Directory { masked, policies } => {
+                let list = |what: &str, names: &[String]| match names {
+                    [] => String::new(),
+                    names => format!(", {what} {}", names.join(", ")),
+                };
+                format!("directory {}{}{}", self.table, list("masked", masked), list("row policies", policies))
+            }
             OpenedKind::Granted(recipe) => match recipe.level {
                 Level::Deidentified => format!(
                     "de-identified rows of {} under access {}, floor {}, row noise {}",

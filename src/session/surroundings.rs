@@ -11,7 +11,6 @@ use datafusion::sql::sqlparser::ast;
 use paravent_udfs::{Delta, Epsilon};
 
 use super::Session;
-use super::scopes::Scoped;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
 use crate::policy::{
@@ -75,8 +74,14 @@ impl Session {
         let digester = self.server.catalog.digester();
         let subject = |grant: &AccessGrant| Some(Subject::new(grant.person.clone()?, digester.clone()));
         let subjects = access.iter().filter_map(|(table, grant)| Some((table.clone(), subject(grant)?))).collect();
-        let classified: Vec<&Table> = tables.iter().filter(|table| table.access != Access::Unclassified).collect();
-        let scoped = if readable { self.scopes(&policies, &principal, &classified).await? } else { Scoped::default() };
+        // Who asks about nobody may see a directory.
+        let in_question = |table: &&Table| match table.access {
+            Access::Unclassified => false,
+            Access::Directory => true,
+            Access::Public | Access::Protected { .. } | Access::Linked { .. } => readable,
+        };
+        let in_question: Vec<&Table> = tables.iter().filter(in_question).collect();
+        let scoped = self.scopes(&policies, &principal, &in_question).await?;
         let now = Utc::now();
         let context = Context {
             purpose: self.declared_purpose(&policies, &principal, now)?,

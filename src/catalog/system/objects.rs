@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::policies::{PolicyRow, policies};
 use super::references::{Reference, references};
 use super::{CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
@@ -89,6 +90,7 @@ pub(super) struct Objects {
     pub relations: Vec<Relation>,
     pub keys: Vec<Key>,
     pub references: Vec<Reference>,
+    pub policies: Vec<PolicyRow>,
     pub cursors: Vec<CursorRow>,
     pub roles: Vec<RoleRow>,
     /// The roles that the session acts as at present: a membership whose training lapsed is one still, and gives nothing.
@@ -107,6 +109,7 @@ impl Objects {
             owner_oid: oid("role", OWNER),
             schemas: schemas(),
             references: references(&session.policies, &relations, &keys),
+            policies: policies(&session.policies, &session.principal, &relations),
             relations,
             keys,
             cursors: session.cursors.clone(),
@@ -145,6 +148,7 @@ impl Objects {
             relations: vec![],
             keys: vec![],
             references: vec![],
+            policies: vec![],
             cursors: vec![],
             roles: vec![],
             acts_as: BTreeSet::new(),

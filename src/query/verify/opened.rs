@@ -2,7 +2,8 @@
 //!
 //! * What shows rows releases nothing, and shows a directory's rows or one table's de-identified rows, not both.
 //! * A directory's column stands behind its mask: alone where it has none, else behind the mask or in a CASE whose other side is masked;
-//!   nothing but directories and public tables is read to make it, and the asker sees no column that is not granted.
+//!   nothing but directories and public tables is read to make it, the asker sees no column that is not granted, and no row that a row
+//!   policy of the directory takes away.
 //! * Rows under a grant are of the table, the columns and the principal of a grant that is live now; each column is what its class
 //!   allows at the grant's level; each row is of the person whose key stands behind it; beside every row of the answer stands the name
 //!   by which it is counted.
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::policy::{Access, AccessGrant, Capability, Class, GROUP_MANAGER, Level};
 use crate::query::context::{Context, KnownTable, Source, SourceKind};
 use crate::query::opened::{Opened, OpenedKind, ROW, RowColumn, RowRecipe, Shows};
+use crate::query::scope::is_scope;
 
 pub(super) fn verify(
     context: &Context,
@@ -77,6 +79,7 @@ fn verify_directory(context: &Context, opened: &Opened, known: &KnownTable) -> R
             return Err(unproven("a directory reads what is no directory"));
         }
     }
+    verify_policies(context, known, &top.input)?;
     for (expression, field) in top.expr.iter().zip(opened.schema.fields()) {
         let column = known.table.column(field.name()).ok_or_else(|| unproven("a column of nowhere"))?;
         let shown = matches!(column.class, Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public));
@@ -88,6 +91,32 @@ fn verify_directory(context: &Context, opened: &Opened, known: &KnownTable) -> R
         let mask = column.rules.mask()?;
         if !shown || !is_masked(unaliased(expression), mask, column.rules.visible_when.is_some(), &value)? {
             return Err(unproven("a directory's column without its mask"));
+        }
+    }
+    Ok(())
+}
+
+/// Directly below the masks, on columns of the row itself.
+fn verify_policies(context: &Context, known: &KnownTable, below: &LogicalPlan) -> Result<()> {
+    let expected = scopes::expected(context, &known.table);
+    if expected.is_empty() {
+        return Ok(());
+    }
+    let table = &known.table.name;
+    let scope = context.scopes.of(table).ok_or_else(|| unproven("a directory without its row policies"))?;
+    let LogicalPlan::Filter(filter) = below else {
+        return Err(unproven("a directory without its row policies"));
+    };
+    let Expr::ScalarFunction(call) = &filter.predicate else {
+        return Err(unproven("a directory without its row policies"));
+    };
+    if scope.reasons != expected || !is_scope(&call.func, scope) || call.args.len() != scope.columns.len() {
+        return Err(unproven("a directory under other row policies"));
+    }
+    for (argument, name) in call.args.iter().zip(&scope.columns) {
+        let own = BTreeSet::from([(table.clone(), name.clone())]);
+        if !matches!(argument, Expr::Column(_)) || origin::of_expression(argument, &filter.input)? != own {
+            return Err(unproven("a row policy of other columns"));
         }
     }
     Ok(())

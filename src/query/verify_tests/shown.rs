@@ -7,11 +7,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection
 
 use super::hand::replaced;
 use super::{Bad, COUNTRY, bad};
-use crate::policy::{Access, AccessGrant, AccessState, Class, Digester, Level, Policies};
+use crate::policy::{Access, AccessGrant, AccessState, Class, Digester, Level, Policies, RowPolicy};
 use crate::query::compile_tests::private_in;
 use crate::query::opened::{OpenedKind, RowRecipe, Shows};
 use crate::query::private::Private;
-use crate::query::{Context, Source, SourceKind, Subject, compile_tests, verify};
+use crate::query::{Context, Scopes, Source, SourceKind, Subject, compile_tests, row_rule, verify};
 
 const ROWS: &str = "SELECT w.hours, w.id FROM week AS w WHERE week > 3 ORDER BY hours LIMIT 5";
 const BOOK: &str = "SELECT season FROM calendar WHERE week > 3";
@@ -63,6 +63,20 @@ fn book(context: &mut Context) -> Private {
         season.rules.mask = Some("partial(1)".to_owned());
         season.rules.visible_when = Some("week = 7".to_owned());
     });
+    private_in(context, BOOK).unwrap()
+}
+
+/// The same under a row policy.
+fn ruled_book(context: &mut Context) -> Private {
+    book(context);
+    let using = "week > 0".to_owned();
+    let rule = RowPolicy { name: "r".to_owned(), roles: Default::default(), using: Some(using), min_group_size: None };
+    changed(context, |policies| policies.tables.get_mut("calendar").unwrap().row_policies.push(rule));
+    let known = &context.tables["calendar"];
+    let expression = crate::query::parse::expression("week > 0").unwrap();
+    let rule = row_rule(&context.functions, &known.table, &known.schema, "r", ("week > 0", expression)).unwrap();
+    let rules = [("calendar".to_owned(), vec![Arc::new(rule)])].into();
+    context.scopes = Scopes::new([&known.table].into_iter(), &Default::default(), rules);
     private_in(context, BOOK).unwrap()
 }
 
@@ -131,7 +145,7 @@ fn first_column(below: &LogicalPlan, name: &str) -> Expr {
 
 #[test]
 fn honest_rows_are_proven() {
-    for make in [rows, book, own_rows, own_linked_rows] {
+    for make in [rows, book, ruled_book, own_rows, own_linked_rows] {
         let mut context = compile_tests::context(ROWS);
         let private = make(&mut context);
         assert_eq!(private.opened.len(), 1);
@@ -340,7 +354,41 @@ fn own() -> Vec<Bad> {
 }
 
 fn directories() -> Vec<Bad> {
+    const POLICIES: &str = "a directory without its row policies";
     vec![
+        bad("a directory's rows that a policy takes away", COUNTRY, POLICIES, |context, private| {
+            *private = ruled_book(context);
+            let opened = &mut private.opened[0];
+            let LogicalPlan::Projection(top) = &opened.plan else { panic!("no projection") };
+            let LogicalPlan::Filter(filter) = top.input.as_ref() else { panic!("no filter") };
+            opened.plan = LogicalPlan::Projection(Projection::try_new(top.expr.clone(), filter.input.clone()).unwrap());
+        }),
+        bad("a directory's rows in spite of a new policy", COUNTRY, "under other row policies", |context, private| {
+            *private = ruled_book(context);
+            changed(context, |policies| {
+                let rules = &mut policies.tables.get_mut("calendar").unwrap().row_policies;
+                rules.push(RowPolicy { name: "later".to_owned(), ..rules[0].clone() });
+            });
+        }),
+        bad("a policy that anything else satisfies", COUNTRY, POLICIES, |context, private| {
+            *private = ruled_book(context);
+            let opened = &mut private.opened[0];
+            opened.plan = replaced(opened.plan.clone(), &|node| {
+                let LogicalPlan::Filter(filter) = node else { return None };
+                let either = filter.predicate.clone().or(first_column(node, "week").gt(lit(3)));
+                LogicalPlanBuilder::from(filter.input.as_ref().clone()).filter(either).unwrap().build().ok()
+            });
+        }),
+        bad("a policy of another column", COUNTRY, "a row policy of other columns", |context, private| {
+            *private = ruled_book(context);
+            let opened = &mut private.opened[0];
+            opened.plan = replaced(opened.plan.clone(), &|node| {
+                let LogicalPlan::Filter(filter) = node else { return None };
+                let Expr::ScalarFunction(call) = &filter.predicate else { return None };
+                let other = call.func.call(vec![first_column(node, "season"); call.args.len()]);
+                LogicalPlanBuilder::from(filter.input.as_ref().clone()).filter(other).unwrap().build().ok()
+            });
+        }),
         bad("a directory without a mask", COUNTRY, "without its mask", |context, private| {
             *private = book(context);
             remade(private, |_, expression, below| match expression {
