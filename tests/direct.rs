@@ -282,3 +282,57 @@ async fn pseudonyms_beside_a_known_person_find_nobody_elsewhere() {
     assert_eq!(all.len(), 30);
     assert!(all.iter().flatten().all(|cell| !own.contains(cell.as_ref().unwrap())));
 }
+
+fn state(server: &TestServer) -> rusqlite::Connection {
+    rusqlite::Connection::open(server.folder().join("paravent.db")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_grant_needed_goes_with_it_and_its_evidence_stays() {
+    let server = people().await;
+    let (admin, analyst) = (server.admin().await, server.analyst().await);
+    let first = granted(&server, "weeks", "week,chats", "p7").await;
+    let second = granted(&server, "staff", "hours", "p8").await;
+    assert_eq!(rows(&analyst, "SELECT week FROM weeks").await.len(), 3);
+    assert_eq!(rows(&analyst, "SELECT hours FROM staff").await.len(), 1);
+    let keys = || std::fs::read_to_string(server.folder().join("pseudonym.keys")).unwrap();
+    let names = |id: u64| -> i64 {
+        let counted = "SELECT count(*) FROM opened_row WHERE access_grant = ?1";
+        state(&server).query_row(counted, [id as i64], |row| row.get(0)).unwrap()
+    };
+    let shown = |id: u64| format!("SELECT rows_shown FROM privacy.grants WHERE id = {id}");
+    let before = keys();
+    assert_eq!((names(first), names(second)), (3, 1));
+    assert_eq!(value(&analyst, &shown(first)).await, "3");
+    run(&admin, &format!("CALL privacy.revoke_access({first})")).await;
+    assert_eq!((names(first), names(second)), (0, 1), "the other is live");
+    assert!(keys().len() < before.len());
+    assert_eq!(value(&analyst, &shown(first)).await, "3");
+    assert_eq!(value(&analyst, &shown(second)).await, "1");
+    let state_of = |id: u64| format!("SELECT state FROM privacy.grants WHERE id = {id} AND uses = 1");
+    assert_eq!(value(&analyst, &state_of(first)).await, "revoked");
+    // One whose time was over more than an hour ago: gone when the next one connects.
+    let ended = "UPDATE catalog_object SET body = json_set(body, '$.until', 5) WHERE kind = 'access' AND name = ?1";
+    state(&server).execute(ended, [second.to_string()]).unwrap();
+    run(&admin, "ALTER SYSTEM SET privacy.access_row_cap = 50").await;
+    drop(server.another().await);
+    assert_eq!(names(second), 0);
+    assert_eq!(value(&analyst, &shown(second)).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_removed_leaves_a_trace() {
+    let server = people().await;
+    let auditor = server.auditor().await;
+    let integrity = "SELECT record, rows > 0, whole, first_broken FROM audit.integrity ORDER BY record";
+    let whole: Vec<Vec<Option<String>>> = rows(&auditor, integrity).await;
+    assert_eq!(whole.len(), 4);
+    assert!(whole.iter().all(|row| row[2].as_deref() == Some("t") && row[3].is_none()), "{whole:?}");
+    assert_eq!((whole[1][0].as_deref(), whole[1][1].as_deref()), (Some("catalog_change"), Some("t")));
+    for who in [server.analyst().await, server.admin().await] {
+        assert_eq!(refused(&who, integrity).await.sqlstate, "42501");
+    }
+    state(&server).execute("DELETE FROM catalog_change WHERE change LIKE 'GRANT SELECT%'", []).unwrap();
+    let broken = "SELECT record FROM audit.integrity WHERE NOT whole AND first_broken > 1";
+    assert_eq!(value(&auditor, broken).await, "catalog_change");
+}

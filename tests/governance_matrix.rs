@@ -87,6 +87,7 @@ SELECT count(*) FROM privacy.warnings                    | 42501 ok    42501 425
 # The logs.
 SELECT count(*) FROM audit.query_log                     | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
 SELECT count(*) FROM audit.changes                       | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
+SELECT count(*) FROM audit.integrity                     | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
 
 # Data and privacy settings.
 CREATE EXTERNAL TABLE t_{who} STORED AS CSV LOCATION 'place.csv' | 42501 ok 42501 42501 42501 42501 42501 42501 ok 42501

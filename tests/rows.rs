@@ -405,6 +405,9 @@ async fn nothing_that_is_asked_gets_behind_a_mask() {
     }
     let logged = "SELECT count(*) FROM audit.query_log WHERE principal = 'member_1' AND protections LIKE '%directory member, masked phone, born, age%'";
     assert!(number(&auditor, logged).await > 0.0);
+    rows(&one, "SELECT nick FROM member WHERE age > 30").await;
+    let columns = "SELECT columns FROM audit.query_log WHERE principal = 'member_1' ORDER BY id DESC LIMIT 1";
+    assert_eq!(value(&auditor, columns).await, "member.age, member.nick");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

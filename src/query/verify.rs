@@ -77,7 +77,7 @@ impl Verified {
             let columns = reads.entry(opened.table.clone()).or_default();
             match &opened.kind {
                 OpenedKind::Granted(recipe) => columns.extend(recipe.columns.iter().map(|c| c.name.clone())),
-                OpenedKind::Directory { .. } => {}
+                OpenedKind::Directory { .. } => columns.extend(shown_of(&self.shape, &opened.table)),
             }
         }
         reads
@@ -151,6 +151,21 @@ impl Verified {
         let opened = self.opened.iter().map(Opened::in_words);
         self.releases.iter().map(line).chain(opened).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// The columns of a directory that the plan above it uses.
+fn shown_of(shape: &LogicalPlan, table: &String) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    let _ = shape.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<Source>()
+            && source.kind == SourceKind::Opened(table.clone())
+        {
+            used.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    used
 }
 
 impl VerifiedRelease {

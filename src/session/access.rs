@@ -88,6 +88,7 @@ impl Session {
     pub(super) async fn grants_view(&self, principal: &Principal) -> Result<RecordBatch> {
         let policies = self.server.catalog.policies();
         let uses = self.server.ledger.access_uses().await?;
+        let rows = self.server.ledger.access_rows().await?;
         let now = Utc::now().timestamp();
         let all = principal.can(Capability::Audit) || principal.can(Capability::Administer);
         let mine = |grant: &&AccessGrant| all || grant.principal == principal.name();
@@ -106,6 +107,7 @@ impl Session {
             .moment("valid_from", |grant| grant.from)
             .moment("valid_until", |grant| grant.until)
             .count("uses", |grant| uses.get(&grant.id).copied().unwrap_or_default())
+            .count("rows_shown", |grant| rows.get(&grant.id).copied().unwrap_or_default())
             .batch()
     }
 }

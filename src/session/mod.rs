@@ -24,6 +24,7 @@ mod scopes;
 mod server;
 mod startup;
 mod surroundings;
+mod sweep;
 mod training;
 mod transaction;
 mod utility;
@@ -35,7 +36,7 @@ pub use answer::{Answer, Notice, Rows};
 pub use server::{Config, DATABASE, Server};
 pub use transaction::TransactionState;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,6 +114,8 @@ pub struct Session {
     unfinished: Option<LogId>,
     /// What the running statement has to say beside its rows.
     notices: Vec<Notice>,
+    /// Of trainings, what was said already.
+    told: BTreeSet<String>,
 }
 
 impl Session {
@@ -134,6 +137,7 @@ impl Session {
             cursors: Cursors::default(),
             unfinished: None,
             notices: Vec::new(),
+            told: BTreeSet::new(),
         })
     }
 
@@ -172,7 +176,10 @@ impl Session {
                 Ok(answer.noticing(|notice| self.variables.wants(notice)))
             }
             Err(failure) => {
-                self.notices.clear();
+                // They are not sent beside an error; what was not said of trainings is said the next time.
+                for unsaid in self.notices.drain(..) {
+                    self.told.remove(&unsaid.message);
+                }
                 self.transaction.fail();
                 if !failure.logged {
                     self.log_refusal(&asked, &failure.error).await?;
@@ -242,7 +249,7 @@ impl Session {
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
         self.variables.follow(self.server.catalog.policies().settings.clone());
-        self.principal().map(|_| ())
+        self.tell_of_trainings()
     }
 
     /// Cancel and timeout end what can wait; a change of the policies is never left half-way.

@@ -76,6 +76,7 @@ impl Server {
             excluded: ExcludedNow::default(),
             recent: Recent::default(),
         };
+        server.sweep_access().await;
         Ok((Arc::new(server), generated))
     }
 
@@ -99,6 +100,7 @@ impl Server {
             )
             .hint(format!("there is one database: {DATABASE}")));
         }
+        self.sweep_access().await;
         Session::open(self.clone(), client).await
     }
 }

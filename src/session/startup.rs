@@ -19,7 +19,7 @@ impl Session {
     pub(super) async fn open(server: Arc<Server>, mut client: Client) -> Result<Self> {
         let asked = std::mem::take(&mut client.asked);
         let mut session = Self::new(server, client)?;
-        session.principal()?;
+        session.tell_of_trainings()?;
         for (name, value) in &asked {
             match session.variables.start_as_asked(name, value) {
                 Ok(notice) => session.notices.extend(notice),

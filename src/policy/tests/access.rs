@@ -48,9 +48,14 @@ fn a_grant_is_live_from_its_approval_until_its_end_and_no_longer() {
         assert_eq!(live.live_access(&ann, "person", now).is_some(), is_live, "{now}");
     }
     assert!(live.live_access(&ida, "person", NOW).is_none(), "it is nobody else's");
+    for (now, is_done) in [(i64::MIN, false), (NOW, false), (NOW + 60, false), (NOW + 3660, true), (i64::MAX, true)] {
+        assert_eq!(live.access[&1].is_done(now), is_done, "{now}: a clock may be an hour ahead");
+    }
+    assert!(!policies.access[&1].is_done(i64::MAX), "it may still be approved");
     assert!(live.live_access(&ann, "other", NOW).is_none());
     let ended = live.apply(&ida, decide(1, Decision::Revoke, NOW + 5)).unwrap();
     assert!(ended.live_access(&ann, "person", NOW + 5).is_none());
+    assert!(ended.access[&1].is_done(NOW + 5));
     assert_eq!(live.release_epoch, policies.release_epoch, "who may read changes nothing that is released");
 }
 
