@@ -61,7 +61,8 @@ async fn rows_that_are_shown_take_of_the_same_memory() {
     for (limit, enough) in [(2 << 20, false), (256 << 20, true)] {
         let server = server(limit).await;
         let (admin, analyst) = (server.admin().await, server.analyst().await);
-        let request = "CALL privacy.request_access('person_week', '{person_id,week,after_hours}', 'deidentified', '1 hour', 'x')";
+        let request =
+            "CALL privacy.request_access('person_week', '{person_id,week,after_hours}', 'deidentified', '1 hour', 'x')";
         run(&analyst, request).await;
         run(&admin, "CALL privacy.approve_access(1)").await;
         run(&admin, "ALTER SYSTEM SET privacy.access_row_cap = 1000000").await;

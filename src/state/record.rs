@@ -70,11 +70,14 @@ pub fn verify_changes(chain: &Chain, connection: &Connection) -> Result<Option<B
 
 /// The step that adds the seals: rows that are there get theirs, in the order of their epochs.
 pub(super) fn seal_changes(tx: &Transaction) -> Result<()> {
-    let chain = Chain::of(tx)?;
     let rows: Vec<ChangeRow> = tx
         .prepare("SELECT * FROM catalog_change ORDER BY epoch")?
         .query_and_then([], ChangeRow::read)?
         .collect::<Result<_>>()?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let chain = Chain::of(tx)?;
     for row in rows {
         let link = chain.next(tx, TABLE)?;
         let seal = chain.seal(tx, &link, &row)?;

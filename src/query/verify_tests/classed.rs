@@ -70,8 +70,12 @@ fn reading(context: &mut Context, metric: bool, table: &str) {
 
 /// The same question under a row policy that reads hours, of this class.
 fn ruled(context: &mut Context, class: Class) -> Private {
-    let rule =
-        RowPolicy { name: "r".to_owned(), roles: Default::default(), using: Some(LONG.to_owned()), min_group_size: None };
+    let rule = RowPolicy {
+        name: "r".to_owned(),
+        roles: Default::default(),
+        using: Some(LONG.to_owned()),
+        min_group_size: None,
+    };
     changed(context, |policies| policies.tables.get_mut("week").unwrap().row_policies.push(rule));
     classed(context, "week", "hours", Some(class));
     scoped(context, "r");
@@ -138,7 +142,7 @@ fn sensitive() -> Vec<Bad> {
         bad("a purpose of the session's own making", WEEKS, PURPOSE, |context, _| {
             classed(context, "week", "hours", Some(Class::Sensitive));
             purpose(context, &["hours"], |_| {});
-            changed(context, |policies| drop(policies.purposes.get_mut("study").unwrap().tables.clear()));
+            changed(context, |policies| policies.purposes.get_mut("study").unwrap().tables.clear());
         }),
         bad("a sensitive column under the usual floor", WEEKS, FLOOR, |context, _| {
             classed(context, "week", "hours", Some(Class::Sensitive));
