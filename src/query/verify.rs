@@ -154,12 +154,12 @@ impl Verified {
 }
 
 /// The columns of a directory that the plan above it uses.
-fn shown_of(shape: &LogicalPlan, table: &String) -> BTreeSet<String> {
+fn shown_of(shape: &LogicalPlan, table: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     let _ = shape.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(source) = scan.source.downcast_ref::<Source>()
-            && source.kind == SourceKind::Opened(table.clone())
+            && source.kind == SourceKind::Opened(table.to_owned())
         {
             used.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
         }
