@@ -192,3 +192,26 @@ async fn bounds_come_close_to_the_best_fixed_ones() {
     }
     assert!(worst <= WORST, "{worst}");
 }
+
+/// What nobody reads without a purpose, or outside of a metric, has no statistics; it is said, and declared bounds serve.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sensitive_and_hidden_columns_are_not_analyzed_and_it_is_said() {
+    let server = TestServer::with_company(support::SMALL).await;
+    let admin = server.admin().await;
+    undeclared(&admin).await;
+    run(&admin, "ALTER TABLE raw_week ALTER COLUMN after_hours SET (class = 'sensitive')").await;
+    run(&admin, "ALTER TABLE raw_week ALTER COLUMN chat_count SET (class = 'hidden')").await;
+    let said = || String::from_utf8(server.psql(support::ADMIN, "ANALYZE raw_week;").stderr).unwrap();
+    for _ in 0..2 {
+        let said = said();
+        assert!(said.contains("no statistics of after_hours, chat_count of table raw_week"), "{said}");
+        assert!(said.contains("ALTER TABLE raw_week ALTER COLUMN after_hours SET (lower"), "{said}");
+    }
+    let kept = rusqlite::Connection::open(server.folder().join("paravent.db")).unwrap();
+    let kept: String = kept.query_row("SELECT statistics FROM table_statistics", [], |row| row.get(0)).unwrap();
+    assert!(kept.contains("email_hours") && !kept.contains("after_hours") && !kept.contains("chat_count"), "{kept}");
+    for column in ["after_hours", "chat_count"] {
+        run(&admin, &format!("ALTER TABLE raw_week ALTER COLUMN {column} SET (lower = 0, upper = 40)")).await;
+    }
+    assert!(!said().contains("no statistics of"));
+}

@@ -90,6 +90,7 @@ SELECT count(*) FROM privacy.warnings                    | 42501 ok    42501 425
 # The logs.
 SELECT count(*) FROM audit.query_log                     | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
 SELECT count(*) FROM audit.changes                       | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
+SELECT count(*) FROM audit.integrity                     | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
 
 # Data and privacy settings.
 CREATE EXTERNAL TABLE t_{who} STORED AS CSV LOCATION 'place.csv' | 42501 ok 42501 42501 42501 42501 42501 42501 ok 42501
@@ -145,6 +146,12 @@ CALL privacy.request_access('person', ARRAY['grp'], 'deidentified', INTERVAL '1 
 CALL privacy.approve_access(1)                           | 42501 ok    42501 42501 42501 42501 42501 42501 55000 42501
 CALL privacy.deny_access(1, 'no')                        | 42501 55000 42501 42501 42501 42501 42501 42501 55000 42501
 CALL privacy.revoke_access(1)                            | 42501 ok    55000 42501 42501 42501 42501 42501 55000 42501
+CALL privacy.request_access('person', ARRAY['grp'], 'direct', '1 hour', 'why', 'request 1', '1') | 42501 42501 ok 42501 42501 42501 42501 42501 42501 42501
+CALL privacy.approve_access(2)                           | 42501 22023 42501 42501 42501 42501 42501 42501 22023 42501
+CALL privacy.approve_access(2, person => '2')            | 42501 22023 42501 42501 42501 42501 42501 42501 22023 42501
+CALL privacy.approve_access(2, person => '1')            | 42501 ok    42501 42501 42501 42501 42501 42501 55000 42501
+SELECT grp FROM person                                   | 42501 42501 ok    42501 42501 42501 42501 42501 42501 42501
+CALL privacy.revoke_access(2)                            | 42501 ok    55000 42501 42501 42501 42501 42501 55000 42501
 
 # What nobody can do.
 INSERT INTO person VALUES (1, 'a')                       | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501

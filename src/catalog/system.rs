@@ -17,6 +17,7 @@ mod moments;
 mod names;
 mod objects;
 mod placeholders;
+mod policies;
 mod privileges;
 mod references;
 mod reg_types;

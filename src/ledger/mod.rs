@@ -13,8 +13,8 @@
 mod answers;
 mod batches;
 mod budget;
-mod chain;
 mod evidence;
+mod integrity;
 mod log;
 mod opened;
 mod statistics;
@@ -30,13 +30,14 @@ use arrow::record_batch::RecordBatch;
 pub use answers::StoredAnswer;
 pub use batches::{LogPart, budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
-pub use chain::Broken;
 pub use evidence::PurposeUse;
+pub use integrity::integrity_schema;
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Delta, Rho};
-use crate::state::State;
-use chain::Chain;
+pub use crate::state::Broken;
+use crate::state::{Chain, State};
+use integrity::verify;
 
 /// What one policy pays for one statement. It follows from the plan and the settings, never from data.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -131,7 +132,7 @@ impl Ledger {
     }
 
     async fn open_with_clock(state: State, clock: Clock) -> Result<Self> {
-        let chain = Chain::new(state.secret("log chain").await?);
+        let chain = state.chain().await?;
         Ok(Self { state, chain, clock })
     }
 
@@ -214,16 +215,12 @@ impl Ledger {
         self.state.read(batches::log_ids).await
     }
 
-    /// The first row of the log that is not what was written, or the budget lines when they hold less than the log says was
-    /// paid, or `None` when all is whole. See `chain.rs` for what this proves.
+    /// The first row of the log or of the record of changes that is not what was written, or the budget lines when they hold less
+    /// than the log says was paid, or `None` when all is whole. See [`crate::state::Chain`] for what this proves.
     pub async fn verify_chain(&self) -> Result<Option<Broken>> {
         let chain = self.chain.clone();
-        self.state
-            .read(move |connection| match chain.verify(connection)? {
-                Some(broken) => Ok(Some(broken)),
-                None => budget::verify_lines(connection),
-            })
-            .await
+        let records = self.state.read_apart(move |connection| verify(&chain, connection)).await?;
+        Ok(records.into_iter().find_map(|record| record.broken))
     }
 }
 

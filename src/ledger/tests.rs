@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::policy::{Epsilon, epsilon_of};
+use crate::state::{ChangeRow, record_change};
 
 const DAY: i64 = 86_400;
 const NOW: i64 = 20_000 * DAY;
@@ -257,6 +258,63 @@ async fn the_chain_shows_rows_that_were_changed_removed_or_cut_off() {
         connection.execute_batch(fraud).unwrap();
         let broken = room.ledger.verify_chain().await.unwrap();
         assert_eq!(broken, Some(Broken { table, id }), "{fraud}");
+    }
+}
+
+async fn changed(room: &Room, epoch: i64) {
+    let change = ChangeRow {
+        epoch,
+        at: 7,
+        actor: "admin".to_owned(),
+        change: format!("statement {epoch}"),
+        differences: "[]".to_owned(),
+    };
+    let written = room.ledger.state.write(move |tx| {
+        record_change(tx, &change)?;
+        tx.execute("INSERT OR REPLACE INTO catalog_epoch VALUES (1, ?1, 1)", [epoch])?;
+        Ok(())
+    });
+    written.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_change_is_altered_removed_or_made_without_a_trace() {
+    let frauds = [
+        ("UPDATE catalog_change SET actor = 'bob' WHERE epoch = 5", 2),
+        ("UPDATE catalog_change SET differences = '[ ]' WHERE epoch = 9", 3),
+        ("UPDATE catalog_change SET epoch = 6 WHERE epoch = 5", 2),
+        ("DELETE FROM catalog_change WHERE epoch = 5", 2),
+        ("DELETE FROM catalog_change WHERE epoch = 9", 3),
+        ("DELETE FROM catalog_change", 1),
+        ("DELETE FROM chain_head WHERE name = 'catalog_change'", 4),
+        ("INSERT INTO catalog_change VALUES (7, 7, 'admin', 'statement 7', '[]', NULL, NULL)", 0),
+        ("UPDATE catalog_change SET chain = NULL", 0),
+        (
+            "INSERT INTO catalog_change SELECT 10, at, actor, change, differences, 4, chain FROM catalog_change WHERE id = 3",
+            4,
+        ),
+        ("UPDATE catalog_epoch SET epoch = 10", 4),
+        (
+            "DELETE FROM catalog_change WHERE id = 3; UPDATE catalog_epoch SET epoch = 5;
+             UPDATE chain_head SET rows = 2, chain = (SELECT chain FROM catalog_change WHERE id = 2)
+             WHERE name = 'catalog_change'",
+            3,
+        ),
+    ];
+    for (fraud, id) in frauds {
+        let room = room().await;
+        room.ledger.record(entry("ana")).await.unwrap();
+        for epoch in [2, 5, 9] {
+            changed(&room, epoch).await;
+        }
+        assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+        let path = room.folder.path().join("state.db");
+        rusqlite::Connection::open(path).unwrap().execute_batch(fraud).unwrap();
+        let broken = room.ledger.verify_chain().await.unwrap();
+        assert_eq!(broken, Some(Broken { table: "catalog_change", id }), "{fraud}");
+        let shown = room.ledger.integrity().await.unwrap();
+        let whole = shown.column_by_name("whole").unwrap().as_boolean();
+        assert_eq!(whole.iter().collect::<Vec<_>>(), [true, true, false, true].map(Some), "{fraud}");
     }
 }
 

@@ -184,6 +184,7 @@ pub(crate) fn context(text: &str) -> Context {
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
         access: BTreeMap::new(),
+        subjects: BTreeMap::new(),
         viewer: None,
         views: BTreeMap::new(),
         show_suppressed: false,

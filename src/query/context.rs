@@ -18,6 +18,7 @@ use super::allow;
 use super::errors_of::ErrorOf;
 use super::scope::Scopes;
 use super::statistics::Statistics;
+use super::subject::Subject;
 use super::views::KnownView;
 use crate::policy::{AccessGrant, Policies, Principal, Purpose, Table, UniqueKey, Weights};
 
@@ -31,6 +32,8 @@ pub struct Context {
     pub views: BTreeMap<String, KnownView>,
     /// Live grants of access to rows, by table.
     pub access: BTreeMap<String, AccessGrant>,
+    /// Whose rows the `direct` ones among them show, by table.
+    pub subjects: BTreeMap<String, Subject>,
     /// The person that the login is tied to.
     pub viewer: Option<Viewer>,
     /// Which of their rows the principal's questions count.

@@ -25,6 +25,7 @@ impl Session {
         if let Admin::Call(call) = admin {
             self.draw_rotated_key(call).await?;
         }
+        self.server.sweep_access().await;
         let policies = self.server.catalog.policies();
         self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
         Ok(Answer::done(tag).with_notices(self.requested(&actor, admin).into_iter().collect()))

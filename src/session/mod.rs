@@ -28,6 +28,7 @@ mod server;
 mod single_flight;
 mod startup;
 mod surroundings;
+mod sweep;
 mod training;
 mod transaction;
 mod utility;
@@ -40,7 +41,7 @@ pub use answer::{Answer, Notice, Rows};
 pub use server::{Config, DATABASE, Server};
 pub use transaction::TransactionState;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -118,6 +119,8 @@ pub struct Session {
     unfinished: Option<LogId>,
     /// What the running statement has to say beside its rows.
     notices: Vec<Notice>,
+    /// Of trainings, what was said already.
+    told: BTreeSet<String>,
     /// The same, said by functions that it calls.
     warnings: Arc<Mutex<Vec<Notice>>>,
     /// Its place among the sessions; what others see of it.
@@ -143,6 +146,7 @@ impl Session {
             cursors: Cursors::default(),
             unfinished: None,
             notices: Vec::new(),
+            told: BTreeSet::new(),
             warnings: Arc::default(),
             seat,
         })
@@ -186,7 +190,10 @@ impl Session {
                 Ok(answer.noticing(|notice| self.variables.wants(notice)))
             }
             Err(failure) => {
-                self.notices.clear();
+                // They are not sent beside an error; what was not said of trainings is said the next time.
+                for unsaid in self.notices.drain(..) {
+                    self.told.remove(&unsaid.message);
+                }
                 self.transaction.fail();
                 if !failure.logged {
                     self.log_refusal(&asked, &failure.error).await?;
@@ -268,7 +275,7 @@ impl Session {
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
         self.variables.follow(self.server.catalog.policies().settings.clone());
-        self.principal().map(|_| ())
+        self.tell_of_trainings()
     }
 
     /// Cancel and timeout end what can wait; a change of the policies is never left half-way.

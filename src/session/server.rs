@@ -83,6 +83,7 @@ impl Server {
             activities: Arc::default(),
             flights: Flights::default(),
         };
+        server.sweep_access().await;
         Ok((Arc::new(server), generated))
     }
 
@@ -107,6 +108,7 @@ impl Server {
             )
             .hint(format!("there is one database: {DATABASE}")));
         }
+        self.sweep_access().await;
         Session::open(self.clone(), client, stop).await
     }
 }

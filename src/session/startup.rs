@@ -22,7 +22,7 @@ impl Session {
         let asked = std::mem::take(&mut client.asked);
         let seat = server.seat(&client, stop)?;
         let mut session = Self::new(server, client, seat)?;
-        session.principal()?;
+        session.tell_of_trainings()?;
         for (name, value) in &asked {
             match session.variables.start_as_asked(name, value) {
                 Ok(notice) => session.notices.extend(notice),

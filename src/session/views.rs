@@ -14,12 +14,12 @@ use super::surroundings::relations;
 use super::{Session, memberships};
 use crate::catalog::system::{Moments, SystemSession, View};
 use crate::error::{Error, Result, SqlState};
-use crate::ledger::{Limits, budget_batch};
+use crate::ledger::{Limits, budget_batch, integrity_schema};
 use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 14] = [
+const VIEWS: [(&str, &str); 15] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "memberships"),
@@ -34,6 +34,7 @@ const VIEWS: [(&str, &str); 14] = [
     ("privacy", "running_queries"),
     ("audit", "query_log"),
     ("audit", "changes"),
+    ("audit", "integrity"),
 ];
 
 impl Session {
@@ -96,7 +97,11 @@ impl Session {
         if let Some(columns) = known {
             return Ok(columns);
         }
-        let columns = self.view_table(principal, schema, name).await?.rows.schema();
+        let columns = match (schema, name) {
+            // Its rows take a walk through everything.
+            ("audit", "integrity") => integrity_schema(),
+            _ => self.view_table(principal, schema, name).await?.rows.schema(),
+        };
         if let Ok(mut known) = self.server.view_columns.lock() {
             known.insert((schema, name), columns.clone());
         }
@@ -139,6 +144,7 @@ impl Session {
             ("privacy", "running_queries") => self.running_queries(principal),
             ("privacy", "grants") => self.grants_view(principal).await,
             ("audit", "changes") => self.server.catalog.changes().await,
+            ("audit", "integrity") => self.server.ledger.integrity().await,
             _ => Err(Error::internal()),
         }
     }

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::objects::Objects;
+use super::policies;
 use super::privileges;
 use super::references::Reference;
 use super::tables::{constraint_definition, index_definition};
@@ -88,7 +89,7 @@ fn made(name: &'static str, returns: DataType, body: Body, volatility: Volatilit
     ScalarUDF::new_from_impl(Function { name, signature: Signature::one_of(arguments, volatility), returns, body })
 }
 
-fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {
+pub(super) fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {
     let texts: Vec<ArrayRef> = arrays.iter().map(|array| Ok(cast(array, &DataType::Utf8)?)).collect::<Result<_>>()?;
     (0..rows)
         .map(|row| {
@@ -153,6 +154,7 @@ pub(super) fn all(session: &SystemSession, relations: &Shared) -> Vec<ScalarUDF>
     functions.extend(unknown(relations));
     functions.extend(privileges::all(&session.user, relations));
     functions.push(any_equals::any_equals());
+    functions.push(policies::role_names(relations));
     functions.extend(functions_of_text::all(relations));
     functions.extend(set_functions::all());
     functions.push(set_config(session));
@@ -328,6 +330,8 @@ fn definitions(objects: &Shared) -> Vec<ScalarUDF> {
             let mut references = objects.references.iter();
             references.find(|reference| reference.constraint_oid.to_string() == oid).map(Reference::definition)
         }),
+        // Kept as it was written.
+        text("pg_get_expr", objects, |_, arguments| arguments.first().copied().flatten().map(str::to_owned)),
         text("pg_get_viewdef", objects, |objects, arguments| {
             objects.relation(arguments.first().copied().flatten()?)?.definition.clone()
         }),
@@ -348,7 +352,6 @@ fn definitions(objects: &Shared) -> Vec<ScalarUDF> {
 /// Things that do not exist here, or that would tell how much data there is.
 fn unknown(objects: &Shared) -> Vec<ScalarUDF> {
     let texts = [
-        "pg_get_expr",
         "pg_get_function_arguments",
         "pg_get_function_identity_arguments",
         "pg_get_function_result",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::policies::{PolicyRow, policies};
 use super::references::{Reference, references};
 use super::{ActivityRow, CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
@@ -90,6 +91,7 @@ pub(super) struct Objects {
     pub relations: Vec<Relation>,
     pub keys: Vec<Key>,
     pub references: Vec<Reference>,
+    pub policies: Vec<PolicyRow>,
     pub cursors: Vec<CursorRow>,
     pub activity: Vec<ActivityRow>,
     pub roles: Vec<RoleRow>,
@@ -109,6 +111,7 @@ impl Objects {
             owner_oid: oid("role", OWNER),
             schemas: schemas(),
             references: references(&session.policies, &relations, &keys),
+            policies: policies(&session.policies, &session.principal, &relations),
             relations,
             keys,
             cursors: session.cursors.clone(),
@@ -148,6 +151,7 @@ impl Objects {
             relations: vec![],
             keys: vec![],
             references: vec![],
+            policies: vec![],
             cursors: vec![],
             activity: vec![],
             roles: vec![],

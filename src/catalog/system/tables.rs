@@ -10,12 +10,13 @@ use datafusion::error::Result;
 
 use super::activity;
 use super::objects::{BTREE, HEAP, Key, Objects, Relation, RoleRow, oid};
+use super::policies;
 use super::references::Reference;
 use super::rows::Rows;
 use super::types::pg_type;
 
 /// What [`build`] knows.
-pub(super) const NAMES: [&str; 19] = [
+pub(super) const NAMES: [&str; 21] = [
     "pg_attribute",
     "pg_auth_members",
     "pg_available_extensions",
@@ -28,6 +29,8 @@ pub(super) const NAMES: [&str; 19] = [
     "pg_index",
     "pg_indexes",
     "pg_namespace",
+    "pg_policies",
+    "pg_policy",
     "pg_prepared_statements",
     "pg_roles",
     "pg_settings",
@@ -51,6 +54,8 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
         "pg_index" => indexes(objects)?,
         "pg_indexes" => index_definitions(objects)?,
         "pg_namespace" => namespaces(objects)?,
+        "pg_policies" => policies::pg_policies(objects)?,
+        "pg_policy" => policies::pg_policy(objects)?,
         "pg_prepared_statements" => prepared_statements()?,
         "pg_roles" => roles(objects)?,
         "pg_settings" => shown_settings(settings)?,
@@ -92,8 +97,8 @@ pub(super) fn classes(objects: &Objects, relations: &[Relation]) -> Result<Recor
         .all_flag("relhasrules", false)
         .all_flag("relhastriggers", false)
         .all_flag("relhassubclass", false)
-        .all_flag("relrowsecurity", false)
-        .all_flag("relforcerowsecurity", false)
+        .flag("relrowsecurity", |r| policies::has_policies(objects, r))
+        .flag("relforcerowsecurity", |r| policies::has_policies(objects, r))
         .all_flag("relispopulated", true)
         .all_text("relreplident", "d")
         .all_flag("relispartition", false)
@@ -381,7 +386,7 @@ fn tables(objects: &Objects) -> Result<RecordBatch> {
         .flag("hasindexes", |r| objects.keys.iter().any(|key| key.table_oid == r.oid))
         .all_flag("hasrules", false)
         .all_flag("hastriggers", false)
-        .all_flag("rowsecurity", false)
+        .flag("rowsecurity", |r| policies::has_policies(objects, r))
         .batch()
 }
 
