@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
-pub use answers::StoredAnswer;
+pub use answers::{StoredAnswer, ToStore};
 pub use batches::{LogPart, budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
 pub use evidence::PurposeUse;
@@ -161,9 +161,15 @@ impl Ledger {
     }
 
     /// What became of a reserved statement; to be on disk before the first byte of its answer leaves.
-    pub async fn finish(&self, log: LogId, outcome: Outcome, elapsed: Duration) -> Result<()> {
+    /// `store`: what is kept of its releases, in the same write.
+    pub async fn finish(&self, log: LogId, outcome: Outcome, elapsed: Duration, store: Vec<ToStore>) -> Result<()> {
         let (chain, now) = (self.chain.clone(), (self.clock)());
-        self.state.write(move |tx| chain.append_outcome(tx, now, log, outcome, elapsed)).await
+        self.state
+            .write(move |tx| {
+                store.into_iter().try_for_each(|answer| answer.insert(tx))?;
+                chain.append_outcome(tx, now, log, outcome, elapsed)
+            })
+            .await
     }
 
     /// Logs a statement that was refused, or failed, before it was reserved.

@@ -201,12 +201,12 @@ async fn the_log_tells_what_became_of_each_statement() {
     let elapsed = Duration::from_micros(1_500);
     let paid = pay(ledger, "ana", &limits).await.unwrap();
     let answered = Outcome::Answered { rows: 7, from_store: true, persons: None };
-    ledger.finish(paid.log_id(), answered, elapsed).await.unwrap();
+    ledger.finish(paid.log_id(), answered, elapsed, Vec::new()).await.unwrap();
     let failed = pay(ledger, "ana", &limits).await.unwrap();
     let sqlstate = SqlState::InternalError;
-    ledger.finish(failed.log_id(), Outcome::Failed { sqlstate }, elapsed).await.unwrap();
+    ledger.finish(failed.log_id(), Outcome::Failed { sqlstate }, elapsed, Vec::new()).await.unwrap();
     let cancelled = pay(ledger, "ana", &limits).await.unwrap();
-    ledger.finish(cancelled.log_id(), Outcome::Cancelled, elapsed).await.unwrap();
+    ledger.finish(cancelled.log_id(), Outcome::Cancelled, elapsed, Vec::new()).await.unwrap();
     let no = Error::new(SqlState::InsufficientPrivilege, "no");
     ledger.refuse(entry("ana"), &no).await.unwrap();
     ledger.refuse(entry("ana"), &Error::internal()).await.unwrap();
@@ -346,8 +346,9 @@ async fn what_is_kept_about_rows_comes_back_the_oldest_first() {
     let paid = pay(ledger, "ana", &limits_for(2)).await.unwrap();
     let key = [3; 32];
     assert!(ledger.stored(&key).await.unwrap().is_empty());
-    ledger.store(&paid, &key, "one".to_owned(), vec![1, 2, 3], 4).await.unwrap();
-    ledger.store(&paid, &key, "two".to_owned(), vec![9], 4).await.unwrap();
+    let store = [("one", vec![1, 2, 3]), ("two", vec![9])]
+        .map(|(answers, measured)| ToStore::new(&paid, key, answers.to_owned(), measured, 4));
+    ledger.finish(paid.log_id(), Outcome::Cancelled, Duration::ZERO, store.into()).await.unwrap();
     let kept = ledger.stored(&key).await.unwrap();
     assert_eq!(kept.iter().map(|kept| kept.answers.as_str()).collect::<Vec<_>>(), ["one", "two"], "the oldest first");
     assert_eq!(ledger.measured(&kept[0]).await.unwrap(), [1, 2, 3]);

@@ -304,7 +304,7 @@ impl Session {
         let error = Error::new(SqlState::QueryCanceled, message);
         match self.unfinished.take() {
             Some(log) => {
-                self.server.ledger.finish(log, Outcome::Cancelled, asked.began.elapsed()).await?;
+                self.server.ledger.finish(log, Outcome::Cancelled, asked.began.elapsed(), Vec::new()).await?;
                 Err(Failure { error, logged: true })
             }
             None => Err(error.into()),
