@@ -82,6 +82,11 @@ impl Engine {
         concat_batches(&schema, &batches).map_err(|_| Error::internal())
     }
 
+    /// Other long work, in turn with the long queries and where they run.
+    pub async fn aside<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        self.admission.long_turn().await?.run(work).await
+    }
+
     pub(super) fn state(&self) -> &SessionState {
         &self.state
     }
