@@ -47,7 +47,14 @@ impl Admission {
 
     /// Whoever waits and is cancelled leaves the queue.
     pub async fn admit(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Turn<'_>> {
-        let Some(threads) = self.threads.as_ref().filter(|_| rows_read(plan).is_none_or(|rows| rows > SHORT)) else {
+        if rows_read(plan).is_some_and(|rows| rows <= SHORT) {
+            return Ok(Turn::Short);
+        }
+        self.long_turn().await
+    }
+
+    pub async fn long_turn(&self) -> Result<Turn<'_>> {
+        let Some(threads) = &self.threads else {
             return Ok(Turn::Short);
         };
         let permit = self.long.acquire().await.map_err(|_| Error::internal())?;

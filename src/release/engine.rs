@@ -129,6 +129,11 @@ impl Engine {
         turn.run(reading).await?
     }
 
+    /// Other long work, in turn with the long queries and where they run.
+    pub async fn aside<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        self.admission.long_turn().await?.run(work).await
+    }
+
     pub(super) fn state(&self) -> &SessionState {
         &self.state
     }

@@ -71,14 +71,15 @@ impl TableProvider for QueryLog {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all = LogPart::default();
         let part = filters.iter().fold(all, |part, filter| narrowed(part.clone(), filter).unwrap_or(part));
-        let pages: Arc<dyn PartitionStream> = Arc::new(Pages { log: self.clone(), part });
+        let part = LogPart { columns: projection.cloned(), ..part };
         let shown = match projection {
-            Some(columns) => self.schema.project(columns)?,
-            None => self.schema.as_ref().clone(),
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => self.schema.clone(),
         };
+        let pages: Arc<dyn PartitionStream> = Arc::new(Pages { log: self.clone(), part, schema: shown.clone() });
         let ascending = SortOptions { descending: false, nulls_first: false };
         let by_id = col("id", &shown).ok().and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, ascending)]));
-        let scan = StreamingTableExec::try_new(self.schema.clone(), vec![pages], projection, by_id, false, limit)?;
+        let scan = StreamingTableExec::try_new(shown, vec![pages], None, by_id, false, limit)?;
         Ok(Arc::new(scan))
     }
 }
@@ -87,16 +88,18 @@ impl TableProvider for QueryLog {
 struct Pages {
     log: QueryLog,
     part: LogPart,
+    /// Of the columns that are wanted.
+    schema: SchemaRef,
 }
 
 impl PartitionStream for Pages {
     fn schema(&self) -> &SchemaRef {
-        &self.log.schema
+        &self.schema
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         // Two pages at most wait for who reads them.
-        let mut pages = RecordBatchReceiverStream::builder(self.log.schema.clone(), 1);
+        let mut pages = RecordBatchReceiverStream::builder(self.schema.clone(), 1);
         let (sender, log, part) = (pages.tx(), self.log.clone(), self.part.clone());
         pages.spawn(async move {
             let failed = |error: crate::error::Error| DataFusionError::External(Box::new(error));
@@ -218,6 +221,9 @@ mod tests {
                 .collect();
             assert_eq!(format!("{found:?}"), ids, "{condition}");
         }
+        let counted = context.sql("SELECT count(*), count(sqlstate), sum(rho) FROM log").await.unwrap();
+        let counted = arrow::util::pretty::pretty_format_batches(&counted.collect().await.unwrap()).unwrap();
+        assert!(counted.to_string().contains("| 10       | 0                   | 0.0          |"), "{counted}");
         let plan = context.sql("SELECT id FROM log ORDER BY id LIMIT 4").await.unwrap();
         let plan = plan.create_physical_plan().await.unwrap();
         let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();

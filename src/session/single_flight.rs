@@ -4,6 +4,8 @@
 //! waits for its end, looks into the store again, and finds the answer there. Where the first one fails or is cancelled there is none,
 //! and the next pays and runs as if it had been alone.
 //!
+//! So are proofs of declared keys, which read a table from end to end.
+//!
 //! **The same** are releases that the answer store would not tell apart: of the same rows (data, rules, scope) with the same groups and
 //! measurements, at the same epsilon. So nobody gets here what a moment later the store would not give.
 
@@ -17,10 +19,14 @@ use super::Session;
 use super::path::Known;
 use super::surroundings::Surroundings;
 use crate::error::{Error, Result};
+use crate::policy::{Table, UniqueKey};
 use crate::query::Verified;
 use crate::release::{self, Origin, Stage};
 
 type Key = [u8; 32];
+
+/// Of a file that is read so fast that nobody waits for it.
+const SHORT_BYTES: u64 = 4 << 20;
 
 /// Questions that are being answered.
 #[derive(Default)]
@@ -29,7 +35,7 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    fn of(&self, key: Key) -> Arc<Turn<()>> {
+    pub fn of(&self, key: Key) -> Arc<Turn<()>> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = under_way.get(&key).and_then(Weak::upgrade) {
             return turn;
@@ -42,6 +48,29 @@ impl Flights {
 }
 
 impl Session {
+    /// Does a declared key hold on the data as it is now? Looked at once for each data, however many ask at the same time, and in turn
+    /// with the other long work.
+    pub(super) async fn key_holds(&self, table: &Table, key: &UniqueKey, snapshot: &str) -> Result<bool> {
+        let server = &self.server;
+        if server.catalog.key_is_verified(&table.name, key, snapshot).await? {
+            return Ok(true);
+        }
+        let of = format!("{:?}", (&table.name, key, snapshot));
+        let _turn = server.flights.of(Sha256::digest(of).into()).lock_owned().await;
+        if server.catalog.key_is_verified(&table.name, key, snapshot).await? {
+            return Ok(true);
+        }
+        let (files, read, asked) = (server.files.clone(), table.clone(), key.clone());
+        let holds = match server.files.size(&table.location).await? {
+            ..=SHORT_BYTES => files.key_holds(&read, &asked).await?,
+            _ => server.engine.aside(async move { files.key_holds(&read, &asked).await }).await??,
+        };
+        if holds {
+            server.catalog.record_verified_key(&table.name, key, snapshot).await?;
+        }
+        Ok(holds)
+    }
+
     /// What is known of a statement's releases, once nobody else is about to know more. Where something is new: the turn, to be held until
     /// the answer is stored.
     pub(super) async fn known_in_turn(
