@@ -1,10 +1,11 @@
-//! Data files of registered tables: found, looked through, identified, and read.
+//! Data files of registered tables: found, looked through, identified, read, and added to.
 //!
 //! In: a [`Location`] or a [`Table`] that an administrator wrote. Out: columns, an identity of the data, and the real
 //! source, which only the release room may ask for.
 //! Locations are trusted: an administrator may name any path the server can read, through `..` and symbolic links too.
 //! Nothing here may put a value from a file into an error.
 
+mod append;
 mod csv;
 mod key;
 mod locate;
@@ -29,6 +30,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Column, Format, Location, Table, UniqueKey};
+pub use append::{Append, Appended};
 use locate::DataFile;
 pub use memory::{Memory, out_of_memory};
 

@@ -22,6 +22,22 @@ pub struct Location {
     pub options: BTreeMap<String, String>,
 }
 
+impl Location {
+    /// A folder of the server's own, for `CREATE TABLE`.
+    pub fn managed(folder: String) -> Self {
+        let options = BTreeMap::from([(MANAGED.to_owned(), "true".to_owned())]);
+        Self { format: Format::Parquet, url: folder, options }
+    }
+
+    /// Did the server make the folder? Then it goes with the table.
+    pub fn is_managed(&self) -> bool {
+        self.options.contains_key(MANAGED)
+    }
+}
+
+/// No statement can write it: Parquet takes no `OPTIONS`.
+const MANAGED: &str = "managed";
+
 /// Who may be behind a table's rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {

@@ -20,8 +20,11 @@ impl Session {
     /// `text` is the statement with passwords blanked: what the log of changes keeps.
     pub(super) async fn administer(&self, admin: &Admin, text: &str) -> Result<Answer> {
         let actor = self.principal()?;
+        let before = self.server.catalog.policies();
         let (tag, changes) = self.changes(&actor, admin).await?;
-        self.server.catalog.apply(&actor, &changes, text).await?;
+        let applied = self.server.catalog.apply(&actor, &changes, text).await;
+        self.remove_unused_folders(&before, &changes).await;
+        applied?;
         if let Admin::Call(call) = admin {
             self.draw_rotated_key(call).await?;
         }
@@ -63,6 +66,14 @@ impl Session {
                 let revoke = |(table, from)| Change::RevokeSelect { table, columns: set(columns), from };
                 ("REVOKE", pairs(tables, from).into_iter().map(revoke).collect())
             }
+            Admin::GrantInsert { tables, to } => {
+                let grant = |(table, to)| Change::GrantInsert { table, to };
+                ("GRANT", pairs(tables, to).into_iter().map(grant).collect())
+            }
+            Admin::RevokeInsert { tables, from } => {
+                let revoke = |(table, from)| Change::RevokeInsert { table, from };
+                ("REVOKE", pairs(tables, from).into_iter().map(revoke).collect())
+            }
             Admin::AlterSystem { name, value } => {
                 ("ALTER SYSTEM", vec![Change::SetSystem { name: name.clone(), value: value.clone() }])
             }
@@ -72,6 +83,7 @@ impl Session {
             Admin::CreateExternalTable { .. } => {
                 ("CREATE EXTERNAL TABLE", vec![self.create_table(actor, admin).await?])
             }
+            Admin::CreateTable { .. } => ("CREATE TABLE", self.create_own_table(actor, admin).await?),
             Admin::DropTable { names, if_exists } => (
                 "DROP TABLE",
                 names.iter().map(|name| Change::DropTable { name: name.clone(), if_exists: *if_exists }).collect(),
@@ -269,14 +281,14 @@ fn in_condition(error: Error) -> Error {
     Error { position: None, hint: Some(hint), detail: Some(detail), ..error }
 }
 
-fn refuse_others(actor: &Principal) -> Result<()> {
+pub(super) fn refuse_others(actor: &Principal) -> Result<()> {
     if actor.can(Capability::Administer) {
         return Ok(());
     }
     Err(actor.denied(Capability::Administer, "permission denied: tables are an administrator's"))
 }
 
-fn declared_column(column: &DeclaredColumn) -> Result<Column> {
+pub(super) fn declared_column(column: &DeclaredColumn) -> Result<Column> {
     let data_type = column_type(&column.data_type)?;
     Ok(Column {
         name: column.name.clone(),

@@ -54,7 +54,8 @@ impl Session {
                 let field = |name: &str| Field::new(name, DataType::Utf8, false);
                 Some(Arc::new(Schema::new(vec![field("name"), field("setting")])))
             }
-            Statement::CloseCursor(_)
+            Statement::CopyIn(_)
+            | Statement::CloseCursor(_)
             | Statement::Set { .. }
             | Statement::SetTransaction(_)
             | Statement::Reset(_)

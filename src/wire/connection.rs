@@ -16,8 +16,8 @@ use super::startup::parameter_status;
 use crate::error::SqlState;
 use crate::session::{Answer, Prepared, Protocol, Session, TransactionState};
 
-/// The longest message that a session takes: long statements and parameters, but no bulk data, as nothing is written here.
-const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// The longest message that a session takes: long statements and parameters; rows that are loaded come in many.
+pub(super) const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct Connection {
     pub socket: Socket,

@@ -1,4 +1,4 @@
-//! Parameters as a client sends them, in text or in binary → values of the engine.
+//! Values as a client sends them, as parameters or in rows, in text or in binary → values of the engine.
 //!
 //! In: bytes, their format, the Postgres type they are in and the Arrow type that the statement wants. Out: that value, or
 //! 22P02 for a text, 22P03 for bytes. A value is never repeated in an error.
@@ -70,7 +70,7 @@ impl Parameter {
     }
 }
 
-fn from_text(text: &str, wanted: &DataType) -> Option<ScalarValue> {
+pub(super) fn from_text(text: &str, wanted: &DataType) -> Option<ScalarValue> {
     let value = match canonical(wanted).ok()? {
         DataType::Boolean => ScalarValue::Boolean(Some(boolean(text)?)),
         DataType::LargeBinary => ScalarValue::Binary(Some(bytea(text)?)),
@@ -95,7 +95,7 @@ fn list(elements: &[ScalarValue], of: &DataType) -> ScalarValue {
 }
 
 /// As `boolin`: a prefix of a word, or one of its short forms.
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "on" | "1" => Some(true),
         "f" | "fa" | "fal" | "fals" | "false" | "n" | "no" | "of" | "off" | "0" => Some(false),
@@ -104,7 +104,7 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// As `byteain`: `\x` and hexadecimal digits, or text with octal escapes.
-fn bytea(text: &str) -> Option<Vec<u8>> {
+pub(super) fn bytea(text: &str) -> Option<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: Vec<u8> = digits
             .bytes()
@@ -177,7 +177,7 @@ fn array_elements(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
-fn from_binary(bytes: &[u8], wire: &Type) -> Option<ScalarValue> {
+pub(super) fn from_binary(bytes: &[u8], wire: &Type) -> Option<ScalarValue> {
     if let Kind::Array(element) = wire.kind() {
         return array(bytes, element);
     }
