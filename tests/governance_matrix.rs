@@ -141,6 +141,19 @@ CALL privacy.approve_access(1)                           | 42501 ok    42501 425
 CALL privacy.deny_access(1, 'no')                        | 42501 55000 42501 42501 42501 42501 42501 42501 55000 42501
 CALL privacy.revoke_access(1)                            | 42501 ok    55000 42501 42501 42501 42501 42501 55000 42501
 
+# Rows are added by administrators of data, and by who was granted a table to load.
+CREATE TABLE own_{who} (id integer)                      | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+GRANT INSERT ON own_carol TO colin, cara                 | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+GRANT INSERT ON own_carol TO nemo                        | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+GRANT INSERT ON own_carol TO {who}                       | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
+COPY own_carol FROM STDIN                                | 42501 ok    42501 42501 42501 42501 ok    ok    ok    42501
+COPY own_admin FROM STDIN                                | 42501 ok    42501 42501 42501 42501 42P01 42P01 ok    42501
+COPY person FROM STDIN                                   | 42501 42809 42501 42501 42501 42501 42P01 42P01 42809 42501
+COPY own_carol TO STDOUT                                 | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
+REVOKE INSERT ON own_carol FROM colin, cara, nemo        | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+COPY own_carol FROM STDIN WITH (FORMAT csv)              | 42501 ok    42501 42501 42501 42501 42P01 42P01 ok    42501
+DROP TABLE own_{who}                                     | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+
 # What nobody can do.
 INSERT INTO person VALUES (1, 'a')                       | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
 UPDATE person SET grp = 'a'                              | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
@@ -202,6 +215,14 @@ pub async fn epoch(reader: &Client) -> f64 {
 
 /// `None`: it was answered.
 pub async fn refusal(client: &Client, sql: &str) -> Option<Refusal> {
+    if sql.contains("FROM STDIN") {
+        let sink = match client.copy_in::<_, bytes::Bytes>(sql).await {
+            Ok(sink) => sink,
+            Err(error) => return Some(Refusal::of(error)),
+        };
+        // Of no rows.
+        return std::pin::pin!(sink).finish().await.err().map(Refusal::of);
+    }
     if sql.starts_with("COPY") {
         return client.copy_out(sql).await.err().map(Refusal::of);
     }

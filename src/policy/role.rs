@@ -77,7 +77,9 @@ impl Capability {
             Self::AnalyseReports => "a member of role group_manager",
             Self::HoldAccess => "a member of role insights_analyst",
             Self::Audit => "a member of role auditor",
-            Self::Load => "INSERT on the table and a member of role collector or carrier, or a member of role insights_admin",
+            Self::Load => {
+                "INSERT on the table and a member of role collector or carrier, or a member of role insights_admin"
+            }
         }
     }
 

@@ -81,7 +81,7 @@ impl Connection {
             () = running.token.cancelled() => return Err(cancelled()),
             () = expired => {
                 let error = Error::new(SqlState::QueryCanceled, "canceling statement due to statement timeout");
-                return Err(error.hint("SET statement_timeout = '1h' for a long load").into());
+                return Err(error.hint("send the rows in several loads, or an administrator allows more: ALTER SYSTEM SET statement_timeout").into());
             }
             message = self.socket.receive(MESSAGE_BYTES) => message?,
         };

@@ -284,7 +284,11 @@ fn csv(record: &[u8], dialect: &Dialect, (quote, escape): (u8, u8), fields: &mut
             if quoted {
                 return Err(unterminated());
             }
-            if saw_quote { fields.end(false) } else { end(&record[start..], dialect, fields) }
+            if saw_quote {
+                fields.end(false)
+            } else {
+                end(&record[start..], dialect, fields)
+            }
             return Ok(());
         };
         let after = record.get(at + 1).copied();
@@ -298,7 +302,11 @@ fn csv(record: &[u8], dialect: &Dialect, (quote, escape): (u8, u8), fields: &mut
                 saw_quote = true;
             }
             _ if !quoted && byte == dialect.delimiter => {
-                if saw_quote { fields.end(false) } else { end(&record[start..at], dialect, fields) }
+                if saw_quote {
+                    fields.end(false)
+                } else {
+                    end(&record[start..at], dialect, fields)
+                }
                 start = at + 1;
                 saw_quote = false;
             }

@@ -85,12 +85,11 @@ impl Rows {
             .map(|(field, name)| match field.map(std::str::from_utf8) {
                 None => Ok(None),
                 Some(Ok(text)) if !text.contains('\0') => Ok(Some(text)),
-                Some(_) => Err(Error::new(
-                    SqlState::CharacterNotInRepertoire,
-                    "invalid byte sequence for encoding \"UTF8\"",
-                )
-                .hint("send UTF-8; bytea is written as \\x and hexadecimal digits")
-                .context(place(&self.table, line, Some(name.name())))),
+                Some(_) => {
+                    Err(Error::new(SqlState::CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\"")
+                        .hint("send UTF-8; bytea is written as \\x and hexadecimal digits")
+                        .context(place(&self.table, line, Some(name.name()))))
+                }
             })
             .collect::<Result<_>>()?;
         for (column, text) in columns.iter_mut().zip(texts) {

@@ -130,7 +130,8 @@ impl Files {
         let folder = appended.file.folder.clone();
         let _turn = turn(&folder).await?;
         remove_abandoned(&folder);
-        let appended = if table.unique_keys.is_empty() { appended } else { self.without_known(table, appended).await? };
+        let appended =
+            if table.unique_keys.is_empty() { appended } else { self.without_known(table, appended).await? };
         appended.file.publish().map_err(unwritten)
     }
 
@@ -143,7 +144,11 @@ impl Files {
             if !key::holds(self.context(), source(&own)?, &unique.columns).await? {
                 return Err(Error::new(
                     SqlState::UniqueViolation,
-                    format!("rows of the load agree in the key ({}) of table \"{}\"", unique.columns.join(", "), table.name),
+                    format!(
+                        "rows of the load agree in the key ({}) of table \"{}\"",
+                        unique.columns.join(", "),
+                        table.name
+                    ),
                 )
                 .detail("a key names one row; nothing was loaded")
                 .hint("send each row once"));

@@ -227,13 +227,19 @@ fn references(objects: &Objects) -> Result<RecordBatch> {
 
 /// What the session itself may read; who else may is not told.
 fn table_privileges(objects: &Objects) -> Result<RecordBatch> {
-    Rows::of(relations(objects).filter(|r| r.selectable))
+    let granted: Vec<(&Relation, &str)> = relations(objects)
+        .flat_map(|relation| {
+            let select = relation.selectable.then_some((relation, "SELECT"));
+            select.into_iter().chain(relation.loadable.then_some((relation, "INSERT")))
+        })
+        .collect();
+    Rows::of(&granted)
         .all_text("grantor", "insights_admin")
         .all_text("grantee", &objects.user)
         .all_text("table_catalog", &objects.database)
-        .text("table_schema", |r| r.schema.clone())
-        .text("table_name", |r| r.name.clone())
-        .all_text("privilege_type", "SELECT")
+        .text("table_schema", |(r, _)| r.schema.clone())
+        .text("table_name", |(r, _)| r.name.clone())
+        .text("privilege_type", |(_, privilege)| (*privilege).to_owned())
         .all_text("is_grantable", "NO")
         .all_text("with_hierarchy", "YES")
         .batch()

@@ -46,7 +46,9 @@ pub(super) fn refuse_object(verb: &str, reader: &Reader<'_>) -> Error {
         return reader.unexpected();
     };
     let hint = match kind.as_str() {
-        "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => "write CREATE TABLE name (column type, …), or CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'",
+        "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => {
+            "write CREATE TABLE name (column type, …), or CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'"
+        }
         "VIEW" | "MATERIALIZED VIEW" => QUERIES,
         "FUNCTION" | "PROCEDURE" | "AGGREGATE" | "TRIGGER" | "RULE" => NO_PROCEDURES,
         _ => "",

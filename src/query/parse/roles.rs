@@ -188,11 +188,7 @@ fn refuse_grantor(reader: &Reader<'_>) -> Result<()> {
 fn granted(reader: &mut Reader<'_>) -> Result<Granted> {
     let place = reader.position();
     if reader.take(&["SELECT"]) {
-        let columns = if reader.is(0, &Token::LParen) {
-            Some(reader.parenthesized(Reader::name)?)
-        } else {
-            None
-        };
+        let columns = if reader.is(0, &Token::LParen) { Some(reader.parenthesized(Reader::name)?) } else { None };
         return Ok(Granted::Select { columns, tables: granted_tables(reader, place)? });
     }
     if reader.take(&["INSERT"]) {
