@@ -6,8 +6,12 @@
 mod bad_input;
 #[path = "loading/client.rs"]
 mod client;
+#[path = "loading/forms.rs"]
+mod forms;
 #[path = "loading/keys.rs"]
 mod keys;
+#[path = "loading/process.rs"]
+mod process;
 #[path = "loading/protocol.rs"]
 mod protocol;
 #[path = "support/raw.rs"]

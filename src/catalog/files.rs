@@ -29,7 +29,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Column, Format, Location, Table, UniqueKey};
+use crate::policy::{Column, Format, Location, Table, TextForm, UniqueKey};
 pub use append::{Append, Appended};
 use locate::DataFile;
 pub use memory::{Memory, out_of_memory};
@@ -178,7 +178,11 @@ fn fields(columns: &[Column], required: &BTreeSet<&str>) -> Result<Vec<Field>> {
                 Error::new(SqlState::UndefinedObject, format!("type \"{}\" does not exist", column.data_type))
             })?;
             let nullable = column.nullable && !required.contains(column.name.as_str());
-            Ok(Field::new(&column.name, data_type, nullable))
+            let field = Field::new(&column.name, data_type, nullable);
+            Ok(match column.form {
+                Some(form) => field.with_metadata([(TextForm::KEY.to_owned(), form.name().to_owned())].into()),
+                None => field,
+            })
         })
         .collect()
 }
@@ -205,5 +209,6 @@ fn registered_column(field: &Field) -> Column {
         bounds: None,
         domain: None,
         rules: Default::default(),
+        form: None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Class, RowPolicy, RowRules};
+use super::{Bounds, Class, RowPolicy, RowRules, TextForm};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
@@ -77,6 +77,9 @@ pub struct Column {
     /// What rows show of it, where rows may be read.
     #[serde(default)]
     pub rules: RowRules,
+    /// Of a text: the form that every value of it has.
+    #[serde(default)]
+    pub form: Option<TextForm>,
 }
 
 /// `PRIMARY KEY` or `UNIQUE`. Declared keys are proofs (one row per person), so they are checked against the data

@@ -14,7 +14,7 @@ use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier, View};
 use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
-use crate::query::{check_directory, column_type, directory_query, view_columns};
+use crate::query::{check_directory, column_form, column_type, directory_query, view_columns};
 
 impl Session {
     /// `text` is the statement with passwords blanked: what the log of changes keeps.
@@ -136,6 +136,7 @@ impl Session {
         refuse_others(actor)?;
         let exists = self.server.catalog.policies().tables.contains_key(name);
         let declared = declared.iter().map(declared_column).collect::<Result<Vec<_>>>()?;
+        refuse_forms(&declared)?;
         // An existing table is refused, or left alone, by the change itself; its files are not looked at.
         let columns = if exists { declared } else { self.server.files.inspect(location, &declared).await? };
         let table = Table {
@@ -288,6 +289,20 @@ pub(super) fn refuse_others(actor: &Principal) -> Result<()> {
     Err(actor.denied(Capability::Administer, "permission denied: tables are an administrator's"))
 }
 
+/// What others write is read as it is, so nothing sees to it that a text has a form.
+fn refuse_forms(columns: &[Column]) -> Result<()> {
+    let formed = columns.iter().find_map(|column| Some((&column.name, column.form?)));
+    let Some((name, form)) = formed else {
+        return Ok(());
+    };
+    Err(Error::new(
+        SqlState::FeatureNotSupported,
+        format!("column \"{name}\" of an external table cannot be of type {}", form.name()),
+    )
+    .detail("values are held against the type when they are loaded, and the files of an external table are not loaded")
+    .hint("declare it TEXT; or CREATE TABLE, and load the rows with COPY … FROM STDIN"))
+}
+
 pub(super) fn declared_column(column: &DeclaredColumn) -> Result<Column> {
     let data_type = column_type(&column.data_type)?;
     Ok(Column {
@@ -298,6 +313,7 @@ pub(super) fn declared_column(column: &DeclaredColumn) -> Result<Column> {
         bounds: None,
         domain: None,
         rules: Default::default(),
+        form: column_form(&column.data_type),
     })
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use arrow::array::new_null_array;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use datafusion::sql::sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::Session;
@@ -122,6 +123,45 @@ impl Session {
             began: asked.began,
             deadline: limit.map(|limit| asked.began + limit),
         }))
+    }
+
+    /// The columns of `SELECT columns FROM table`, for who may load the table and not ask: clients that load in binary prepare this to
+    /// learn the types. To run it is refused all the same.
+    pub(super) fn loaded_columns(&self, query: &ast::Query) -> Result<Option<SchemaRef>> {
+        let policies = self.server.catalog.policies();
+        let ast::SetExpr::Select(select) = query.body.as_ref() else {
+            return Ok(None);
+        };
+        let [from] = select.from.as_slice() else {
+            return Ok(None);
+        };
+        let ast::TableFactor::Table { name, args: None, .. } = &from.relation else {
+            return Ok(None);
+        };
+        let folded = |ident: &ast::Ident| match ident.quote_style {
+            Some(_) => ident.value.clone(),
+            None => ident.value.to_lowercase(),
+        };
+        let name = name.0.last().and_then(ast::ObjectNamePart::as_ident).map(folded).unwrap_or_default();
+        let plain = from.joins.is_empty() && select.selection.is_none() && query.with.is_none();
+        let Ok(table) = loadable(&policies, &self.principal()?, &name) else {
+            return Ok(None);
+        };
+        let (whole, _) = columns(table, None)?;
+        let mut fields = Vec::new();
+        for item in &select.projection {
+            match item {
+                ast::SelectItem::Wildcard(_) => fields.extend(whole.fields().iter().cloned()),
+                ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident)) => {
+                    match whole.column_with_name(&folded(ident)) {
+                        Some((_, field)) => fields.push(Arc::new(field.clone())),
+                        None => return Ok(None),
+                    }
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(plain.then(|| Arc::new(Schema::new(fields))))
     }
 
     /// The client has sent all rows. They are part of the table when this returns, or wait for `COMMIT`.

@@ -13,8 +13,9 @@ use pgwire::api::Type;
 use super::copy_lines::Fields;
 use super::decode;
 use super::errors::Flow;
-use super::types::column_type;
+use super::types::{column_type, form_of};
 use crate::error::{Error, Result, SqlState};
+use crate::policy::TextForm;
 
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -164,7 +165,7 @@ impl Rows {
     fn column(&mut self, position: usize) -> Result<(ArrayRef, Option<usize>)> {
         let field = self.schema.field(position);
         match &mut self.columns {
-            Columns::Texts(columns) => convert(&columns[position].finish(), field),
+            Columns::Texts(columns) => convert(&columns[position].finish(), field, form_of(&self.types[position])),
             Columns::Values(columns) => {
                 let values = std::mem::take(&mut columns[position]);
                 let array = if values.is_empty() {
@@ -217,10 +218,14 @@ pub(super) fn bad_format(message: impl Into<String>) -> Error {
         .hint("check DELIMITER, QUOTE and FORMAT; send all rows again, nothing was loaded")
 }
 
-fn convert(texts: &StringArray, field: &Field) -> Result<(ArrayRef, Option<usize>)> {
+fn convert(texts: &StringArray, field: &Field, form: Option<TextForm>) -> Result<(ArrayRef, Option<usize>)> {
     use DataType as D;
     let of = field.data_type();
     let array: ArrayRef = match of {
+        D::Utf8 | D::LargeUtf8 | D::Utf8View if let Some(form) = form => {
+            let read: StringArray = texts.iter().map(|text| text.and_then(|text| form.read(text))).collect();
+            cast(&read, of).map_err(|_| Error::internal())?
+        }
         D::Utf8 | D::LargeUtf8 | D::Utf8View => cast(texts, of).map_err(|_| Error::internal())?,
         D::Boolean => {
             let mut values = BooleanBuilder::new();

@@ -16,7 +16,11 @@ pub type Told = Result<String, (String, Option<String>)>;
 
 impl Loader {
     pub async fn login(server: &TestServer, (user, password): (&str, &str)) -> Self {
-        let mut raw = Raw::new(TcpStream::connect(server.address()).await.unwrap());
+        Self::at(server.address(), (user, password)).await
+    }
+
+    pub async fn at(address: std::net::SocketAddr, (user, password): (&str, &str)) -> Self {
+        let mut raw = Raw::new(TcpStream::connect(address).await.unwrap());
         let proof = raw.begin_login(user, password).await;
         raw.send(&proof).await;
         let messages = raw.until_ready().await;
@@ -87,6 +91,10 @@ pub fn sqlstate(told: Told) -> String {
 
 /// Every file in the folders of tables, hidden ones too.
 pub fn files(server: &TestServer) -> Vec<PathBuf> {
+    files_in(server.folder())
+}
+
+pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     fn below(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
@@ -94,7 +102,7 @@ pub fn files(server: &TestServer) -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    below(&server.folder().join("tables"), &mut found);
+    below(&folder.join("tables"), &mut found);
     found.retain(|path| path.file_name().is_some_and(|name| name != ".load.lock"));
     found
 }

@@ -2,7 +2,7 @@
 //!
 //! In: batches of the table's columns, one after the other. Out: one more file, that appears under its name when all rows are on disk;
 //! until then it has a hidden name, which no reader looks at, and it goes when its load is given up. What a killed server left is
-//! removed by the next load into the folder.
+//! removed at the next start, or by the next load into the folder.
 //!
 //! A declared key stays true: rows that agree in it among themselves refuse the load, rows whose key the table has already are left
 //! out. Nothing says how many: an error, or a count, would tell who loads which persons are in the table.
@@ -78,7 +78,7 @@ impl Drop for Hidden {
     fn drop(&mut self) {
         let gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
         if !self.published && !fs::remove_file(self.path()).map_or_else(gone, |()| true) {
-            tracing::error!("a load that was given up could not be removed; the next load into its folder does");
+            tracing::error!("a load that was given up could not be removed; the next load into its folder will");
         }
     }
 }
@@ -171,6 +171,21 @@ impl Files {
         Ok(Appended { _locked: on_disk().map_err(unwritten)?, file: kept, rows: appended.rows })
     }
 
+    /// What a killed server left of its loads into `table`, gone. Where another server loads at the moment, it sees to that.
+    pub async fn remove_abandoned(&self, table: &Table) {
+        let Ok(folder) = self.folder_of(table).await else {
+            return;
+        };
+        if hidden_in(&folder).is_empty() {
+            return;
+        }
+        if let Ok(lock) = lock_of(&folder)
+            && lock.try_lock().is_ok()
+        {
+            remove_abandoned(&folder);
+        }
+    }
+
     /// `CREATE TABLE`: a folder of its own for a table, with no rows in it.
     pub async fn create_folder(&self, table: &Table) -> Result<Location> {
         let readable: String =
@@ -227,8 +242,7 @@ fn begin(folder: PathBuf, schema: SchemaRef) -> io::Result<Append> {
 
 /// Waits until no other load is at this point; the turn ends with the file.
 async fn turn(folder: &Path) -> Result<File> {
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK));
-    let lock = lock.map_err(unwritten)?;
+    let lock = lock_of(folder).map_err(unwritten)?;
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
@@ -238,14 +252,23 @@ async fn turn(folder: &Path) -> Result<File> {
     }
 }
 
-/// Hidden files that no process holds locked. What cannot be looked at is left for another time.
+fn lock_of(folder: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))
+}
+
+/// Removes the hidden files that no process holds locked. What cannot be looked at is left for another time.
 fn remove_abandoned(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(HIDDEN));
-        if named && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            let _ = fs::remove_file(entry.path());
+    for path in hidden_in(folder) {
+        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(path);
         }
     }
+}
+
+fn hidden_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let hidden = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(HIDDEN)));
+    hidden.map(|entry| entry.path()).collect()
 }
 
 /// 96 bits from the operating system.

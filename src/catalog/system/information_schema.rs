@@ -7,7 +7,7 @@ use datafusion::error::Result;
 
 use super::objects::{Key, Objects, Relation};
 use super::rows::Rows;
-use super::types::pg_type;
+use super::types::column_type;
 
 pub(super) const NAMES: [&str; 21] = [
     "applicable_roles",
@@ -101,7 +101,7 @@ fn columns(objects: &Objects) -> Result<RecordBatch> {
     let columns: Vec<(&Relation, usize)> = relations(objects)
         .flat_map(|relation| (0..relation.fields.fields().len()).map(move |at| (relation, at)))
         .collect();
-    let of = |(relation, at): &(&Relation, usize)| pg_type(relation.fields.field(*at).data_type());
+    let of = |(relation, at): &(&Relation, usize)| column_type(relation.fields.field(*at));
     Rows::of(&columns)
         .all_text("table_catalog", &objects.database)
         .text("table_schema", |(r, _)| r.schema.clone())
