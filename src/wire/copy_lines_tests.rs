@@ -1,3 +1,5 @@
+//! What Postgres reads of the same bytes, and laws.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -45,7 +45,7 @@ fn copy_to(
     }
     let start = reader.position();
     let options = Options::read(reader, binary, true)?;
-    let format = options.to_stdout().map_err(|error| error.at(start))?;
+    let format = options.outward().map_err(|error| error.at(start))?;
     Ok(Statement::CopyOut { query, format })
 }
 
@@ -62,7 +62,7 @@ fn copy_from(reader: &mut Reader<'_>, binary: bool) -> Result<Statement> {
     }
     let start = reader.position();
     let options = Options::read(reader, binary, false)?;
-    let format = options.from_stdin().map_err(|error| error.at(start))?;
+    let format = options.inward().map_err(|error| error.at(start))?;
     if reader.peek(0).as_deref() == Some("WHERE") {
         return Err(refuse_missing("COPY FROM with WHERE", "send the rows that are wanted").at(reader.position()));
     }
@@ -143,7 +143,7 @@ impl Options {
         Ok(())
     }
 
-    fn to_stdout(self) -> Result<CopyFormat> {
+    fn outward(self) -> Result<CopyFormat> {
         if self.quote.is_some_and(|quote| quote != b'"') || self.escape.is_some_and(|escape| escape != b'"') {
             return Err(refuse_missing(
                 "COPY with another quote or escape character",
@@ -160,7 +160,7 @@ impl Options {
         Ok(CopyFormat::Lines { csv, header, delimiter, null })
     }
 
-    fn from_stdin(self) -> Result<CopyInFormat> {
+    fn inward(self) -> Result<CopyInFormat> {
         if self.binary {
             self.refuse_of_text()?;
             return Ok(CopyInFormat::Binary);
