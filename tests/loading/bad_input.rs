@@ -17,7 +17,7 @@ async fn every_wrong_row_is_placed_and_never_shown() {
     let good = "1\ta\t2024-01-01\tt\t1.5\t2024-01-01 00:00:00Z\t0.5\n".repeat(3);
     let csv = good.replace('\t', ",");
     let row = |field: usize, value: &str| -> String {
-        let mut fields = vec!["1", "a", "2024-01-01", "t", "1.5", "2024-01-01 00:00:00Z", "0.5"];
+        let mut fields = ["1", "a", "2024-01-01", "t", "1.5", "2024-01-01 00:00:00Z", "0.5"];
         fields[field] = value;
         fields.join("\t") + "\n"
     };
