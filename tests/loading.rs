@@ -155,6 +155,42 @@ async fn an_answer_before_and_after_a_load() {
     assert_eq!(support::refused(&analyst, "SELECT person_id FROM person").await.sqlstate, "42501");
 }
 
+/// Who asks while rows come is answered from the files that were there, and pays for an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_are_answered_while_rows_come() {
+    let server = TestServer::start().await.with_people().await;
+    let admin = server.admin().await;
+    for statement in [
+        "CREATE TABLE person (person_id bigint PRIMARY KEY, team text) WITH (person_key = person_id)",
+        "ALTER TABLE person ALTER COLUMN person_id SET (class = 'identifier')",
+        "ALTER TABLE person ALTER COLUMN team SET (class = 'attribute')",
+        "GRANT SELECT ON person TO insights_analyst",
+    ] {
+        run(&admin, statement).await;
+    }
+    let mut loader = Loader::admin(&server).await;
+    let people: String = (0..1000).map(|n| format!("{n},red\n")).collect();
+    assert!(loader.copy("COPY person FROM STDIN CSV", people).await.is_ok());
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let until = ended.clone();
+    let loading = tokio::spawn(async move {
+        let mut next = 1000;
+        while !until.load(std::sync::atomic::Ordering::Relaxed) {
+            assert!(loader.copy("COPY person FROM STDIN CSV", format!("{next},red\n")).await.is_ok());
+            next += 1;
+        }
+        next - 1000
+    });
+    let analyst = server.analyst().await;
+    for n in 0..12 {
+        let count = number(&analyst, &format!("SELECT count(*) FROM person WHERE team <> 'x{n}'")).await;
+        assert!((900.0..2000.0).contains(&count), "{count}");
+    }
+    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    let loads = loading.await.unwrap();
+    assert!(loads >= 12, "{loads} loads: the test shows nothing");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_how_many_rows_and_never_which() {
     let server = TestServer::start().await.with_people().await;

@@ -46,6 +46,19 @@ pub struct Files {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Snapshot(String);
 
+/// The files of a table at one moment.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    files: Vec<DataFile>,
+    snapshot: Snapshot,
+}
+
+impl Listing {
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
 impl Snapshot {
     /// 64 hexadecimal digits.
     pub fn as_str(&self) -> &str {
@@ -90,8 +103,14 @@ impl Files {
 
     /// Identity of the data behind `location`, from what the file system says of the files; reads none of them.
     pub async fn snapshot(&self, location: &Location) -> Result<Snapshot> {
+        Ok(self.list(location).await?.snapshot)
+    }
+
+    /// The files as they are now, so that all that follows is about the same rows, whatever is loaded meanwhile.
+    pub async fn list(&self, location: &Location) -> Result<Listing> {
+        let files = self.locate(location).await?;
         let mut hash = Sha256::new();
-        for file in self.locate(location).await? {
+        for file in &files {
             let meta = &file.meta;
             for part in [
                 meta.location.as_ref(),
@@ -105,13 +124,33 @@ impl Files {
             }
         }
         let digest = hash.finalize();
-        Ok(Snapshot(digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+        let snapshot = Snapshot(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        Ok(Listing { files, snapshot })
+    }
+
+    /// Are these files what they were? Others that came since are not read, and do not matter.
+    pub async fn is_unchanged(&self, listing: &Listing) -> bool {
+        for file in &listing.files {
+            let now = locate::file(&self.runtime, &file.path()).await;
+            let same = |now: &DataFile| {
+                let (now, then) = (&now.meta, &file.meta);
+                (now.size, now.last_modified, &now.e_tag) == (then.size, then.last_modified, &then.e_tag)
+            };
+            if !now.is_ok_and(|now| same(&now)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// The real rows of `table`, with its registered columns. Only the release room calls this.
     pub async fn provider(&self, table: &Table) -> Result<Arc<dyn TableProvider>> {
-        let files = self.locate(&table.location).await?;
-        self.listing(&table.location, arrow_schema(table)?, &files)
+        self.provider_of(table, &self.list(&table.location).await?)
+    }
+
+    /// The same, of files that were listed before.
+    pub fn provider_of(&self, table: &Table, listing: &Listing) -> Result<Arc<dyn TableProvider>> {
+        self.listing(&table.location, arrow_schema(table)?, &listing.files)
     }
 
     /// Is `key` unique and never null? Exact, over the data as it is now.
