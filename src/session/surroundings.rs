@@ -97,6 +97,7 @@ impl Session {
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
             now,
+            moment: self.transaction.moment(),
             text: text.to_owned(),
         };
         Ok(Surroundings { context, snapshots, tables, listings, scoping: scoped.tables })
@@ -139,13 +140,15 @@ impl Session {
 
     /// The rows that the query was compiled for, and none that came since.
     pub(super) async fn sources(&self, around: &Surroundings) -> Result<Sources> {
-        let (mut sources, files) = (Sources::default(), &self.server.files);
+        let mut sources = Sources::watched(self.seat.backend().progress.clone());
+        let files = &self.server.files;
         for table in &around.tables {
             let provider = match around.listings.get(&table.name) {
                 Some(listing) => files.provider_of(table, listing),
                 None => files.provider(table).await,
             };
-            sources.add(table.name.clone(), provider.map_err(|_| Error::internal())?);
+            let snapshot = around.snapshots.get(&table.name).cloned();
+            sources.add(table.name.clone(), provider.map_err(|_| Error::internal())?, snapshot);
         }
         Ok(sources)
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::references::{Reference, references};
-use super::{CursorRow, SystemSession};
+use super::{ActivityRow, CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
 use crate::policy::{Access, Capability, Column, Policies, Principal, Table};
@@ -77,6 +77,7 @@ pub(super) struct RoleRow {
     pub createrole: bool,
     /// Microseconds since 1970.
     pub valid_until: Option<i64>,
+    pub connection_limit: Option<u32>,
     pub member_of: Vec<String>,
 }
 
@@ -92,6 +93,7 @@ pub(super) struct Objects {
     pub keys: Vec<Key>,
     pub references: Vec<Reference>,
     pub cursors: Vec<CursorRow>,
+    pub activity: Vec<ActivityRow>,
     pub roles: Vec<RoleRow>,
     /// The roles that the session acts as at present: a membership whose training lapsed is one still, and gives nothing.
     pub acts_as: BTreeSet<String>,
@@ -112,6 +114,7 @@ impl Objects {
             relations,
             keys,
             cursors: session.cursors.clone(),
+            activity: session.activity.clone(),
             roles: roles(&session.policies, &session.principal),
             acts_as: session.principal.roles().clone(),
             types: Arc::default(),
@@ -126,7 +129,7 @@ impl Objects {
                 schema: view.schema.to_owned(),
                 name: view.name.to_owned(),
                 kind: "v",
-                fields: view.batch.schema(),
+                fields: view.rows.schema(),
                 comment: None,
                 column_comments: vec![],
                 selectable: true,
@@ -149,6 +152,7 @@ impl Objects {
             keys: vec![],
             references: vec![],
             cursors: vec![],
+            activity: vec![],
             roles: vec![],
             acts_as: BTreeSet::new(),
             types: Arc::default(),
@@ -344,6 +348,7 @@ fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
             login: role.login,
             createrole: role.createrole,
             valid_until: role.valid_until.map(|seconds| seconds.saturating_mul(1_000_000)),
+            connection_limit: role.connection_limit,
             member_of: role.member_of.iter().filter(|group| shown.contains_key(group)).cloned().collect(),
         })
         .collect()
