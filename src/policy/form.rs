@@ -111,6 +111,6 @@ mod tests {
             assert_eq!(TextForm::Json.read(text), None, "{text}");
         }
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        assert_eq!(TextForm::Json.read(&deep), None, "no stack is deep enough for everything");
+        assert!(TextForm::Json.read(&deep).is_some(), "and the stack is not what holds it");
     }
 }

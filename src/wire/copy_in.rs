@@ -10,14 +10,13 @@ use bytes::{Buf, BytesMut};
 use pgwire::messages::copy::CopyInResponse;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
-use super::cancel::Running;
 use super::connection::{Connection, MESSAGE_BYTES};
 use super::copy_lines::{Dialect, Fields, Lines};
 use super::copy_rows::{Rows, bad_format, place};
 use super::errors::{Failure, Flow, fatal, refuse};
 use super::socket::cancelled;
 use crate::error::{Error, Result, SqlState};
-use crate::session::{CopyInFormat, Header, Load};
+use crate::session::{CopyInFormat, Header, Load, Running};
 
 impl Connection {
     pub async fn copy_in(&mut self, mut load: Box<Load>, running: &Running) -> Flow {
