@@ -16,9 +16,12 @@ pub enum SqlState {
     NumericValueOutOfRange,
     DivisionByZero,
     DatetimeFieldOverflow,
+    InvalidDatetimeFormat,
     InvalidBinaryRepresentation,
     InvalidParameterValue,
     InvalidTextRepresentation,
+    BadCopyFileFormat,
+    CharacterNotInRepertoire,
     NotNullViolation,
     UniqueViolation,
     ActiveSqlTransaction,
@@ -67,6 +70,7 @@ pub enum SqlState {
     IdleSessionTimeout,
     IdleInTransactionSessionTimeout,
     UndefinedFile,
+    DiskFull,
     InternalError,
 }
 
@@ -82,9 +86,12 @@ impl SqlState {
             Self::NumericValueOutOfRange => "22003",
             Self::DivisionByZero => "22012",
             Self::DatetimeFieldOverflow => "22008",
+            Self::InvalidDatetimeFormat => "22007",
             Self::InvalidBinaryRepresentation => "22P03",
             Self::InvalidParameterValue => "22023",
             Self::InvalidTextRepresentation => "22P02",
+            Self::BadCopyFileFormat => "22P04",
+            Self::CharacterNotInRepertoire => "22021",
             Self::NotNullViolation => "23502",
             Self::UniqueViolation => "23505",
             Self::ActiveSqlTransaction => "25001",
@@ -133,6 +140,7 @@ impl SqlState {
             Self::IdleSessionTimeout => "57P05",
             Self::IdleInTransactionSessionTimeout => "25P03",
             Self::UndefinedFile => "58P01",
+            Self::DiskFull => "53100",
             Self::InternalError => "XX000",
         }
     }
@@ -150,11 +158,13 @@ pub struct Error {
     pub hint: Option<String>,
     /// Where in the statement's text: characters, from 1.
     pub position: Option<usize>,
+    /// Where in what the client sends: `COPY t, line 3, column x`. Never what stands there.
+    pub context: Option<String>,
 }
 
 impl Error {
     pub fn new(sqlstate: SqlState, message: impl Into<String>) -> Self {
-        Self { sqlstate, message: message.into(), detail: None, hint: None, position: None }
+        Self { sqlstate, message: message.into(), detail: None, hint: None, position: None, context: None }
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -164,6 +174,11 @@ impl Error {
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into());
         self
     }
 

@@ -1,10 +1,11 @@
-//! Data files of registered tables: found, looked through, identified, and read.
+//! Data files of registered tables: found, looked through, identified, read, and added to.
 //!
 //! In: a [`Location`] or a [`Table`] that an administrator wrote. Out: columns, an identity of the data, and the real
 //! source, which only the release room may ask for.
 //! Locations are trusted: an administrator may name any path the server can read, through `..` and symbolic links too.
 //! Nothing here may put a value from a file into an error.
 
+mod append;
 mod csv;
 mod key;
 mod locate;
@@ -28,7 +29,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Column, Format, Location, Table, UniqueKey};
+use crate::policy::{Column, Format, Location, Table, TextForm, UniqueKey};
+pub use append::{Append, Appended};
 use locate::DataFile;
 pub use memory::{Memory, out_of_memory};
 
@@ -43,6 +45,19 @@ pub struct Files {
 /// Identity of a table's data. Another value means that something about the files changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Snapshot(String);
+
+/// The files of a table at one moment.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    files: Vec<DataFile>,
+    snapshot: Snapshot,
+}
+
+impl Listing {
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
 
 impl Snapshot {
     /// 64 hexadecimal digits.
@@ -88,8 +103,14 @@ impl Files {
 
     /// Identity of the data behind `location`, from what the file system says of the files; reads none of them.
     pub async fn snapshot(&self, location: &Location) -> Result<Snapshot> {
+        Ok(self.list(location).await?.snapshot)
+    }
+
+    /// The files as they are now, so that all that follows is about the same rows, whatever is loaded meanwhile.
+    pub async fn list(&self, location: &Location) -> Result<Listing> {
+        let files = self.locate(location).await?;
         let mut hash = Sha256::new();
-        for file in self.locate(location).await? {
+        for file in &files {
             let meta = &file.meta;
             for part in [
                 meta.location.as_ref(),
@@ -103,7 +124,23 @@ impl Files {
             }
         }
         let digest = hash.finalize();
-        Ok(Snapshot(digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+        let snapshot = Snapshot(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        Ok(Listing { files, snapshot })
+    }
+
+    /// Are these files what they were? Others that came since are not read, and do not matter.
+    pub async fn is_unchanged(&self, listing: &Listing) -> bool {
+        for file in &listing.files {
+            let now = locate::file(&self.runtime, &file.path()).await;
+            let same = |now: &DataFile| {
+                let (now, then) = (&now.meta, &file.meta);
+                (now.size, now.last_modified, &now.e_tag) == (then.size, then.last_modified, &then.e_tag)
+            };
+            if !now.is_ok_and(|now| same(&now)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Bytes of all files.
@@ -113,8 +150,12 @@ impl Files {
 
     /// The real rows of `table`, with its registered columns. Only the release room calls this.
     pub async fn provider(&self, table: &Table) -> Result<Arc<dyn TableProvider>> {
-        let files = self.locate(&table.location).await?;
-        self.listing(&table.location, arrow_schema(table)?, &files)
+        self.provider_of(table, &self.list(&table.location).await?)
+    }
+
+    /// The same, of files that were listed before.
+    pub fn provider_of(&self, table: &Table, listing: &Listing) -> Result<Arc<dyn TableProvider>> {
+        self.listing(&table.location, arrow_schema(table)?, &listing.files)
     }
 
     /// Is `key` unique and never null? Exact, over the data as it is now.
@@ -181,7 +222,11 @@ fn fields(columns: &[Column], required: &BTreeSet<&str>) -> Result<Vec<Field>> {
                 Error::new(SqlState::UndefinedObject, format!("type \"{}\" does not exist", column.data_type))
             })?;
             let nullable = column.nullable && !required.contains(column.name.as_str());
-            Ok(Field::new(&column.name, data_type, nullable))
+            let field = Field::new(&column.name, data_type, nullable);
+            Ok(match column.form {
+                Some(form) => field.with_metadata([(TextForm::KEY.to_owned(), form.name().to_owned())].into()),
+                None => field,
+            })
         })
         .collect()
 }
@@ -208,5 +253,6 @@ fn registered_column(field: &Field) -> Column {
         bounds: None,
         domain: None,
         rules: Default::default(),
+        form: None,
     }
 }

@@ -28,6 +28,7 @@ const EXCLUDED: &str = "excluded";
 const ACCESS: &str = "access";
 const PURPOSE: &str = "purpose";
 const COMMENTS: &str = "comments";
+const LOADERS: &str = "loaders";
 
 pub(super) enum Saved {
     Done,
@@ -62,6 +63,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
             ACCESS => drop(policies.access.insert(name.parse().map_err(|_| unreadable())?, from_json(&body)?)),
             PURPOSE => drop(policies.purposes.insert(name, from_json(&body)?)),
             COMMENTS => drop(policies.comments.insert(name, from_json(&body)?)),
+            LOADERS => drop(policies.loaders.insert(name, from_json(&body)?)),
             SETTINGS => policies.settings = from_json(&body)?,
             GRANTS => policies.grants = from_json(&body)?,
             KEY_EPOCH => drop(policies.key_epochs.insert(name, from_json(&body)?)),
@@ -88,6 +90,7 @@ pub(super) fn save(
     write_difference(tx, COMMENTS, &before.comments, &after.comments)?;
     write_difference(tx, PURPOSE, &before.purposes, &after.purposes)?;
     write_difference(tx, KEY_EPOCH, &before.key_epochs, &after.key_epochs)?;
+    write_difference(tx, LOADERS, &before.loaders, &after.loaders)?;
     write_difference(tx, EXCLUDED, &before.excluded, &after.excluded)?;
     write_difference(tx, ACCESS, &before.access, &after.access)?;
     if before.epoch == 0 || before.settings != after.settings {

@@ -33,6 +33,7 @@ fn table(name: &str) -> Change {
         bounds: None,
         domain: None,
         rules: Default::default(),
+        form: None,
     };
     Change::CreateTable {
         name: name.to_owned(),

@@ -48,6 +48,8 @@ impl Policies {
             | Change::EndPurpose { .. }
             | Change::GrantSelect { .. }
             | Change::RevokeSelect { .. }
+            | Change::GrantInsert { .. }
+            | Change::RevokeInsert { .. }
             | Change::SetSystem { .. }
             | Change::SetRole { .. }
             | Change::CreateTable { .. }
@@ -94,6 +96,8 @@ impl Policies {
             Change::RecordTraining { login, completed } => self.record_training(actor, &login, completed),
             Change::GrantSelect { table, columns, to } => self.grant_select(actor, &table, columns, &to),
             Change::RevokeSelect { table, columns, from } => self.revoke_select(&table, columns, &from),
+            Change::GrantInsert { table, to } => self.grant_insert(actor, &table, &to),
+            Change::RevokeInsert { table, from } => self.revoke_insert(&table, &from),
             Change::SetSystem { name, value } => self.set_system(&name, value.as_deref()),
             Change::SetRole { role, name, value } => self.set_role(&role, &name, value),
             Change::CreateTable { name, location, columns, unique_keys, references, if_not_exists } => {

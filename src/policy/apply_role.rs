@@ -99,6 +99,7 @@ impl Policies {
             role.member_of.remove(name);
         }
         self.grants.retain(|grant| grant.role != name);
+        self.forget_loaders(|_, role| role == name);
         self.end_access(|grant| grant.principal == name);
         Ok(())
     }
@@ -214,7 +215,7 @@ impl Policies {
     }
 }
 
-fn unknown_role(name: &str) -> Error {
+pub(super) fn unknown_role(name: &str) -> Error {
     Error::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist"))
         .hint("\\du lists the roles; names are as they are written there")
 }
@@ -232,7 +233,7 @@ fn refuse_built_in(verb: &str, name: &str) -> Error {
 }
 
 /// Nobody widens what they may do themselves, nor what a role they act as may do.
-fn refuse_own_gain(actor: &Principal, to: &str) -> Result<()> {
+pub(super) fn refuse_own_gain(actor: &Principal, to: &str) -> Result<()> {
     if !actor.belongs_to(to) {
         return Ok(());
     }

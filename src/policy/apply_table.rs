@@ -70,6 +70,7 @@ impl Policies {
         self.refuse_left_behind(name)?;
         self.refuse_read_by_view(name)?;
         self.grants.retain(|grant| grant.table != name);
+        self.forget_loaders(|table, _| table == name);
         self.end_access(|grant| grant.table == name);
         self.forget_in_purposes(name);
         self.comments.remove(name);

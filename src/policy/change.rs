@@ -63,6 +63,15 @@ pub enum Change {
         columns: Option<BTreeSet<String>>,
         from: RoleName,
     },
+    /// To add rows; always the whole table.
+    GrantInsert {
+        table: String,
+        to: RoleName,
+    },
+    RevokeInsert {
+        table: String,
+        from: RoleName,
+    },
     /// `value`: `None` resets to the default.
     SetSystem {
         name: String,

@@ -14,7 +14,9 @@ mod digest;
 mod domain;
 mod dp;
 mod duration;
+mod form;
 mod link;
+mod load;
 mod look_alike;
 mod person;
 mod principal;
@@ -43,6 +45,7 @@ pub use digest::{DigestOf, Digester};
 pub use domain::elements;
 pub use dp::{Delta, Epsilon, Rho, epsilon_of};
 pub use duration::parse_interval;
+pub use form::{TextForm, print_uuid, uuid};
 pub use look_alike::looks_like;
 pub use person::{ByPerson, Person};
 pub use principal::Principal;
@@ -77,6 +80,9 @@ pub struct Policies {
     #[serde(default)]
     pub views: BTreeMap<String, View>,
     pub grants: Vec<Grant>,
+    /// `GRANT INSERT ON table TO roles`, by table.
+    #[serde(default)]
+    pub loaders: BTreeMap<String, BTreeSet<RoleName>>,
     /// How often the key of a family of pseudonyms was rotated, and 1; families that were never rotated are missing.
     #[serde(default)]
     pub key_epochs: BTreeMap<String, u64>,
@@ -164,5 +170,6 @@ impl Policies {
     pub fn may_see(&self, principal: &Principal, table: &str) -> bool {
         principal.can(Capability::Administer)
             || self.grants.iter().any(|grant| grant.table == table && principal.is(&grant.role))
+            || self.may_load(principal, table)
     }
 }

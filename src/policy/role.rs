@@ -23,6 +23,8 @@ pub enum Capability {
     HoldAccess,
     /// The query log, the log of changes and everybody's budget.
     Audit,
+    /// Adds rows to the tables that are granted with `INSERT`, and learns nothing of what they hold.
+    Load,
 }
 
 /// What a role is for. Nobody holds roles of two duties: who prepares the data does not read it, who hands out roles does not
@@ -48,7 +50,8 @@ pub(super) struct BuiltIn {
 /// memberships in these, and from `CREATEROLE`, which is `ManageRoles` and `Administer` together.
 ///
 /// A business leader asks about everyone and gets what an analyst gets, but never rows. A group manager's scope is the reports;
-/// without one there is nobody to ask about. A carrier and a collector have no rights over people.
+/// without one there is nobody to ask about. A carrier and a collector add rows to what is granted to them with `INSERT`, and have
+/// no other rights over people.
 pub(super) const BUILT_IN_ROLES: [BuiltIn; 8] = [
     BuiltIn { name: "platform_admin", duty: Duty::Accounts, capabilities: &[Capability::ManageRoles] },
     BuiltIn { name: "insights_admin", duty: Duty::Data, capabilities: &[Capability::Administer] },
@@ -60,8 +63,8 @@ pub(super) const BUILT_IN_ROLES: [BuiltIn; 8] = [
     BuiltIn { name: "business_leader", duty: Duty::Insights, capabilities: &[Capability::Analyse] },
     BuiltIn { name: "group_manager", duty: Duty::Insights, capabilities: &[Capability::AnalyseReports] },
     BuiltIn { name: "auditor", duty: Duty::Oversight, capabilities: &[Capability::Audit] },
-    BuiltIn { name: "carrier", duty: Duty::Carrier, capabilities: &[] },
-    BuiltIn { name: "collector", duty: Duty::Collector, capabilities: &[] },
+    BuiltIn { name: "carrier", duty: Duty::Carrier, capabilities: &[Capability::Load] },
+    BuiltIn { name: "collector", duty: Duty::Collector, capabilities: &[Capability::Load] },
 ];
 
 impl Capability {
@@ -74,6 +77,9 @@ impl Capability {
             Self::AnalyseReports => "a member of role group_manager",
             Self::HoldAccess => "a member of role insights_analyst",
             Self::Audit => "a member of role auditor",
+            Self::Load => {
+                "INSERT on the table and a member of role collector or carrier, or a member of role insights_admin"
+            }
         }
     }
 
@@ -89,6 +95,9 @@ impl Capability {
             }
             Self::AnalyseReports => "a platform administrator grants it: GRANT group_manager TO another login",
             Self::Audit => "auditors read it: GRANT auditor TO another login",
+            Self::Load => {
+                "a platform administrator grants collector, an insights administrator the table: GRANT INSERT ON … TO …"
+            }
         }
     }
 }
@@ -110,6 +119,14 @@ impl Duty {
         match self {
             Self::Insights | Self::Carrier | Self::Collector => true,
             Self::Accounts | Self::Data | Self::Oversight => false,
+        }
+    }
+
+    /// May a role of this duty add rows? Not who asks about people: ten persons of one's own making would lift anybody over the floor.
+    pub fn may_load(self) -> bool {
+        match self {
+            Self::Data | Self::Carrier | Self::Collector => true,
+            Self::Accounts | Self::Insights | Self::Oversight => false,
         }
     }
 }

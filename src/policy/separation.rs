@@ -31,6 +31,7 @@ impl Policies {
         let mut duties: Vec<&'static str> = Vec::new();
         let (mut held, createrole) = (self.duties(&roles), self.any_createrole(&roles));
         let reads = held.iter().all(|duty| duty.may_read()) && !createrole;
+        let loads = createrole || held.iter().all(|duty| duty.may_load());
         if createrole {
             held.retain(|duty| !matches!(duty, Duty::Accounts | Duty::Data));
             duties.push("manage roles");
@@ -51,6 +52,14 @@ impl Policies {
             )
             .detail("administrators and auditors hold no data, directly or through groups")
             .hint("grant it to a role of analysts"));
+        }
+        if !loads && let Some(table) = self.loaded_by(&roles) {
+            return Err(Error::new(
+                SqlState::InsufficientPrivilege,
+                format!("role \"{name}\" cannot {} and hold INSERT on \"{table}\"", duties.concat()),
+            )
+            .detail("who adds rows does not ask about them: rows of one's own making would lift anybody over the floor")
+            .hint("grant it to a role of collectors"));
         }
         Ok(())
     }

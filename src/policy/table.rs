@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Class, RowPolicy, RowRules};
+use super::{Bounds, Class, RowPolicy, RowRules, TextForm};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
@@ -21,6 +21,22 @@ pub struct Location {
     /// `OPTIONS (…)`: header, delimiter, timestamp_format, …
     pub options: BTreeMap<String, String>,
 }
+
+impl Location {
+    /// A folder of the server's own, for `CREATE TABLE`.
+    pub fn managed(folder: String) -> Self {
+        let options = BTreeMap::from([(MANAGED.to_owned(), "true".to_owned())]);
+        Self { format: Format::Parquet, url: folder, options }
+    }
+
+    /// Did the server make the folder? Then it goes with the table.
+    pub fn is_managed(&self) -> bool {
+        self.options.contains_key(MANAGED)
+    }
+}
+
+/// No statement can write it: Parquet takes no `OPTIONS`.
+const MANAGED: &str = "managed";
 
 /// Who may be behind a table's rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +77,9 @@ pub struct Column {
     /// What rows show of it, where rows may be read.
     #[serde(default)]
     pub rules: RowRules,
+    /// Of a text: the form that every value of it has.
+    #[serde(default)]
+    pub form: Option<TextForm>,
 }
 
 /// `PRIMARY KEY` or `UNIQUE`. Declared keys are proofs (one row per person), so they are checked against the data

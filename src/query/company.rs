@@ -22,6 +22,7 @@ fn column(name: &str, data_type: &str, class: Class, bounds: Option<(f64, f64)>)
         bounds,
         domain: None,
         rules: Default::default(),
+        form: None,
     }
 }
 

@@ -47,6 +47,7 @@ mod split;
 pub mod statement;
 pub mod statistics;
 mod subject;
+mod text_forms;
 mod verify;
 #[cfg(test)]
 pub(crate) mod verify_tests;
@@ -62,7 +63,7 @@ pub use opened::{Opened, OpenedKind, ROW, RowColumn, RowRecipe, Shows};
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use probe::probe;
 pub use purpose::refuse_outside_purpose;
-pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
+pub use resolve::{Resolved, Unbound, column_form, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use row_policy::{RowRule, row_rule};
 pub use scope::{Excluded, PersonScope, PersonTest, Scopes, for_each_person, texts};

@@ -8,6 +8,7 @@
 mod clauses;
 mod comments;
 mod complexity;
+mod copy;
 mod cursors;
 mod dialect;
 mod expressions;
@@ -132,7 +133,7 @@ fn statement(reader: &mut Reader<'_>) -> Result<Statement> {
     match first {
         "EXPLAIN" => cursors::explain(reader),
         "ANALYZE" | "ANALYSE" => analyze(reader),
-        "COPY" => cursors::copy(reader),
+        "COPY" => copy::copy(reader),
         "DECLARE" => cursors::declare(reader),
         "FETCH" => cursors::fetch(reader, false),
         "MOVE" => cursors::fetch(reader, true),
@@ -203,6 +204,7 @@ fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
             reader.skip();
             tables::create(reader)
         }
+        ("CREATE", Some("TABLE")) => tables::create_own(reader),
         ("ALTER", Some("TABLE")) => {
             reader.skip();
             tables::alter(reader)

@@ -19,10 +19,11 @@ use super::context::{Context, KnownTable, Source, SourceKind};
 use super::decorrelate::{below_aggregates, decorrelate};
 use super::decorrelate_lists::lists_beside;
 use super::opened::RowRecipe;
+use super::text_forms::as_texts;
 use super::views::Rights;
 use super::{any_list, directory, names, opened, position};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Capability, Principal};
+use crate::policy::{Access, Capability, Principal, TextForm};
 
 /// A typed plan whose names all lead to sources of the context.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ fn planned(context: &Context, query: &ast::Query, names: &Names) -> Result<Unbou
     options.collect_spans = true;
     let planner = SqlToRel::new_with_options(names, options);
     planner
-        .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(query))))
+        .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(&as_texts(query)?))))
         .map(|plan| Unbound { columns: names::output_schema(query, plan.schema().inner()), plan })
         .map_err(|error| refuse_plan(context, &error))
 }
@@ -385,6 +386,7 @@ pub fn column_type(written: &ast::DataType) -> Result<DataType> {
         Sql::Real | Sql::Float4 => Some(DataType::Float32),
         Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 | Sql::Float(_) => Some(DataType::Float64),
         Sql::Numeric(info) | Sql::Decimal(info) | Sql::Dec(info) => decimal(info),
+        Sql::Uuid | Sql::JSON | Sql::JSONB => Some(DataType::Utf8),
         Sql::Text | Sql::Varchar(_) | Sql::CharacterVarying(_) | Sql::Char(_) | Sql::Character(_) | Sql::String(_) => {
             Some(DataType::Utf8)
         }
@@ -400,7 +402,17 @@ pub fn column_type(written: &ast::DataType) -> Result<DataType> {
     };
     known.ok_or_else(|| {
         Error::new(SqlState::UndefinedObject, format!("type \"{written}\" is not supported for a column")).hint(
-            "there are SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, NUMERIC, TEXT, BOOLEAN, DATE and TIMESTAMP",
+            "there are SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, NUMERIC, TEXT, BOOLEAN, DATE, TIMESTAMP, UUID, JSON and JSONB",
         )
     })
+}
+
+/// The form that a declared column's texts have.
+pub fn column_form(written: &ast::DataType) -> Option<TextForm> {
+    match written {
+        ast::DataType::Uuid => Some(TextForm::Uuid),
+        ast::DataType::JSON => Some(TextForm::Json),
+        ast::DataType::JSONB => Some(TextForm::Jsonb),
+        _ => None,
+    }
 }

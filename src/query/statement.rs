@@ -29,6 +29,8 @@ pub enum Statement {
         query: Box<ast::Query>,
         format: CopyFormat,
     },
+    /// `COPY table [(columns)] FROM STDIN`.
+    CopyIn(CopyIn),
     /// `ANALYZE t, …`: releases statistics of tables.
     Analyze(Vec<String>),
     Declare {
@@ -86,6 +88,34 @@ pub enum CopyFormat {
     Binary,
 }
 
+/// `COPY table [(columns)] FROM STDIN`: rows that the client sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyIn {
+    pub table: String,
+    /// `None`: all of them, in their order.
+    pub columns: Option<Vec<String>>,
+    pub format: CopyInFormat,
+    pub position: Option<usize>,
+}
+
+/// How the rows are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyInFormat {
+    Text { header: Header, delimiter: u8, null: String },
+    Csv { header: Header, delimiter: u8, null: String, quote: u8, escape: u8 },
+    Binary,
+}
+
+/// Is the first line one of names?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Header {
+    #[default]
+    None,
+    Present,
+    /// And they must be the columns' own, in their order.
+    Match,
+}
+
 /// What a cursor may do. Its rows were released when it was declared: reading them again tells nothing new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CursorOptions {
@@ -134,6 +164,14 @@ pub enum Admin {
         columns: Option<Vec<String>>,
         from: Vec<String>,
     },
+    GrantInsert {
+        tables: Vec<String>,
+        to: Vec<String>,
+    },
+    RevokeInsert {
+        tables: Vec<String>,
+        from: Vec<String>,
+    },
     /// `ALTER SYSTEM SET`, `ALTER SYSTEM RESET` (`value: None`).
     AlterSystem {
         name: String,
@@ -152,6 +190,16 @@ pub enum Admin {
         columns: Vec<DeclaredColumn>,
         unique_keys: Vec<UniqueKey>,
         references: Vec<Reference>,
+        if_not_exists: bool,
+    },
+    /// `CREATE TABLE`: empty, in a folder of the server's own.
+    CreateTable {
+        name: String,
+        columns: Vec<DeclaredColumn>,
+        unique_keys: Vec<UniqueKey>,
+        references: Vec<Reference>,
+        /// `WITH (…)`, as `ALTER TABLE … SET (…)`.
+        options: Vec<(String, Option<String>)>,
         if_not_exists: bool,
     },
     DropTable {
@@ -282,6 +330,8 @@ impl Statement {
             Self::Query(_) => "SELECT",
             Self::Explain { .. } => "EXPLAIN",
             Self::CopyOut { .. } => "COPY",
+            // Another word than COPY TO: who reads the log looks for it.
+            Self::CopyIn(_) => "COPY FROM",
             Self::Analyze(_) => "ANALYZE",
             Self::Declare { .. } => "DECLARE",
             Self::Fetch { moves: false, .. } => "FETCH",
@@ -309,10 +359,11 @@ impl Admin {
             Self::CreateRole(_) => "CREATE ROLE",
             Self::AlterRole(_) | Self::AlterRoleSet { .. } => "ALTER ROLE",
             Self::DropRole { .. } => "DROP ROLE",
-            Self::GrantRole { .. } | Self::GrantSelect { .. } => "GRANT",
-            Self::RevokeRole { .. } | Self::RevokeSelect { .. } => "REVOKE",
+            Self::GrantRole { .. } | Self::GrantSelect { .. } | Self::GrantInsert { .. } => "GRANT",
+            Self::RevokeRole { .. } | Self::RevokeSelect { .. } | Self::RevokeInsert { .. } => "REVOKE",
             Self::AlterSystem { .. } => "ALTER SYSTEM",
             Self::CreateExternalTable { .. } => "CREATE EXTERNAL TABLE",
+            Self::CreateTable { .. } => "CREATE TABLE",
             Self::DropTable { .. } => "DROP TABLE",
             Self::CreateView { .. } => "CREATE VIEW",
             Self::DropView { .. } => "DROP VIEW",

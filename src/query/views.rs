@@ -16,6 +16,7 @@ use super::context::Context;
 use super::metric::refuse_shown;
 use super::names;
 use super::resolve::{Names, refuse_plan};
+use super::text_forms::as_texts;
 use crate::error::{Error, Result, SqlState};
 
 /// A view at one moment.
@@ -119,6 +120,6 @@ pub fn view_columns(context: &Context, query: &ast::Query, metric: Option<&str>)
 fn query_plan(names: &Names, query: &ast::Query) -> Result<LogicalPlan> {
     let planner = SqlToRel::new_with_options(names, ParserOptions::new());
     planner
-        .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(query))))
+        .sql_statement_to_plan(ast::Statement::Query(Box::new(names::name_columns(&as_texts(query)?))))
         .map_err(|error: DataFusionError| refuse_plan(names.context, &error))
 }

@@ -9,6 +9,7 @@ use arrow::ipc::writer::StreamWriter;
 
 use super::RowName;
 use crate::error::{Error, Result};
+use crate::policy::TextForm;
 use crate::query::ROW;
 
 /// What one release shows: values, errors, nothing that was not noised, nothing outside the band.
@@ -60,7 +61,7 @@ impl Shaped {
         }
         let named = if counted { names_of_rows(&batches, width)? } else { BTreeSet::new() };
         let fields = schema.fields().iter().zip(names.fields());
-        let fields: Vec<Field> = fields.map(|(field, named)| field.as_ref().clone().with_name(named.name())).collect();
+        let fields: Vec<Field> = fields.map(|(field, named)| as_named(field, named)).collect();
         let schema = Arc::new(Schema::new(fields));
         let renamed = batches.into_iter().map(|batch| {
             let columns = batch.columns().iter().take(width).cloned().collect();
@@ -92,6 +93,15 @@ impl Shaped {
     pub fn rows(&self) -> u64 {
         self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
     }
+}
+
+/// The engine's column under the name, and of the form, that the client is told.
+fn as_named(field: &Field, named: &Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.remove(TextForm::KEY);
+    let form = named.metadata().get(TextForm::KEY);
+    metadata.extend(form.map(|form| (TextForm::KEY.to_owned(), form.clone())));
+    field.clone().with_name(named.name()).with_metadata(metadata)
 }
 
 /// Rows without a name are of an outer join's empty side: nothing is told of them.

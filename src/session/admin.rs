@@ -14,14 +14,17 @@ use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier, View};
 use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
-use crate::query::{check_directory, column_type, directory_query, view_columns};
+use crate::query::{check_directory, column_form, column_type, directory_query, view_columns};
 
 impl Session {
     /// `text` is the statement with passwords blanked: what the log of changes keeps.
     pub(super) async fn administer(&self, admin: &Admin, text: &str) -> Result<Answer> {
         let actor = self.principal()?;
+        let before = self.server.catalog.policies();
         let (tag, changes) = self.changes(&actor, admin).await?;
-        self.server.catalog.apply(&actor, &changes, text).await?;
+        let applied = self.server.catalog.apply(&actor, &changes, text).await;
+        self.remove_unused_folders(&before, &changes).await;
+        applied?;
         if let Admin::Call(call) = admin {
             self.draw_rotated_key(call).await?;
         }
@@ -64,6 +67,14 @@ impl Session {
                 let revoke = |(table, from)| Change::RevokeSelect { table, columns: set(columns), from };
                 ("REVOKE", pairs(tables, from).into_iter().map(revoke).collect())
             }
+            Admin::GrantInsert { tables, to } => {
+                let grant = |(table, to)| Change::GrantInsert { table, to };
+                ("GRANT", pairs(tables, to).into_iter().map(grant).collect())
+            }
+            Admin::RevokeInsert { tables, from } => {
+                let revoke = |(table, from)| Change::RevokeInsert { table, from };
+                ("REVOKE", pairs(tables, from).into_iter().map(revoke).collect())
+            }
             Admin::AlterSystem { name, value } => {
                 ("ALTER SYSTEM", vec![Change::SetSystem { name: name.clone(), value: value.clone() }])
             }
@@ -73,6 +84,7 @@ impl Session {
             Admin::CreateExternalTable { .. } => {
                 ("CREATE EXTERNAL TABLE", vec![self.create_table(actor, admin).await?])
             }
+            Admin::CreateTable { .. } => ("CREATE TABLE", self.create_own_table(actor, admin).await?),
             Admin::DropTable { names, if_exists } => (
                 "DROP TABLE",
                 names.iter().map(|name| Change::DropTable { name: name.clone(), if_exists: *if_exists }).collect(),
@@ -125,6 +137,7 @@ impl Session {
         refuse_others(actor)?;
         let exists = self.server.catalog.policies().tables.contains_key(name);
         let declared = declared.iter().map(declared_column).collect::<Result<Vec<_>>>()?;
+        refuse_forms(&declared)?;
         // An existing table is refused, or left alone, by the change itself; its files are not looked at.
         let columns = if exists { declared } else { self.server.files.inspect(location, &declared).await? };
         let table = Table {
@@ -270,14 +283,28 @@ fn in_condition(error: Error) -> Error {
     Error { position: None, hint: Some(hint), detail: Some(detail), ..error }
 }
 
-fn refuse_others(actor: &Principal) -> Result<()> {
+pub(super) fn refuse_others(actor: &Principal) -> Result<()> {
     if actor.can(Capability::Administer) {
         return Ok(());
     }
     Err(actor.denied(Capability::Administer, "permission denied: tables are an administrator's"))
 }
 
-fn declared_column(column: &DeclaredColumn) -> Result<Column> {
+/// What others write is read as it is, so nothing sees to it that a text has a form.
+fn refuse_forms(columns: &[Column]) -> Result<()> {
+    let formed = columns.iter().find_map(|column| Some((&column.name, column.form?)));
+    let Some((name, form)) = formed else {
+        return Ok(());
+    };
+    Err(Error::new(
+        SqlState::FeatureNotSupported,
+        format!("column \"{name}\" of an external table cannot be of type {}", form.name()),
+    )
+    .detail("values are held against the type when they are loaded, and the files of an external table are not loaded")
+    .hint("declare it TEXT; or CREATE TABLE, and load the rows with COPY … FROM STDIN"))
+}
+
+pub(super) fn declared_column(column: &DeclaredColumn) -> Result<Column> {
     let data_type = column_type(&column.data_type)?;
     Ok(Column {
         name: column.name.clone(),
@@ -287,6 +314,7 @@ fn declared_column(column: &DeclaredColumn) -> Result<Column> {
         bounds: None,
         domain: None,
         rules: Default::default(),
+        form: column_form(&column.data_type),
     })
 }
 

@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::cursors::Fetched;
+use super::load::Load;
 use crate::error::{Error, Result};
 use crate::query::statement::CopyFormat;
 use crate::release::Shaped;
@@ -17,6 +18,8 @@ use crate::release::Shaped;
 pub struct Answer {
     tag: String,
     rows: Option<Rows>,
+    /// The client is to send rows now, and is told what came of them then.
+    load: Option<Box<Load>>,
     notices: Vec<Notice>,
 }
 
@@ -53,6 +56,11 @@ impl Answer {
         self.rows.as_ref()
     }
 
+    /// What a `COPY … FROM STDIN` waits for.
+    pub fn take_load(&mut self) -> Option<Box<Load>> {
+        self.load.take()
+    }
+
     pub fn notices(&self) -> &[Notice] {
         &self.notices
     }
@@ -79,11 +87,16 @@ impl Rows {
 impl Answer {
     /// A statement without rows.
     pub(super) fn done(tag: impl Into<String>) -> Self {
-        Self { tag: tag.into(), rows: None, notices: Vec::new() }
+        Self { tag: tag.into(), rows: None, load: None, notices: Vec::new() }
     }
 
     pub(super) fn of_rows(tag: impl Into<String>, rows: Rows) -> Self {
-        Self { tag: tag.into(), rows: Some(rows), notices: Vec::new() }
+        Self { tag: tag.into(), rows: Some(rows), load: None, notices: Vec::new() }
+    }
+
+    /// Rows are to be sent.
+    pub(super) fn of_load(load: Load) -> Self {
+        Self { tag: String::new(), rows: None, load: Some(Box::new(load)), notices: Vec::new() }
     }
 
     pub(super) fn with_notices(mut self, notices: Vec<Notice>) -> Self {

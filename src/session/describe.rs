@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast;
 use super::answer::{Answer, Rows};
 use super::path::{Asked, Failure, compile};
 use super::{Description, Prepared, Protocol, Session};
-use crate::error::Result;
+use crate::error::{Result, SqlState};
 use crate::query;
 use crate::query::statement::Statement;
 
@@ -37,7 +37,14 @@ impl Session {
         let lines = |column: &str| Some(Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, false)])));
         let columns = match statement {
             Statement::Query(query) => {
-                return self.describe_query(query, text, declared, true).await;
+                let described = self.describe_query(query, text, declared, true).await;
+                return match described {
+                    Err(error) if error.sqlstate == SqlState::InsufficientPrivilege => {
+                        let columns = self.loaded_columns(query)?.ok_or(error)?;
+                        Ok(Description { parameters: Vec::new(), columns: Some(columns) })
+                    }
+                    described => described,
+                };
             }
             Statement::CopyOut { query, .. } | Statement::Declare { query, .. } => {
                 return self.describe_query(query, text, declared, false).await;
@@ -54,7 +61,8 @@ impl Session {
                 let field = |name: &str| Field::new(name, DataType::Utf8, false);
                 Some(Arc::new(Schema::new(vec![field("name"), field("setting")])))
             }
-            Statement::CloseCursor(_)
+            Statement::CopyIn(_)
+            | Statement::CloseCursor(_)
             | Statement::Set { .. }
             | Statement::SetTransaction(_)
             | Statement::Reset(_)

@@ -11,7 +11,9 @@ mod answer;
 mod cursors;
 mod describe;
 mod listing;
+mod load;
 mod memberships;
+mod own_tables;
 mod path;
 mod procedures;
 mod pseudonyms;
@@ -35,9 +37,10 @@ mod utility;
 mod views;
 mod warnings;
 
-pub use crate::query::statement::{CopyFormat, Direction};
+pub use crate::query::statement::{CopyFormat, CopyInFormat, Direction, Header};
 pub use activity::{Backend, Running};
 pub use answer::{Answer, Notice, Rows};
+pub use load::Load;
 pub use server::{Config, DATABASE, Server};
 pub use transaction::TransactionState;
 
@@ -60,6 +63,7 @@ use crate::query::parse;
 use crate::query::statement::{Admin, CursorOptions, Parsed, Statement};
 use activity::Seat;
 use cursors::Cursors;
+use load::Loads;
 use path::{Asked, Failure};
 use transaction::{End, Transaction};
 use utility::Variables;
@@ -115,6 +119,8 @@ pub struct Session {
     variables: Variables,
     transaction: Transaction,
     cursors: Cursors,
+    /// Loads of the open block, that its end makes or forgets.
+    loads: Loads,
     /// A statement that is paid for and whose end is not in the log yet.
     unfinished: Option<LogId>,
     /// What the running statement has to say beside its rows.
@@ -144,6 +150,7 @@ impl Session {
             variables,
             transaction: Transaction::default(),
             cursors: Cursors::default(),
+            loads: Loads::default(),
             unfinished: None,
             notices: Vec::new(),
             told: BTreeSet::new(),
@@ -325,12 +332,17 @@ impl Session {
             Statement::Declare { name, options, query } => {
                 return self.declare(asked, name, *options, query).await;
             }
+            Statement::CopyIn(copy) => return self.begin_load(asked, copy).await,
             Statement::Explain { privacy, query } => self.explain(asked, *privacy, query).await?,
             Statement::Analyze(tables) => self.analyze(asked, tables).await?,
             Statement::Admin(Admin::Call(call)) if call.procedure == risk::PROCEDURE => {
                 self.assess_column_risk(asked, call).await?
             }
             Statement::Admin(admin) => self.administer(admin, asked.text).await?,
+            Statement::Commit => {
+                self.publish_loads().await?;
+                self.control(statement, asked.text)?
+            }
             Statement::Fetch { .. }
             | Statement::CloseCursor(_)
             | Statement::Set { .. }
@@ -338,7 +350,6 @@ impl Session {
             | Statement::Reset(_)
             | Statement::Show(_)
             | Statement::Begin
-            | Statement::Commit
             | Statement::Rollback
             | Statement::Savepoint(_)
             | Statement::ReleaseSavepoint(_)
@@ -460,6 +471,7 @@ impl Session {
             Statement::Query(_)
             | Statement::Explain { .. }
             | Statement::CopyOut { .. }
+            | Statement::CopyIn(_)
             | Statement::Analyze(_)
             | Statement::Declare { .. }
             | Statement::Admin(_) => {
@@ -487,14 +499,10 @@ impl Session {
                     self.variables.rollback()
                 }
                 self.cursors.end_of_transaction(committed);
+                self.loads.forget();
                 (if committed { "COMMIT" } else { "ROLLBACK" }, notice)
             }
-            Statement::Rollback => {
-                let notice = self.transaction.rollback();
-                self.variables.rollback();
-                self.cursors.end_of_transaction(false);
-                ("ROLLBACK", notice)
-            }
+            Statement::Rollback => ("ROLLBACK", self.roll_back()),
             Statement::Savepoint(name) => {
                 self.transaction.savepoint(name)?;
                 self.variables.savepoint();
@@ -504,17 +512,27 @@ impl Session {
                 let before = self.transaction.release(name)?;
                 self.variables.release(before);
                 self.cursors.release(before);
+                self.loads.release(before);
                 ("RELEASE", None)
             }
             Statement::RollbackTo(name) => {
                 let before = self.transaction.rollback_to(name)?;
                 self.variables.rollback_to(before);
                 self.cursors.rollback_to(before);
+                self.loads.rollback_to(before);
                 ("ROLLBACK", None)
             }
             _ => return Err(Error::internal()),
         };
         Ok(Answer::done(tag).with_notices(notice.into_iter().collect()))
+    }
+
+    fn roll_back(&mut self) -> Option<Notice> {
+        let notice = self.transaction.rollback();
+        self.variables.rollback();
+        self.cursors.end_of_transaction(false);
+        self.loads.forget();
+        notice
     }
 
     async fn log_refusal(&self, asked: &Asked<'_>, error: &Error) -> Result<()> {

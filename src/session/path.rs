@@ -121,7 +121,7 @@ impl Session {
         known: Known,
         store: &mut Vec<ToStore>,
     ) -> Result<(Shaped, Option<u64>)> {
-        let mut sources = self.sources(&around.tables, &around.snapshots).await?;
+        let mut sources = self.sources(around).await?;
         let keys = self.row_keys(verified).await?;
         let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
         let (paid, measured, released) =
@@ -149,13 +149,19 @@ impl Session {
         Ok((shaped, persons))
     }
 
-    /// The proofs that an answer rests on (keys, bounds) are of the data as it was when the statement began.
+    /// The proofs that an answer rests on (keys, bounds) are of the data as it was when the statement began. Files that were loaded since
+    /// were not read; who is in a scope is asked of all the data.
     async fn refuse_changed_data(&self, around: &Surroundings) -> Result<()> {
-        let named = around.tables.iter().map(|table| (table, around.snapshots.get(&table.name)));
+        let files = &self.server.files;
+        let named = around.tables.iter().map(|table| (table, None));
         let scoping = around.scoping.iter().map(|(table, snapshot)| (table, Some(snapshot)));
-        for (table, then) in named.chain(scoping) {
-            let now = self.server.files.snapshot(&table.location).await?;
-            if then.map(String::as_str) != Some(now.as_str()) {
+        for (table, of_scope) in named.chain(scoping) {
+            let same = match (of_scope, around.listings.get(&table.name)) {
+                (Some(then), _) => files.snapshot(&table.location).await?.as_str() == then,
+                (None, Some(listing)) => files.is_unchanged(listing).await,
+                (None, None) => false,
+            };
+            if !same {
                 return Err(Error::new(
                     SqlState::ObjectNotInPrerequisiteState,
                     format!("the data of table \"{}\" changed while it was read", table.name),

@@ -67,6 +67,9 @@ impl Server {
         let state = State::open(config.data_dir.join("paravent.db"))?;
         let (catalog, generated) = Catalog::open(state.clone(), config.admin_password).await?;
         let files = Files::new(config.data_dir, &config.memory)?;
+        for table in catalog.policies().tables.values() {
+            files.remove_abandoned(table).await;
+        }
         let engine = Engine::new(config.noise, files.runtime().clone());
         let server = Self {
             catalog,

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use paravent_udfs::{Delta, Epsilon};
 
 use super::Session;
-use crate::catalog::files::arrow_schema;
+use crate::catalog::files::{Listing, arrow_schema};
 use crate::error::{Error, Result};
 use crate::policy::{
     Access, AccessGrant, Capability, DigestOf, Person, Policies, Principal, Settings, Table, UniqueKey, View,
@@ -27,6 +27,8 @@ pub(super) struct Surroundings {
     /// Identity of the data, by table.
     pub snapshots: BTreeMap<String, String>,
     pub tables: Vec<Table>,
+    /// The files of those tables that may be read.
+    pub listings: BTreeMap<String, Listing>,
     /// Tables whose data says who is in a scope, and its identity.
     pub scoping: Vec<(Table, String)>,
 }
@@ -48,13 +50,20 @@ impl Session {
     ) -> Result<Surroundings> {
         let readable = principal.may_ask();
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut listings = BTreeMap::new();
         let show_suppressed = self.shows_suppressed();
         let named = Named::of(&policies, query, show_suppressed)?;
         for table in named.tables {
             let classified = table.access != Access::Unclassified;
             let readable = readable || table.access == Access::Directory;
-            let (snapshot, proven_keys) =
-                if readable && classified { self.data_of(table).await? } else { (String::new(), vec![]) };
+            let (snapshot, proven_keys) = if readable && classified {
+                let (listing, proven_keys) = self.data_of(table).await?;
+                let snapshot = listing.snapshot().as_str().to_owned();
+                listings.insert(table.name.clone(), listing);
+                (snapshot, proven_keys)
+            } else {
+                (String::new(), vec![])
+            };
             let statistics = if readable && classified { self.statistics_of(table).await? } else { None };
             let schema = arrow_schema(table)?;
             known.insert(
@@ -102,7 +111,7 @@ impl Session {
             moment: self.transaction.moment(),
             text: text.to_owned(),
         };
-        Ok(Surroundings { context, snapshots, tables, scoping: scoped.tables })
+        Ok(Surroundings { context, snapshots, tables, listings, scoping: scoped.tables })
     }
 
     /// The person behind this login; as the policies say now, not as the session began.
@@ -113,17 +122,19 @@ impl Session {
         Some(Viewer::new(move |text| digester.digest(DigestOf::Login, Person::of_text(text)) == person))
     }
 
-    /// The data's identity and the declared keys that hold on it. A key is looked at once per identity.
-    async fn data_of(&self, table: &Table) -> Result<(String, Vec<UniqueKey>)> {
+    /// The data and the declared keys that hold on it. A key is looked at once per identity of the data; rows that come meanwhile can
+    /// only make it fail.
+    async fn data_of(&self, table: &Table) -> Result<(Listing, Vec<UniqueKey>)> {
         let server = &self.server;
-        let snapshot = server.files.snapshot(&table.location).await?;
+        let listing = server.files.list(&table.location).await?;
+        let snapshot = listing.snapshot();
         let mut proven = Vec::new();
         for key in &table.unique_keys {
             if self.key_holds(table, key, snapshot.as_str()).await? {
                 proven.push(key.clone());
             }
         }
-        Ok((snapshot.as_str().to_owned(), proven))
+        Ok((listing, proven))
     }
 
     /// What ANALYZE found in the present data, by the present person key.
@@ -134,12 +145,17 @@ impl Session {
         Ok(known.filter(|known| known.of == format!("{:?}", table.access)).map(Arc::new))
     }
 
-    /// `snapshots`: identity of the data, by table.
-    pub(super) async fn sources(&self, tables: &[Table], snapshots: &BTreeMap<String, String>) -> Result<Sources> {
+    /// The rows that the query was compiled for, and none that came since.
+    pub(super) async fn sources(&self, around: &Surroundings) -> Result<Sources> {
         let mut sources = Sources::watched(self.seat.backend().progress.clone());
-        for table in tables {
-            let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
-            sources.add(table.name.clone(), provider, snapshots.get(&table.name).cloned());
+        let files = &self.server.files;
+        for table in &around.tables {
+            let provider = match around.listings.get(&table.name) {
+                Some(listing) => files.provider_of(table, listing),
+                None => files.provider(table).await,
+            };
+            let snapshot = around.snapshots.get(&table.name).cloned();
+            sources.add(table.name.clone(), provider.map_err(|_| Error::internal())?, snapshot);
         }
         Ok(sources)
     }

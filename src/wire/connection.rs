@@ -15,8 +15,8 @@ use datafusion::common::ScalarValue;
 use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
-/// The longest message that a session takes: long statements and parameters, but no bulk data, as nothing is written here.
-const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// The longest message that a session takes: long statements and parameters; rows that are loaded come in many.
+pub(super) const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct Connection {
     pub socket: Socket,

@@ -1,4 +1,4 @@
-//! Parameters as a client sends them, in text or in binary → values of the engine.
+//! Values as a client sends them, as parameters or in rows, in text or in binary → values of the engine.
 //!
 //! In: bytes, their format, the Postgres type they are in and the Arrow type that the statement wants. Out: that value, or
 //! 22P02 for a text, 22P03 for bytes. A value is never repeated in an error.
@@ -15,8 +15,9 @@ use tokio_postgres::types::Kind;
 
 use super::errors::{Failure, Flow, refuse};
 use super::numeric;
-use super::types::{canonical, pg_type};
+use super::types::{canonical, form_of, pg_type};
 use crate::error::{Error, SqlState};
+use crate::policy::{TextForm, print_uuid};
 
 const EPOCH_DAYS: i32 = 10_957;
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -56,7 +57,10 @@ impl Parameter {
             return ScalarValue::try_new_null(&self.wanted).map_err(|_| Failure::Statement(Error::internal()));
         };
         let value = match format {
-            FieldFormat::Text => std::str::from_utf8(bytes).ok().and_then(|text| from_text(text, &self.wanted)),
+            FieldFormat::Text => std::str::from_utf8(bytes).ok().and_then(|text| match form_of(&self.wire) {
+                Some(form) => from_text(&form.read(text)?, &self.wanted),
+                None => from_text(text, &self.wanted),
+            }),
             FieldFormat::Binary => from_binary(bytes, &self.wire).and_then(|value| value.cast_to(&self.wanted).ok()),
         };
         value.ok_or_else(|| {
@@ -70,7 +74,7 @@ impl Parameter {
     }
 }
 
-fn from_text(text: &str, wanted: &DataType) -> Option<ScalarValue> {
+pub(super) fn from_text(text: &str, wanted: &DataType) -> Option<ScalarValue> {
     let value = match canonical(wanted).ok()? {
         DataType::Boolean => ScalarValue::Boolean(Some(boolean(text)?)),
         DataType::LargeBinary => ScalarValue::Binary(Some(bytea(text)?)),
@@ -95,7 +99,7 @@ fn list(elements: &[ScalarValue], of: &DataType) -> ScalarValue {
 }
 
 /// As `boolin`: a prefix of a word, or one of its short forms.
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "on" | "1" => Some(true),
         "f" | "fa" | "fal" | "fals" | "false" | "n" | "no" | "of" | "off" | "0" => Some(false),
@@ -104,7 +108,7 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// As `byteain`: `\x` and hexadecimal digits, or text with octal escapes.
-fn bytea(text: &str) -> Option<Vec<u8>> {
+pub(super) fn bytea(text: &str) -> Option<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: Vec<u8> = digits
             .bytes()
@@ -177,7 +181,7 @@ fn array_elements(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
-fn from_binary(bytes: &[u8], wire: &Type) -> Option<ScalarValue> {
+pub(super) fn from_binary(bytes: &[u8], wire: &Type) -> Option<ScalarValue> {
     if let Kind::Array(element) = wire.kind() {
         return array(bytes, element);
     }
@@ -191,10 +195,16 @@ fn from_binary(bytes: &[u8], wire: &Type) -> Option<ScalarValue> {
         Type::FLOAT8 => ScalarValue::Float64(Some(f64::from_be_bytes(fixed(bytes)?))),
         // The cast that follows gives it the scale that is wanted.
         Type::NUMERIC => ScalarValue::Utf8(Some(numeric::read(bytes)?)),
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::JSON => {
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR => {
             ScalarValue::from(std::str::from_utf8(bytes).ok()?)
         }
-        Type::UUID => ScalarValue::Utf8(Some(uuid(fixed(bytes)?))),
+        Type::JSON => ScalarValue::Utf8(Some(TextForm::Json.read(std::str::from_utf8(bytes).ok()?)?)),
+        // A version stands before it.
+        Type::JSONB => {
+            let text = std::str::from_utf8(bytes.strip_prefix(&[1])?).ok()?;
+            ScalarValue::Utf8(Some(TextForm::Jsonb.read(text)?))
+        }
+        Type::UUID => ScalarValue::Utf8(Some(print_uuid(fixed(bytes)?))),
         Type::BYTEA => ScalarValue::Binary(Some(bytes.to_vec())),
         Type::DATE => {
             let days = i32::from_be_bytes(fixed(bytes)?).checked_add(EPOCH_DAYS)?;
@@ -220,12 +230,6 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 
 fn moment(bytes: &[u8]) -> Option<i64> {
     i64::from_be_bytes(fixed(bytes)?).checked_add(EPOCH_MICROS)
-}
-
-fn uuid(bytes: [u8; 16]) -> String {
-    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-    parts.join("-")
 }
 
 /// As `array_recv`, of one dimension.

@@ -21,9 +21,10 @@ use bytes::{BufMut, BytesMut};
 use pgwire::api::results::FieldFormat;
 
 use super::errors::{Failure, Flow, refuse};
-use super::types::{canonical, column_type, pg_type};
+use super::types::{canonical, column_type, form_of, pg_type};
 use super::{numeric, text};
 use crate::error::{Error, SqlState};
+use crate::policy::{TextForm, uuid};
 
 /// Postgres counts from 2000-01-01.
 const EPOCH_DAYS: i32 = 10_957;
@@ -32,6 +33,8 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 pub(super) struct Column {
     array: ArrayRef,
     values: Values,
+    /// Of texts that stand for another type.
+    of: Option<TextForm>,
 }
 
 enum Values {
@@ -65,10 +68,11 @@ pub(super) fn columns(described: &Schema, batch: &RecordBatch) -> Flow<Vec<Colum
     fields
         .zip(batch.columns())
         .map(|((described, field), array)| {
-            if column_type(described)? != column_type(field)? {
+            let of = column_type(described)?;
+            if of != column_type(field)? {
                 return Err(Failure::Statement(Error::internal()));
             }
-            Column::new(array)
+            Ok(Column { of: form_of(&of), ..Column::new(array)? })
         })
         .collect()
 }
@@ -83,7 +87,7 @@ impl Column {
             cast_with_options(array, &data_type, &strict).map_err(|_| out_of_range())?
         };
         let values = Values::new(&array, &data_type)?;
-        Ok(Self { array, values })
+        Ok(Self { array, values, of: None })
     }
 
     pub fn is_null(&self, row: usize) -> bool {
@@ -160,7 +164,7 @@ impl Column {
             Values::LongNumeric(values, precision, scale) => {
                 numeric::write(&Decimal256Type::format_decimal(values.value(row), *precision, *scale), out)
             }
-            Values::Text(_) | Values::LargeText(_) | Values::TextView(_) => self.text(row, out)?,
+            Values::Text(_) | Values::LargeText(_) | Values::TextView(_) => self.form(row, out)?,
             Values::Bytea(values) => out.put_slice(values.value(row)),
             Values::Date(values) => {
                 let days = values.value(row).checked_sub(EPOCH_DAYS);
@@ -179,6 +183,28 @@ impl Column {
             Values::List(list, elements, oid) => list_binary(list, elements, *oid, row, out)?,
         }
         Ok(())
+    }
+}
+
+impl Column {
+    /// A text in binary, as what it stands for.
+    fn form(&self, row: usize, out: &mut BytesMut) -> Flow {
+        /// As in `jsonb_send`.
+        const JSONB_VERSION: u8 = 1;
+        match self.of {
+            None | Some(TextForm::Json) => self.text(row, out),
+            Some(TextForm::Jsonb) => {
+                out.put_u8(JSONB_VERSION);
+                self.text(row, out)
+            }
+            Some(TextForm::Uuid) => {
+                let mut text = BytesMut::new();
+                self.text(row, &mut text)?;
+                let bytes = std::str::from_utf8(&text).ok().and_then(uuid);
+                out.put_slice(&bytes.ok_or_else(out_of_range)?);
+                Ok(())
+            }
+        }
     }
 }
 

@@ -79,6 +79,7 @@ fn info(severity: &str, error: Error) -> ErrorInfo {
     info.detail = error.detail;
     info.hint = error.hint;
     info.position = error.position.map(|position| position.to_string());
+    info.where_context = error.context;
     info
 }
 

@@ -276,7 +276,10 @@ impl Connection {
         let (answer, mut cursor) = match std::mem::replace(&mut portal.progress, Progress::Complete { rows: false }) {
             Progress::Bound => {
                 let parameters = &portal.parameters;
-                let answer = self.answer(prepared, parameters, Protocol::Extended, &running).await?;
+                let mut answer = self.answer(prepared, parameters, Protocol::Extended, &running).await?;
+                if let Some(load) = answer.take_load() {
+                    return self.copy_in(load, &running).await;
+                }
                 self.send_notices(&answer)?;
                 (answer, Cursor::default())
             }

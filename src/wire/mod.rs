@@ -11,6 +11,9 @@
 mod cancel;
 mod connection;
 mod copy;
+mod copy_in;
+mod copy_lines;
+mod copy_rows;
 mod decode;
 mod encode;
 mod errors;

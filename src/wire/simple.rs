@@ -33,7 +33,10 @@ impl Connection {
             self.session.record_portal_fetch(statement, Protocol::Simple).await?;
             return self.fetch_portal(name, direction, moves, true, &running).await;
         }
-        let answer = self.answer(statement, &[], Protocol::Simple, &running).await?;
+        let mut answer = self.answer(statement, &[], Protocol::Simple, &running).await?;
+        if let Some(load) = answer.take_load() {
+            return self.copy_in(load, &running).await;
+        }
         if let Some(released) = answer.rows() {
             let (schema, batches) = (released.schema(), released.batches());
             if let Some(format) = released.copy() {

@@ -10,6 +10,7 @@ use pgwire::messages::data::{FieldDescription, RowDescription};
 
 use super::errors::{Failure, Flow, refuse};
 use crate::error::{Error, SqlState};
+use crate::policy::TextForm;
 
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const UNRELEASED: &str = "paravent.unreleased";
@@ -18,7 +19,23 @@ const UNRELEASED: &str = "paravent.unreleased";
 pub(super) fn column_type(field: &Field) -> Flow<Type> {
     refuse_unreleased(field)?;
     let data_type = canonical(field.data_type())?;
-    pg_type(&data_type)
+    let form = field.metadata().get(TextForm::KEY).and_then(|name| TextForm::by_name(name));
+    Ok(match (pg_type(&data_type)?, form) {
+        (Type::TEXT, Some(TextForm::Uuid)) => Type::UUID,
+        (Type::TEXT, Some(TextForm::Json)) => Type::JSON,
+        (Type::TEXT, Some(TextForm::Jsonb)) => Type::JSONB,
+        (other, _) => other,
+    })
+}
+
+/// The form of texts that stand for such a type.
+pub(super) fn form_of(of: &Type) -> Option<TextForm> {
+    match *of {
+        Type::UUID => Some(TextForm::Uuid),
+        Type::JSON => Some(TextForm::Json),
+        Type::JSONB => Some(TextForm::Jsonb),
+        _ => None,
+    }
 }
 
 /// The last of several checks: a value that was not released never gets here.
@@ -155,7 +172,8 @@ fn data_type(declared: &Type) -> Option<DataType> {
         Type::FLOAT4 => DataType::Float32,
         Type::FLOAT8 => DataType::Float64,
         Type::NUMERIC => NUMERIC,
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::JSON | Type::UUID => DataType::Utf8,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR => DataType::Utf8,
+        Type::UUID | Type::JSON | Type::JSONB => DataType::Utf8,
         Type::BYTEA => DataType::Binary,
         Type::DATE => DataType::Date32,
         Type::TIME => DataType::Time64(TimeUnit::Microsecond),
@@ -173,7 +191,7 @@ fn type_bytes(of: &Type) -> i16 {
         Type::INT2 => 2,
         Type::INT4 | Type::FLOAT4 | Type::DATE => 4,
         Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
-        Type::INTERVAL => 16,
+        Type::INTERVAL | Type::UUID => 16,
         _ => -1,
     }
 }

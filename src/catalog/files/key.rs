@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::Column;
+use datafusion::common::{Column, DataFusionError};
+use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::{Expr, JoinType, lit};
 use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::memory::out_of_memory;
@@ -48,6 +49,46 @@ pub(super) async fn refuse_nulls(
     Ok(())
 }
 
+/// Writes the rows whose value of each of `keys` none of `held` has to a file, as they come.
+pub(super) async fn write_new(
+    context: &SessionContext,
+    rows: Arc<dyn TableProvider>,
+    held: Arc<dyn TableProvider>,
+    keys: &[&[String]],
+    file: &str,
+) -> Result<()> {
+    let mut left = read(context, rows)?;
+    for key in keys {
+        left = against(left, read(context, held.clone())?, key, JoinType::LeftAnti)?;
+    }
+    let options = DataFrameWriteOptions::new().with_single_file_output(true);
+    left.write_parquet(file, options, None).await.map(|_| ()).map_err(|error| unread(&error))
+}
+
+/// Have `rows` and `held` no value of any of `keys` in common?
+pub(super) async fn disjoint(
+    context: &SessionContext,
+    rows: Arc<dyn TableProvider>,
+    held: Arc<dyn TableProvider>,
+    keys: &[&[String]],
+) -> Result<bool> {
+    for key in keys {
+        let common = against(read(context, rows.clone())?, read(context, held.clone())?, key, JoinType::LeftSemi)?;
+        if !none(Ok(common)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn against(rows: DataFrame, held: DataFrame, key: &[String], join: JoinType) -> Result<DataFrame> {
+    let name = |position: usize| format!("held {position}");
+    let columns = key.iter().enumerate().map(|(position, held)| column(held).alias(name(position)));
+    let held = held.select(columns.collect::<Vec<_>>()).map_err(|_| Error::internal())?;
+    let same = key.iter().enumerate().map(|(position, own)| column(own).eq(column(&name(position))));
+    rows.join_on(held, join, same).map_err(|_| Error::internal())
+}
+
 fn read(context: &SessionContext, provider: Arc<dyn TableProvider>) -> Result<DataFrame> {
     context.read_table(provider).map_err(|_| Error::internal())
 }
@@ -62,12 +103,13 @@ async fn none(rows: datafusion::error::Result<DataFrame>) -> Result<bool> {
         Ok(rows) => rows.collect().await,
         Err(error) => Err(error),
     };
-    let batches = batches.map_err(|error| {
-        out_of_memory(&error).unwrap_or_else(|| {
-            Error::new(SqlState::DataException, "the files do not fit the table's columns").hint(
-                "the files changed since the table was made: put them right, or drop the table and create it again",
-            )
-        })
-    })?;
+    let batches = batches.map_err(|error| unread(&error))?;
     Ok(batches.iter().all(|batch| batch.num_rows() == 0))
+}
+
+fn unread(error: &DataFusionError) -> Error {
+    out_of_memory(error).unwrap_or_else(|| {
+        Error::new(SqlState::DataException, "the files do not fit the table's columns")
+            .hint("the files changed since the table was made: put them right, or drop the table and create it again")
+    })
 }

@@ -52,6 +52,20 @@ pub(super) async fn locate(data_dir: &Path, runtime: &RuntimeEnv, location: &Loc
         .collect()
 }
 
+/// Where a location is in the file system.
+pub(super) fn path(data_dir: &Path, location: &Location) -> Result<PathBuf> {
+    Ok(Path::new("/").join(local_url(data_dir, &location.url)?.prefix().as_ref()))
+}
+
+/// One file, whatever it is called.
+pub(super) async fn file(runtime: &RuntimeEnv, path: &Path) -> Result<DataFile> {
+    let path = std::path::absolute(path).map_err(|_| Error::internal())?;
+    let url = path.to_str().and_then(file_url).ok_or_else(Error::internal)?;
+    let store = runtime.object_store(url.object_store()).map_err(|_| Error::internal())?;
+    let meta = store.head(url.prefix()).await.map_err(|_| Error::internal())?;
+    Ok(DataFile { meta, url })
+}
+
 async fn files_in(store: &Arc<dyn ObjectStore>, url: &ListingTableUrl, location: &Location) -> Result<Vec<ObjectMeta>> {
     let suffix = match location.format {
         Format::Parquet => ".parquet",
@@ -94,8 +108,17 @@ fn local_url(data_dir: &Path, text: &str) -> Result<ListingTableUrl> {
     file_url(path).ok_or_else(|| no_such(text, "not a path"))
 }
 
+/// The path of a file, for what takes a URL.
+pub(super) fn literal_url(path: &Path) -> Option<String> {
+    std::path::absolute(path).ok()?.to_str().map(escaped)
+}
+
 /// An absolute path as a URL that is taken literally: `?`, `*` and `[` in a name are no pattern.
 fn file_url(path: &str) -> Option<ListingTableUrl> {
+    ListingTableUrl::parse(escaped(path)).ok()
+}
+
+fn escaped(path: &str) -> String {
     let mut url = String::from("file://");
     for byte in path.bytes() {
         match byte {
@@ -104,7 +127,7 @@ fn file_url(path: &str) -> Option<ListingTableUrl> {
             _ => url.push_str(&format!("%{byte:02X}")),
         }
     }
-    ListingTableUrl::parse(url).ok()
+    url
 }
 
 fn unopened(text: &str, error: &std::io::Error) -> Error {

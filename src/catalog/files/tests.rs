@@ -49,6 +49,7 @@ fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
         bounds: None,
         domain: None,
         rules: Default::default(),
+        form: None,
     }
 }
 

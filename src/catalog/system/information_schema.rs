@@ -7,7 +7,7 @@ use datafusion::error::Result;
 
 use super::objects::{Key, Objects, Relation};
 use super::rows::Rows;
-use super::types::pg_type;
+use super::types::column_type;
 
 pub(super) const NAMES: [&str; 21] = [
     "applicable_roles",
@@ -101,7 +101,7 @@ fn columns(objects: &Objects) -> Result<RecordBatch> {
     let columns: Vec<(&Relation, usize)> = relations(objects)
         .flat_map(|relation| (0..relation.fields.fields().len()).map(move |at| (relation, at)))
         .collect();
-    let of = |(relation, at): &(&Relation, usize)| pg_type(relation.fields.field(*at).data_type());
+    let of = |(relation, at): &(&Relation, usize)| column_type(relation.fields.field(*at));
     Rows::of(&columns)
         .all_text("table_catalog", &objects.database)
         .text("table_schema", |(r, _)| r.schema.clone())
@@ -227,13 +227,19 @@ fn references(objects: &Objects) -> Result<RecordBatch> {
 
 /// What the session itself may read; who else may is not told.
 fn table_privileges(objects: &Objects) -> Result<RecordBatch> {
-    Rows::of(relations(objects).filter(|r| r.selectable))
+    let granted: Vec<(&Relation, &str)> = relations(objects)
+        .flat_map(|relation| {
+            let select = relation.selectable.then_some((relation, "SELECT"));
+            select.into_iter().chain(relation.loadable.then_some((relation, "INSERT")))
+        })
+        .collect();
+    Rows::of(&granted)
         .all_text("grantor", "insights_admin")
         .all_text("grantee", &objects.user)
         .all_text("table_catalog", &objects.database)
-        .text("table_schema", |r| r.schema.clone())
-        .text("table_name", |r| r.name.clone())
-        .all_text("privilege_type", "SELECT")
+        .text("table_schema", |(r, _)| r.schema.clone())
+        .text("table_name", |(r, _)| r.name.clone())
+        .text("privilege_type", |(_, privilege)| (*privilege).to_owned())
         .all_text("is_grantable", "NO")
         .all_text("with_hierarchy", "YES")
         .batch()

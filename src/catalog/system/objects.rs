@@ -51,6 +51,8 @@ pub(super) struct Relation {
     /// In the order of `fields`; may be shorter.
     pub column_comments: Vec<Option<String>>,
     pub selectable: bool,
+    /// May rows be added to it?
+    pub loadable: bool,
     /// Of a view: its query, for those who may see it.
     pub definition: Option<String>,
 }
@@ -134,6 +136,7 @@ impl Objects {
                 comment: None,
                 column_comments: vec![],
                 selectable: true,
+                loadable: false,
                 definition: None,
             });
         }
@@ -236,6 +239,7 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             selectable: principal.may_ask()
                 && policies.has_scope(principal, table)
                 && table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
+            loadable: policies.may_load(principal, &table.name),
             definition: None,
         };
         keys.extend(visible_keys(table, &relation));
@@ -263,6 +267,7 @@ fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation
             comment: Some(format!("a view with {rights}")),
             column_comments: vec![],
             selectable: principal.may_ask() && policies.may_read(principal, &view.name, ""),
+            loadable: false,
             // The text may name tables and columns that were not granted.
             definition: principal.can(Capability::Administer).then(|| view.definition.clone()),
         })
@@ -270,9 +275,9 @@ fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation
     .collect()
 }
 
-/// Administrators see every column; others those they were granted.
+/// Administrators see every column, and so does who adds rows; others those they were granted.
 fn visible_columns<'a>(policies: &Policies, principal: &Principal, table: &'a Table) -> Vec<&'a Column> {
-    let all = principal.can(Capability::Administer);
+    let all = principal.can(Capability::Administer) || policies.may_load(principal, &table.name);
     table.columns.iter().filter(|column| all || policies.may_read(principal, &table.name, &column.name)).collect()
 }
 
@@ -323,6 +328,7 @@ fn index(key: &Key) -> Relation {
         comment: None,
         column_comments: vec![],
         selectable: false,
+        loadable: false,
         definition: None,
     }
 }

@@ -1,6 +1,6 @@
 //! `has_…_privilege` and `pg_has_role`.
 //!
-//! In: what the session sees, and whose session it is. Out: true for SELECT on relations it may read, for USAGE on its
+//! In: what the session sees, and whose session it is. Out: true for SELECT on relations it may read, for INSERT on tables it may load, for USAGE on its
 //! schemas and for CONNECT to its database; false for everything else and for other users.
 
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use std::sync::Arc;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::functions::{Arguments, privilege};
-use super::objects::Objects;
+use super::objects::{Objects, Relation};
 
 pub(super) fn all(user: &str, objects: &Arc<Objects>) -> Vec<ScalarUDF> {
     let tables = ["has_table_privilege", "has_any_column_privilege"].map(|name| {
         let user = user.to_owned();
         privilege(name, objects, move |objects, arguments| {
             let (own, [table, wanted]) = split::<2>(&user, objects, arguments)?;
-            Some(own && names(wanted, "select") && selectable(objects, table))
+            let relation = objects.relation(table);
+            Some(own && relation.is_some_and(|relation| granted(relation, wanted)))
         })
     });
     let columns = {
@@ -26,7 +27,7 @@ pub(super) fn all(user: &str, objects: &Arc<Objects>) -> Vec<ScalarUDF> {
             let fields = relation.fields.fields();
             let named = fields.iter().any(|field| field.name() == column);
             let numbered = column.parse::<usize>().is_ok_and(|at| (1..=fields.len()).contains(&at));
-            Some(own && names(wanted, "select") && relation.selectable && (named || numbered))
+            Some(own && granted(relation, wanted) && (named || numbered))
         })
     };
     let others = [
@@ -75,8 +76,8 @@ fn role_named<'a>(objects: &'a Objects, oid: &str) -> Option<&'a str> {
     Some(&role.name)
 }
 
-fn selectable(objects: &Objects, table: &str) -> bool {
-    objects.relation(table).is_some_and(|r| r.selectable)
+fn granted(relation: &Relation, wanted: &str) -> bool {
+    names(wanted, "select") && relation.selectable || names(wanted, "insert") && relation.loadable
 }
 
 /// Does a list such as `INSERT, SELECT WITH GRANT OPTION` ask for `privilege`? Postgres: any of them is enough.

@@ -118,6 +118,7 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
         comment: None,
         column_comments: vec![],
         selectable: true,
+        loadable: false,
         definition: None,
     };
     let sorted: BTreeMap<&String, &Arc<dyn TableProvider>> = found.iter().collect();

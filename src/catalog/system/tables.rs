@@ -13,7 +13,7 @@ use super::objects::{BTREE, HEAP, Key, Objects, Relation, RoleRow, oid};
 use super::policies;
 use super::references::Reference;
 use super::rows::Rows;
-use super::types::pg_type;
+use super::types::column_type;
 
 /// What [`build`] knows.
 pub(super) const NAMES: [&str; 21] = [
@@ -116,7 +116,7 @@ pub(super) fn attributes(relations: &[Relation]) -> Result<RecordBatch> {
         .iter()
         .flat_map(|relation| (0..relation.fields.fields().len()).map(move |at| (relation, at)))
         .collect();
-    let of = |(relation, at): &(&Relation, usize)| pg_type(relation.fields.field(*at).data_type());
+    let of = |(relation, at): &(&Relation, usize)| column_type(relation.fields.field(*at));
     Rows::of(&columns)
         .int("attrelid", |(r, _)| r.oid)
         .text("attname", |(r, at)| r.fields.field(*at).name().clone())

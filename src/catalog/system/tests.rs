@@ -26,6 +26,7 @@ fn column(name: &str, data_type: &str, class: Class) -> Column {
         bounds: (class == Class::Measure).then(|| Bounds::new(0.0, 80.0).unwrap()),
         domain: None,
         rules: Default::default(),
+        form: None,
     }
 }
 

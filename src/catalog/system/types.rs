@@ -3,7 +3,9 @@
 //! In: an Arrow type. Out: the row of `pg_type` that stands for it, as `pg_attribute` and information_schema show it.
 //! A type without a counterpart is shown as text: that is how its values go over the wire.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
+
+use crate::policy::TextForm;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PgType {
@@ -40,10 +42,26 @@ const NUMERIC: PgType = varying(1700, "numeric", "numeric");
 const BYTEA: PgType = varying(17, "bytea", "bytea");
 const TEXT: PgType = varying(25, "text", "text");
 const INTERVAL: PgType = varying(1186, "interval", "interval");
+const UUID: PgType = PgType { align: "c", storage: "p", length: 16, ..varying(2950, "uuid", "uuid") };
+const JSON: PgType = varying(114, "json", "json");
+const JSONB: PgType = varying(3802, "jsonb", "jsonb");
 const TEXT_ARRAY: PgType = varying(1009, "text[]", "_text");
 const INT8_ARRAY: PgType = varying(1016, "bigint[]", "_int8");
 const INT4_ARRAY: PgType = varying(1007, "integer[]", "_int4");
 const FLOAT8_ARRAY: PgType = varying(1022, "double precision[]", "_float8");
+
+/// Of a column, whose texts may have a form.
+pub(super) fn column_type(field: &Field) -> PgType {
+    match (pg_type(field.data_type()), field.metadata().get(TextForm::KEY)) {
+        (TEXT, Some(form)) => match TextForm::by_name(form) {
+            Some(TextForm::Uuid) => UUID,
+            Some(TextForm::Json) => JSON,
+            Some(TextForm::Jsonb) => JSONB,
+            None => TEXT,
+        },
+        (other, _) => other,
+    }
+}
 
 pub(super) fn pg_type(data_type: &DataType) -> PgType {
     match data_type {

@@ -102,6 +102,7 @@ fn column(name: &str, data_type: &str) -> Column {
         bounds: None,
         domain: None,
         rules: Default::default(),
+        form: None,
     }
 }
 

@@ -1,15 +1,15 @@
-//! Statements around a query: `EXPLAIN`, `COPY … TO STDOUT`, `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
+//! Statements around a query: `EXPLAIN`, `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
 //!
 //! In: a statement after its first word. Out: the same query a plain `SELECT` would be, and what is wanted of its answer.
 
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::kinds::{refuse, refuse_change, refuse_missing};
+use super::kinds::{refuse, refuse_missing};
 use super::reader::Reader;
 use super::reports;
 use crate::error::{Error, Result, SqlState};
-use crate::query::statement::{CopyFormat, CursorOptions, Direction, Statement};
+use crate::query::statement::{CursorOptions, Direction, Statement};
 
 /// `SELECT`, `VALUES`, `WITH`, `( … )`, and `TABLE name` as `SELECT * FROM name`.
 pub(super) fn query(reader: &mut Reader<'_>) -> Result<Box<Query>> {
@@ -89,130 +89,8 @@ fn explain_option(reader: &mut Reader<'_>) -> Result<bool> {
     }
 }
 
-fn invalid(name: &str, value: &str) -> Error {
+pub(super) fn invalid(name: &str, value: &str) -> Error {
     Error::new(SqlState::InvalidParameterValue, format!("invalid value for option \"{name}\": \"{value}\""))
-}
-
-pub(super) fn copy(reader: &mut Reader<'_>) -> Result<Statement> {
-    let start = reader.position();
-    let binary = reader.take(&["BINARY"]);
-    let query = if reader.sign(&Token::LParen) {
-        let query = query(reader)?;
-        reader.expect_sign(&Token::RParen)?;
-        query
-    } else {
-        let table = reader.table_tokens()?;
-        let columns = if reader.peek_is(&Token::LParen) { reader.parenthesized(Reader::name)? } else { vec![] };
-        if reader.peek(0).as_deref() == Some("FROM") {
-            return Err(refuse_change("COPY FROM").at(start));
-        }
-        reader.select_from(table, &columns)?
-    };
-    reader.expect(&["TO"])?;
-    if !reader.take(&["STDOUT"]) {
-        return Err(Error::new(SqlState::InsufficientPrivilege, "COPY to a file or a program is not allowed")
-            .detail("answers leave through the connection only")
-            .hint("write COPY … TO STDOUT, or \\copy in psql")
-            .at(reader.position()));
-    }
-    let format = copy_options(reader, binary)?;
-    Ok(Statement::CopyOut { query, format })
-}
-
-#[derive(Default)]
-struct CopyOptions {
-    binary: bool,
-    csv: bool,
-    header: bool,
-    delimiter: Option<u8>,
-    null: Option<String>,
-}
-
-fn copy_options(reader: &mut Reader<'_>, binary: bool) -> Result<CopyFormat> {
-    let mut options = CopyOptions { binary, ..CopyOptions::default() };
-    let start = reader.position();
-    reader.take(&["WITH"]);
-    if reader.sign(&Token::LParen) {
-        loop {
-            copy_option(reader, &mut options, true)?;
-            if !reader.sign(&Token::Comma) {
-                break;
-            }
-        }
-        reader.expect_sign(&Token::RParen)?;
-    } else {
-        while !reader.at_end() {
-            copy_option(reader, &mut options, false)?;
-        }
-    }
-    let CopyOptions { binary, csv, header, delimiter, null } = options;
-    if binary {
-        if csv || header || delimiter.is_some() || null.is_some() {
-            return Err(Error::new(SqlState::SyntaxError, "COPY in binary takes no options of text").at(start));
-        }
-        return Ok(CopyFormat::Binary);
-    }
-    let delimiter = delimiter.unwrap_or(if csv { b',' } else { b'\t' });
-    let null = null.unwrap_or_else(|| if csv { "" } else { "\\N" }.to_owned());
-    if null.bytes().any(|byte| byte == delimiter || byte == b'\n' || byte == b'\r') {
-        return Err(invalid("null", &null).at(start));
-    }
-    Ok(CopyFormat::Lines { csv, header, delimiter, null })
-}
-
-/// `listed`: inside parentheses, where `FORMAT csv` stands for `CSV` and options may have values.
-fn copy_option(reader: &mut Reader<'_>, options: &mut CopyOptions, listed: bool) -> Result<()> {
-    let place = reader.position();
-    let name = reader.name()?;
-    let unsupported =
-        |what: &str| refuse_missing(&format!("COPY with {what}"), "write FORMAT csv, text or binary").at(place);
-    match (name.as_str(), listed) {
-        ("format", true) => match reader.value()?.as_str() {
-            "csv" => options.csv = true,
-            "text" => options.csv = false,
-            "binary" => options.binary = true,
-            other => return Err(unsupported(&format!("FORMAT {other}"))),
-        },
-        ("csv", false) => options.csv = true,
-        ("binary", false) => options.binary = true,
-        ("header", true) if !reader.peek_is(&Token::Comma) && !reader.peek_is(&Token::RParen) => {
-            options.header = match reader.value()?.to_ascii_lowercase().as_str() {
-                "on" | "true" | "1" => true,
-                "off" | "false" | "0" => false,
-                other => return Err(invalid("header", other).at(place)),
-            };
-        }
-        ("header", _) => options.header = true,
-        ("delimiter", _) => {
-            reader.take(&["AS"]);
-            options.delimiter = Some(single_byte(&reader.text()?).map_err(|error| error.at(place))?);
-        }
-        ("null", _) => {
-            reader.take(&["AS"]);
-            options.null = Some(reader.text()?);
-        }
-        ("quote" | "escape", _) => {
-            reader.take(&["AS"]);
-            if reader.text()? != "\"" {
-                return Err(unsupported("another quote or escape character"));
-            }
-        }
-        ("encoding", _) => {
-            let encoding = reader.text()?;
-            if !["utf8", "utf-8"].contains(&encoding.to_ascii_lowercase().as_str()) {
-                return Err(unsupported("an encoding other than UTF8"));
-            }
-        }
-        (other, _) => return Err(unsupported(&other.to_uppercase())),
-    }
-    Ok(())
-}
-
-fn single_byte(text: &str) -> Result<u8> {
-    match text.as_bytes() {
-        [byte] if !b"\r\n\"\\".contains(byte) => Ok(*byte),
-        _ => Err(Error::new(SqlState::InvalidParameterValue, "COPY delimiter must be a single one-byte character")),
-    }
 }
 
 /// `DECLARE name [BINARY] [INSENSITIVE] [[NO] SCROLL] CURSOR [{WITH | WITHOUT} HOLD] FOR query`

@@ -10,7 +10,7 @@ use crate::error::{Error, SqlState};
 pub(super) fn refuse_change(what: &str) -> Error {
     Error::new(SqlState::InsufficientPrivilege, format!("{what} is not allowed"))
         .detail("data is only read here: what changes it happens where its files are made")
-        .hint("ask with SELECT; an administrator adds data with CREATE EXTERNAL TABLE")
+        .hint("ask with SELECT; who may load adds rows with COPY table FROM STDIN, an administrator files with CREATE EXTERNAL TABLE")
 }
 
 pub(super) fn refuse_missing(what: &str, hint: &str) -> Error {
@@ -46,7 +46,9 @@ pub(super) fn refuse_object(verb: &str, reader: &Reader<'_>) -> Error {
         return reader.unexpected();
     };
     let hint = match kind.as_str() {
-        "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => "write CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'",
+        "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => {
+            "write CREATE TABLE name (column type, …), or CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'"
+        }
         "VIEW" | "MATERIALIZED VIEW" => QUERIES,
         "FUNCTION" | "PROCEDURE" | "AGGREGATE" | "TRIGGER" | "RULE" => NO_PROCEDURES,
         _ => "",

@@ -3,6 +3,8 @@
 //! In: a statement after the words that name its kind. Out: what was written, with passwords as they were written; never
 //! whether it may be done.
 
+use datafusion::sql::sqlparser::tokenizer::Token;
+
 use super::kinds::refuse_missing;
 use super::reader::Reader;
 use super::settings;
@@ -142,6 +144,7 @@ fn once<T>(slot: &mut Option<T>, value: T, place: Option<usize>) -> Result<()> {
 enum Granted {
     Roles(Vec<String>),
     Select { columns: Option<Vec<String>>, tables: Vec<String> },
+    Insert { tables: Vec<String> },
 }
 
 pub(super) fn grant(reader: &mut Reader<'_>) -> Result<Statement> {
@@ -156,6 +159,7 @@ pub(super) fn grant(reader: &mut Reader<'_>) -> Result<Statement> {
     Ok(Statement::Admin(match granted {
         Granted::Roles(roles) => Admin::GrantRole { roles, to },
         Granted::Select { columns, tables } => Admin::GrantSelect { tables, columns, to },
+        Granted::Insert { tables } => Admin::GrantInsert { tables, to },
     }))
 }
 
@@ -174,6 +178,7 @@ pub(super) fn revoke(reader: &mut Reader<'_>) -> Result<Statement> {
     Ok(Statement::Admin(match granted {
         Granted::Roles(roles) => Admin::RevokeRole { roles, from },
         Granted::Select { columns, tables } => Admin::RevokeSelect { tables, columns, from },
+        Granted::Insert { tables } => Admin::RevokeInsert { tables, from },
     }))
 }
 
@@ -192,23 +197,18 @@ fn refuse_grantor(reader: &Reader<'_>) -> Result<()> {
 fn granted(reader: &mut Reader<'_>) -> Result<Granted> {
     let place = reader.position();
     if reader.take(&["SELECT"]) {
-        let columns = if reader.is(0, &datafusion::sql::sqlparser::tokenizer::Token::LParen) {
-            Some(reader.parenthesized(Reader::name)?)
-        } else {
-            None
-        };
-        reader.expect(&["ON"])?;
-        reader.take(&["TABLE"]);
-        if matches!(reader.peek(0).as_deref(), Some("ALL" | "SCHEMA" | "DATABASE" | "FUNCTION" | "SEQUENCE")) {
-            return Err(refuse_missing("a grant on anything but tables", "name the tables: GRANT SELECT ON a, b TO …")
+        let columns = if reader.is(0, &Token::LParen) { Some(reader.parenthesized(Reader::name)?) } else { None };
+        return Ok(Granted::Select { columns, tables: granted_tables(reader, place)? });
+    }
+    if reader.take(&["INSERT"]) {
+        if reader.peek_is(&Token::LParen) {
+            return Err(refuse_missing("INSERT on some columns", "grant the whole table: GRANT INSERT ON … TO …")
                 .at(reader.position()));
         }
-        let tables = reader.list(Reader::table)?;
-        return Ok(Granted::Select { columns, tables });
+        return Ok(Granted::Insert { tables: granted_tables(reader, place)? });
     }
     let privileges = [
         "ALL",
-        "INSERT",
         "UPDATE",
         "DELETE",
         "TRUNCATE",
@@ -226,9 +226,23 @@ fn granted(reader: &mut Reader<'_>) -> Result<Granted> {
     if let Some(privilege) = reader.take_one(&privileges) {
         return Err(refuse_missing(
             &format!("the privilege {privilege}"),
-            "SELECT is the only privilege: GRANT SELECT ON … TO …",
+            "there are SELECT and INSERT: GRANT SELECT ON … TO …",
         )
         .at(place));
     }
     reader.list(role_name).map(Granted::Roles)
+}
+
+/// `ON [TABLE] a, b`
+fn granted_tables(reader: &mut Reader<'_>, place: Option<usize>) -> Result<Vec<String>> {
+    if reader.peek_is(&Token::Comma) {
+        return Err(refuse_missing("a grant of several privileges", "write one GRANT for each").at(place));
+    }
+    reader.expect(&["ON"])?;
+    reader.take(&["TABLE"]);
+    if matches!(reader.peek(0).as_deref(), Some("ALL" | "SCHEMA" | "DATABASE" | "FUNCTION" | "SEQUENCE")) {
+        return Err(refuse_missing("a grant on anything but tables", "name the tables: GRANT SELECT ON a, b TO …")
+            .at(reader.position()));
+    }
+    reader.list(Reader::table)
 }

@@ -1,4 +1,4 @@
-//! `CREATE EXTERNAL TABLE`, `ALTER TABLE`, `DROP TABLE`.
+//! `CREATE TABLE`, `CREATE EXTERNAL TABLE`, `ALTER TABLE`, `DROP TABLE`.
 //!
 //! In: a statement after the words that name its kind. Out: names, options and declared columns as written; no file is
 //! looked at and no option is judged here.
@@ -32,6 +32,39 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Result<Statement> {
         references: declared.references,
         if_not_exists,
     }))
+}
+
+/// `TABLE [IF NOT EXISTS] name (columns) [WITH (options)]`, after `CREATE`.
+pub(super) fn create_own(reader: &mut Reader<'_>) -> Result<Statement> {
+    let start = reader.position();
+    let refused = |what: &str| {
+        let hint = "write CREATE TABLE name (column type, …), then COPY name FROM STDIN";
+        refuse_missing(what, hint).at(start)
+    };
+    reader.expect(&["TABLE"])?;
+    let if_not_exists = reader.take(&["IF", "NOT", "EXISTS"]);
+    let name = reader.table()?;
+    match reader.peek(0).as_deref() {
+        Some("AS") => return Err(refused("CREATE TABLE AS")),
+        Some("OF" | "PARTITION") => return Err(refused("this form of CREATE TABLE")),
+        _ => {}
+    }
+    let mut declared = Declared::default();
+    reader.parenthesized(|reader| declared.element(reader))?;
+    declared.finish();
+    let options = match reader.take(&["WITH"]) {
+        true => reader.parenthesized(storage_option)?,
+        false => vec![],
+    };
+    match reader.peek(0).as_deref() {
+        Some("AS") => return Err(refused("CREATE TABLE AS")),
+        Some("INHERITS" | "PARTITION" | "USING" | "ON" | "TABLESPACE" | "WITHOUT") => {
+            return Err(refused("this form of CREATE TABLE"));
+        }
+        _ => {}
+    }
+    let Declared { columns, keys: unique_keys, references } = declared;
+    Ok(Statement::Admin(Admin::CreateTable { name, columns, unique_keys, references, options, if_not_exists }))
 }
 
 #[derive(Default)]

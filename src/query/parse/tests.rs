@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::complexity::{OPERATORS, SET_OPERATIONS};
 use super::parse;
 use crate::error::{Error, SqlState};
-use crate::query::statement::{CopyFormat, Direction, Parsed, Statement};
+use crate::query::statement::{CopyFormat, CopyInFormat, Direction, Header, Parsed, Statement};
 
 pub(super) fn one(sql: &str) -> Parsed {
     let mut all = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error} {error:?}"));
@@ -76,6 +76,55 @@ fn queries_and_what_stands_around_them() {
         ("DECLARE \"C\" BINARY NO SCROLL CURSOR WITH HOLD FOR SELECT 1", "declare C hold=true SELECT 1"),
     ] {
         assert_eq!(shown(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn rows_that_are_to_come() {
+    let csv = |header, delimiter, null: &str, quote, escape| {
+        let null = null.to_owned();
+        CopyInFormat::Csv { header, delimiter, null, quote, escape }
+    };
+    let text = CopyInFormat::Text { header: Header::None, delimiter: b'\t', null: "\\N".to_owned() };
+    let both = Some(vec!["a".to_owned(), "B".to_owned()]);
+    for (sql, columns, format) in [
+        ("COPY T FROM STDIN", None, text.clone()),
+        ("copy public.t (A, \"B\") from stdin", both.clone(), text),
+        ("COPY t FROM STDIN CSV", None, csv(Header::None, b',', "", b'"', b'"')),
+        (
+            "COPY t FROM STDIN WITH DELIMITER AS ';' NULL AS '-' CSV HEADER QUOTE AS '''' ESCAPE AS '\\'",
+            None,
+            csv(Header::Present, b';', "-", b'\'', b'\\'),
+        ),
+        (
+            "COPY t (a, \"B\") FROM STDIN (FORMAT csv, HEADER match, QUOTE '''', ENCODING 'utf-8')",
+            both,
+            csv(Header::Match, b',', "", b'\'', b'\''),
+        ),
+        ("COPY t FROM STDIN (FORMAT binary)", None, CopyInFormat::Binary),
+        ("COPY BINARY t FROM STDIN", None, CopyInFormat::Binary),
+    ] {
+        match one(sql).statement {
+            Statement::CopyIn(copy) => {
+                assert_eq!((copy.table.as_str(), copy.columns, copy.format), ("t", columns, format), "{sql}");
+            }
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+    for (sql, state) in [
+        ("COPY t FROM STDIN (FORMAT binary, NULL '')", SqlState::SyntaxError),
+        ("COPY t FROM STDIN WHERE a > 1", SqlState::FeatureNotSupported),
+        ("COPY t FROM STDIN (FREEZE)", SqlState::FeatureNotSupported),
+        ("COPY t FROM STDIN QUOTE ''''", SqlState::FeatureNotSupported),
+        ("COPY t FROM STDIN (DELIMITER 'ab')", SqlState::InvalidParameterValue),
+        ("COPY t FROM STDIN (FORMAT csv, QUOTE ',')", SqlState::InvalidParameterValue),
+        ("COPY t FROM STDIN (FORMAT csv, NULL '\"')", SqlState::InvalidParameterValue),
+        ("COPY t FROM STDOUT", SqlState::InsufficientPrivilege),
+        ("COPY t TO STDOUT (HEADER match)", SqlState::InvalidParameterValue),
+        ("COPY audit.query_log FROM STDIN", SqlState::UndefinedTable),
+        ("COPY t () FROM STDIN", SqlState::SyntaxError),
+    ] {
+        assert_eq!(refused(sql).sqlstate, state, "{sql}");
     }
 }
 
@@ -208,7 +257,6 @@ fn kinds_that_are_not_there() {
         "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE",
         "TRUNCATE t",
         "LOAD 'x'",
-        "COPY t FROM STDIN",
         "COPY t FROM '/etc/passwd'",
         "COPY t TO '/tmp/x'",
         "COPY (SELECT 1) TO PROGRAM 'sh'",
@@ -231,7 +279,10 @@ fn kinds_that_are_not_there() {
         assert!(error.hint.is_some(), "{sql}");
     }
     for sql in [
-        "CREATE TABLE t (a int)",
+        "CREATE TABLE t AS SELECT 1",
+        "CREATE TEMP TABLE t (a int)",
+        "CREATE TABLE t (a int) INHERITS (u)",
+        "CREATE TABLE t (a int CHECK (a > 1))",
         "CREATE TEMP TABLE t AS SELECT 1",
         "ALTER VIEW v RENAME TO w",
         "CREATE MATERIALIZED VIEW v AS SELECT 1",

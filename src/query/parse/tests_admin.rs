@@ -57,6 +57,8 @@ fn roles() {
             "GRANT SELECT (Function, level) ON TABLE person TO a",
             r#"GrantSelect { tables: ["person"], columns: Some(["function", "level"]), to: ["a"] }"#,
         ),
+        ("GRANT INSERT ON person, t TO a", r#"GrantInsert { tables: ["person", "t"], to: ["a"] }"#),
+        ("REVOKE INSERT ON TABLE person FROM a", r#"RevokeInsert { tables: ["person"], from: ["a"] }"#),
         ("REVOKE SELECT ON person FROM a", r#"RevokeSelect { tables: ["person"], columns: None, from: ["a"] }"#),
     ] {
         assert_eq!(format!("{:?}", admin(sql)), expected, "{sql}");
@@ -66,6 +68,8 @@ fn roles() {
         ("CREATE ROLE a LOGIN LOGIN", SqlState::SyntaxError),
         ("CREATE ROLE a PASSWRD 'x'", SqlState::SyntaxError),
         ("GRANT ALL ON t TO a", SqlState::FeatureNotSupported),
+        ("GRANT INSERT (b) ON t TO a", SqlState::FeatureNotSupported),
+        ("GRANT SELECT, INSERT ON t TO a", SqlState::FeatureNotSupported),
         ("GRANT SELECT ON t TO a WITH GRANT OPTION", SqlState::FeatureNotSupported),
         ("GRANT a TO b WITH ADMIN OPTION", SqlState::FeatureNotSupported),
         ("GRANT SELECT ON ALL TABLES IN SCHEMA public TO a", SqlState::FeatureNotSupported),

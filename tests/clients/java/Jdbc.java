@@ -169,6 +169,29 @@ public class Jdbc {
             copy.copyOut("COPY (" + QUESTION + ") TO STDOUT (FORMAT csv)", out);
             isTrue(out.toString().lines().count() >= 5, out);
         });
+        check("COPY FROM", () -> {
+            Connection admin = DriverManager.getConnection(url, "admin", "admin");
+            Statement s = admin.createStatement();
+            s.execute("DROP TABLE IF EXISTS loaded_jdbc");
+            s.execute("CREATE TABLE loaded_jdbc (id integer, name text) WITH (public = true)");
+            s.execute("GRANT SELECT ON loaded_jdbc TO insights_analyst");
+            var copy = admin.unwrap(org.postgresql.PGConnection.class).getCopyAPI();
+            String load = "COPY loaded_jdbc FROM STDIN WITH (FORMAT csv, HEADER)";
+            isTrue(copy.copyIn(load, new java.io.StringReader("id,name\n1,a\n2,\n")) == 2, "rows");
+            try {
+                copy.copyIn(load, new java.io.StringReader("id,name\nx,a\n"));
+                throw new AssertionError("not refused");
+            } catch (SQLException refused) {
+                isTrue(refused.getSQLState().equals("22P02"), refused.getSQLState());
+            }
+            var begun = copy.copyIn("COPY loaded_jdbc FROM STDIN");
+            begun.writeToCopy("3\tc\n".getBytes(), 0, 4);
+            begun.cancelCopy();
+            ResultSet found = c.createStatement().executeQuery("SELECT id, name FROM loaded_jdbc ORDER BY id");
+            isTrue(rows(found, "id", "name").toString().equals("[[1, a], [2, null]]"), "other rows");
+            s.execute("DROP TABLE loaded_jdbc");
+            admin.close();
+        });
         check("refused, then usable", () -> {
             try {
                 c.createStatement().executeQuery("SELECT * FROM person");

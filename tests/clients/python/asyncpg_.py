@@ -6,7 +6,7 @@ import io
 
 import asyncpg
 
-from harness import ANALYST, DATABASE, HOST, PORT, QUESTION, REFUSED, REFUSED_STATE, Suite, answer, equal, true
+from harness import ADMIN, ANALYST, DATABASE, HOST, PORT, QUESTION, REFUSED, REFUSED_STATE, Suite, answer, equal, true
 
 suite = Suite("asyncpg")
 TARGET = dict(host=HOST, port=PORT, database=DATABASE, user=ANALYST[0], password=ANALYST[1])
@@ -68,6 +68,26 @@ async def _():
     out = io.BytesIO()
     await connection.copy_from_query(QUESTION, output=out, format="binary")
     true(out.getvalue().startswith(b"PGCOPY\n\xff\r\n\0"), out.getvalue()[:12])
+
+
+@check("copy_records_to_table and copy_to_table")
+async def _():
+    admin = await asyncpg.connect(**dict(TARGET, user=ADMIN[0], password=ADMIN[1]))
+    await admin.execute("DROP TABLE IF EXISTS loaded_asyncpg")
+    await admin.execute("CREATE TABLE loaded_asyncpg (id integer, at timestamptz, share real) WITH (public = true)")
+    await admin.execute("GRANT SELECT ON loaded_asyncpg TO insights_analyst")
+    moment = datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.timezone.utc)
+    records = [(1, moment, 0.5), (2, None, None)]
+    # It asks for the columns first, as the administrator may not read the table.
+    try:
+        equal(await admin.copy_records_to_table("loaded_asyncpg", records=records), "COPY 2")
+    except asyncpg.InsufficientPrivilegeError:
+        true(False, "the columns were not told")
+    equal(await admin.copy_to_table("loaded_asyncpg", source=io.BytesIO(b"3,,\n"), format="csv"), "COPY 1")
+    rows = await connection.fetch("SELECT id, at, share FROM loaded_asyncpg ORDER BY id")
+    equal([tuple(row) for row in rows], records + [(3, None, None)])
+    await admin.execute("DROP TABLE loaded_asyncpg")
+    await admin.close()
 
 
 @check("pool, released and reset")

@@ -1,5 +1,7 @@
 """pandas, Polars and ADBC: whole answers as data frames; ADBC reads them by COPY in binary."""
 
+import csv
+import io
 import warnings
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -7,7 +9,7 @@ import pandas
 import polars
 import sqlalchemy as sa
 
-from harness import ANALYST, DATABASE, HOST, PORT, QUESTION, REFUSED, Suite, answer, equal, true
+from harness import ADMIN, ANALYST, DATABASE, HOST, PORT, QUESTION, REFUSED, Suite, answer, equal, true
 
 URL = f"postgresql://{ANALYST[0]}:{ANALYST[1]}@{HOST}:{PORT}/{DATABASE}"
 engine = sa.create_engine(URL.replace("postgresql", "postgresql+psycopg", 1))
@@ -33,6 +35,32 @@ def _():
 @suite.check("read_sql_table of a system view")
 def _():
     equal(list(pandas.read_sql_table("budget", engine, schema="privacy").columns)[:1], ["policy"])
+
+
+def by_copy(table, connection, keys, rows):
+    """The way to load that pandas' manual shows: https://pandas.pydata.org/docs/user_guide/io.html#insertion-method"""
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    with connection.connection.cursor().copy(f"COPY {table.name} ({', '.join(keys)}) FROM STDIN WITH CSV") as copy:
+        copy.write(text.getvalue())
+
+
+@suite.check("to_sql by COPY")
+def _():
+    administrator = sa.create_engine(
+        f"postgresql+psycopg://{ADMIN[0]}:{ADMIN[1]}@{HOST}:{PORT}/{DATABASE}"
+    )
+    with administrator.begin() as loader:
+        loader.exec_driver_sql("DROP TABLE IF EXISTS loaded_pandas")
+        loader.exec_driver_sql("CREATE TABLE loaded_pandas (id bigint, name text, part double precision) WITH (public = true)")
+        loader.exec_driver_sql("GRANT SELECT ON loaded_pandas TO insights_analyst")
+    frame = pandas.DataFrame({"id": [1, 2], "name": ["ä, b", None], "part": [0.5, None]})
+    frame.to_sql("loaded_pandas", administrator, if_exists="append", index=False, method=by_copy)
+    read = pandas.read_sql("SELECT id, name, part FROM loaded_pandas ORDER BY id", engine)
+    equal(read["id"].tolist(), [1, 2])
+    equal((read["name"][0], read["part"][0], bool(read["part"].isna()[1])), ("ä, b", 0.5, True))
+    with administrator.begin() as loader:
+        loader.exec_driver_sql("DROP TABLE loaded_pandas")
 
 
 @suite.check("refused, then usable")

@@ -68,6 +68,28 @@ def _():
         true(lines[0] == "function,persons,hours" and len(lines) > 5, lines[:1])
 
 
+@suite.check("\\copy from csv")
+def _():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "rows.csv")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write('id,name\r\n1,"a ""b"""\r\n2,\r\n')
+        shows(
+            "DROP TABLE IF EXISTS loaded_psql;\n"
+            "CREATE TABLE loaded_psql (id integer, name text) WITH (public = true);\n"
+            "GRANT SELECT ON loaded_psql TO insights_analyst;\n"
+            f"\\copy loaded_psql FROM '{path}' CSV HEADER\n"
+            "COPY loaded_psql (id) FROM STDIN;\n3\n\\.\n",
+            "COPY 2", "COPY 1", user=ADMIN,
+        )
+        shows("SELECT id, name FROM loaded_psql ORDER BY id;", 'a "b"', "(3 rows)")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("id,name\n4,d\nfive,e\n")
+        printed = psql(f"\\copy loaded_psql FROM '{path}' CSV HEADER\nDROP TABLE loaded_psql;", ADMIN, fails=True)
+        true("22P02" in printed and "COPY loaded_psql, line 3, column id" in printed, printed)
+        true("five" not in printed and "DROP TABLE" in printed, printed)
+
+
 @suite.check("\\gdesc")
 def _():
     shows(QUESTION + " \\gdesc", "function", "text", "bigint", "double precision")

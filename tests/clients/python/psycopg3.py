@@ -7,7 +7,7 @@ import uuid
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from harness import ANALYST, DATABASE, HOST, PORT, QUESTION, REFUSED, REFUSED_STATE, Suite, answer, equal, true
+from harness import ADMIN, ANALYST, DATABASE, HOST, PORT, QUESTION, REFUSED, REFUSED_STATE, Suite, answer, equal, true
 
 suite = Suite("psycopg 3")
 TARGET = f"host={HOST} port={PORT} dbname={DATABASE} user={ANALYST[0]} password={ANALYST[1]}"
@@ -100,6 +100,35 @@ def _():
     with connection.cursor().copy(f"COPY ({QUESTION}) TO STDOUT (FORMAT binary)") as copy:
         copy.set_types(["text", "int8", "float8"])
         equal(list(copy.rows()), plain)
+
+
+@suite.check("COPY FROM, text and binary, and rolled back")
+def _():
+    target = TARGET.replace(f"user={ANALYST[0]} password={ANALYST[1]}", f"user={ADMIN[0]} password={ADMIN[1]}")
+    kept = [(1, "ä\tb\n\\", datetime.date(2024, 2, 29)), (2, None, None)]
+    with psycopg.connect(target) as loader:
+        loader.execute("DROP TABLE IF EXISTS loaded_psycopg3")
+        loader.execute("CREATE TABLE loaded_psycopg3 (id bigint, name text, day date) WITH (public = true)")
+        loader.execute("GRANT SELECT ON loaded_psycopg3 TO insights_analyst")
+        with loader.cursor().copy("COPY loaded_psycopg3 FROM STDIN") as copy:
+            for row in kept:
+                copy.write_row(row)
+        loader.rollback()
+        equal(connection.execute("SELECT count(*) FROM loaded_psycopg3").fetchone(), (0,))
+        with loader.cursor().copy("COPY loaded_psycopg3 (id, name, day) FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(["int8", "text", "date"])
+            for row in kept:
+                copy.write_row(row)
+        loader.commit()
+        try:
+            with loader.cursor().copy("COPY loaded_psycopg3 FROM STDIN (FORMAT csv)") as copy:
+                copy.write("3,c,no day\n")
+            true(False, "not refused")
+        except psycopg.errors.InvalidDatetimeFormat as error:
+            equal(error.diag.context, "COPY loaded_psycopg3, line 1, column day")
+        loader.rollback()
+        equal(connection.execute("SELECT id, name, day FROM loaded_psycopg3 ORDER BY id").fetchall(), kept)
+        loader.execute("DROP TABLE loaded_psycopg3")
 
 
 @suite.check("transactions and savepoints")
