@@ -224,6 +224,9 @@ impl SystemCatalog {
         for function in functions::all(session, &Arc::new(known)) {
             context.register_udf(function);
         }
+        for function in [paravent_udfs::to_char(), paravent_udfs::to_date(), paravent_udfs::to_timestamp()] {
+            context.register_udf(function.as_ref().clone());
+        }
         Ok(context)
     }
 }

@@ -12,10 +12,12 @@ mod describe;
 mod listing;
 mod memberships;
 mod path;
+mod pending;
 mod procedures;
 mod pseudonyms;
 mod purposes;
 mod recent;
+mod renaming;
 mod reports;
 mod risk;
 mod row_policies;
@@ -53,6 +55,7 @@ use crate::query::parse;
 use crate::query::statement::{Admin, CursorOptions, Parsed, Statement};
 use cursors::Cursors;
 use path::{Asked, Failure};
+use pending::Pending;
 use transaction::{End, Transaction};
 use utility::Variables;
 
@@ -109,6 +112,8 @@ pub struct Session {
     variables: Variables,
     transaction: Transaction,
     cursors: Cursors,
+    /// What an open block has changed.
+    pending: Pending,
     /// A statement that is paid for and whose end is not in the log yet.
     unfinished: Option<LogId>,
     /// What the running statement has to say beside its rows.
@@ -132,6 +137,7 @@ impl Session {
             variables,
             transaction: Transaction::default(),
             cursors: Cursors::default(),
+            pending: Pending::default(),
             unfinished: None,
             notices: Vec::new(),
         })
@@ -242,6 +248,7 @@ impl Session {
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
         self.variables.follow(self.server.catalog.policies().settings.clone());
+        self.follow_pending();
         self.principal().map(|_| ())
     }
 
@@ -252,7 +259,7 @@ impl Session {
         statement: &Statement,
         cancel: &CancellationToken,
     ) -> Result<Answer, Failure> {
-        if let Statement::Admin(_) = statement {
+        if let Statement::Admin(_) | Statement::Commit = statement {
             return self.dispatch(asked, statement).await;
         }
         let limit = self.variables.settings().statement_timeout_ms;
@@ -280,6 +287,9 @@ impl Session {
 
     async fn dispatch(&mut self, asked: &Asked<'_>, statement: &Statement) -> Result<Answer, Failure> {
         self.transaction.check(statement)?;
+        if matches!(statement, Statement::Commit) && self.transaction.state() == TransactionState::InTransaction {
+            self.commit_pending().await?;
+        }
         let answer = match statement {
             Statement::Query(query) => {
                 let rows = self.rows(asked, query).await?;
@@ -318,6 +328,15 @@ impl Session {
         Ok(answer)
     }
 
+    /// A block whose changes cannot be made is over, as after ROLLBACK.
+    async fn commit_pending(&mut self) -> Result<()> {
+        let made = self.make_pending().await;
+        if made.is_err() {
+            self.block(&Statement::Rollback)?;
+        }
+        made
+    }
+
     /// Rows of a query: about the system, or released.
     async fn rows(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Rows, Failure> {
         if self.is_system(query) {
@@ -334,7 +353,7 @@ impl Session {
     }
 
     fn is_system(&self, query: &ast::Query) -> bool {
-        let policies = self.server.catalog.policies();
+        let policies = self.policies_seen();
         is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| policies.is_relation(name))
     }
 
@@ -448,6 +467,7 @@ impl Session {
             Statement::Commit => {
                 let (end, notice) = self.transaction.commit();
                 let committed = end == End::Committed;
+                self.pending.forget();
                 if committed {
                     self.variables.commit()
                 } else {
@@ -458,6 +478,7 @@ impl Session {
             }
             Statement::Rollback => {
                 let notice = self.transaction.rollback();
+                self.pending.forget();
                 self.variables.rollback();
                 self.cursors.end_of_transaction(false);
                 ("ROLLBACK", notice)
@@ -465,17 +486,20 @@ impl Session {
             Statement::Savepoint(name) => {
                 self.transaction.savepoint(name)?;
                 self.variables.savepoint();
+                self.pending.savepoint();
                 ("SAVEPOINT", None)
             }
             Statement::ReleaseSavepoint(name) => {
                 let before = self.transaction.release(name)?;
                 self.variables.release(before);
+                self.pending.release(before);
                 self.cursors.release(before);
                 ("RELEASE", None)
             }
             Statement::RollbackTo(name) => {
                 let before = self.transaction.rollback_to(name)?;
                 self.variables.rollback_to(before);
+                self.pending.rollback_to(before);
                 self.cursors.rollback_to(before);
                 ("ROLLBACK", None)
             }

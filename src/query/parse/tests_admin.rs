@@ -97,7 +97,19 @@ fn views_and_references() {
         format!(r#"AddReference {{ table: "t", reference: Reference {{ column: "a", table: "p", key: {key} }} }}"#)
     };
     for (sql, expected) in [
-        ("DROP VIEW IF EXISTS v, public.w RESTRICT", r#"DropView { names: ["v", "w"], if_exists: true }"#.to_owned()),
+        (
+            "DROP VIEW IF EXISTS v, public.w RESTRICT",
+            r#"DropView { names: ["v", "w"], if_exists: true, cascade: false }"#.to_owned(),
+        ),
+        (
+            "DROP VIEW paravent.public.v CASCADE",
+            r#"DropView { names: ["v"], if_exists: false, cascade: true }"#.to_owned(),
+        ),
+        ("ALTER VIEW v RENAME TO w", r#"RenameView { name: "v", to: "w", if_exists: false }"#.to_owned()),
+        (
+            "ALTER TABLE IF EXISTS public.v RENAME TO \"W\"",
+            r#"RenameView { name: "v", to: "W", if_exists: true }"#.to_owned(),
+        ),
         ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES p", reference("None")),
         ("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES public.p (k)", reference(r#"Some("k")"#)),
     ] {
