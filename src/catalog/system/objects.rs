@@ -13,7 +13,7 @@ use super::references::{Reference, references};
 use super::{CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Column, Policies, Principal, Table};
+use crate::policy::{Access, Capability, Column, Policies, Principal, Table, View};
 
 pub(super) const PG_CATALOG_OID: i32 = 11;
 pub(super) const PUBLIC_OID: i32 = 2200;
@@ -26,15 +26,17 @@ const FIRST_USER_OID: u32 = 16_384;
 const OWNER: &str = "insights_admin";
 
 /// Relations that other catalog tables refer to by the OID Postgres ships them with.
-const WELL_KNOWN: [(&str, i32); 9] = [
+const WELL_KNOWN: [(&str, i32); 11] = [
     ("pg_type", 1247),
     ("pg_attribute", 1249),
     ("pg_proc", 1255),
     ("pg_class", 1259),
     ("pg_database", 1262),
     ("pg_constraint", 2606),
+    ("pg_depend", 2608),
     ("pg_description", 2609),
     ("pg_namespace", 2615),
+    ("pg_rewrite", 2618),
     ("pg_extension", 3079),
 ];
 
@@ -67,6 +69,14 @@ pub(super) struct Key {
     pub primary: bool,
 }
 
+/// A view and what its query reads; for those who may see the query.
+#[derive(Debug, Clone)]
+pub(super) struct ViewRule {
+    pub oid: i32,
+    pub view_oid: i32,
+    pub reads: Vec<i32>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct RoleRow {
     pub oid: i32,
@@ -89,6 +99,7 @@ pub(super) struct Objects {
     pub relations: Vec<Relation>,
     pub keys: Vec<Key>,
     pub references: Vec<Reference>,
+    pub rules: Vec<ViewRule>,
     pub cursors: Vec<CursorRow>,
     pub roles: Vec<RoleRow>,
     /// The roles that the session acts as at present: a membership whose training lapsed is one still, and gives nothing.
@@ -109,6 +120,7 @@ impl Objects {
             references: references(&session.policies, &relations, &keys),
             relations,
             keys,
+            rules: rules(&session.policies, &session.principal),
             cursors: session.cursors.clone(),
             roles: roles(&session.policies, &session.principal),
             acts_as: session.principal.roles().clone(),
@@ -145,6 +157,7 @@ impl Objects {
             relations: vec![],
             keys: vec![],
             references: vec![],
+            rules: vec![],
             cursors: vec![],
             roles: vec![],
             acts_as: BTreeSet::new(),
@@ -223,8 +236,11 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             name: table.name.clone(),
             kind: "r",
             fields: arrow_schema(&part)?,
-            comment: Some(table_comment(table, &part)),
-            column_comments: visible.iter().map(|column| column_comment(column)).collect(),
+            comment: said(policies.comment(&table.name), Some(table_comment(table, &part))),
+            column_comments: visible
+                .iter()
+                .map(|column| said(policies.column_comment(&table.name, &column.name), column_comment(column)))
+                .collect(),
             selectable: principal.may_ask()
                 && policies.has_scope(principal, table)
                 && table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
@@ -252,14 +268,40 @@ fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation
             name: view.name.clone(),
             kind: "v",
             fields: Arc::new(Schema::new(fields)),
-            comment: Some(format!("a view with {rights}")),
-            column_comments: vec![],
+            comment: Some(policies.comment(&view.name).unwrap_or_else(|| format!("a view with {rights}"))),
+            column_comments: view
+                .columns
+                .iter()
+                .map(|(column, _)| policies.column_comment(&view.name, column))
+                .collect(),
             selectable: principal.may_ask() && policies.may_read(principal, &view.name, ""),
             // The text may name tables and columns that were not granted.
             definition: principal.can(Capability::Administer).then(|| view.definition.clone()),
         })
     })
     .collect()
+}
+
+/// Only among what the session sees, and only for those who may see the text of views.
+fn rules(policies: &Policies, principal: &Principal) -> Vec<ViewRule> {
+    if !principal.can(Capability::Administer) {
+        return vec![];
+    }
+    let relation = |name: &String| oid("relation", &format!("public.{name}"));
+    let rule = |view: &View| ViewRule {
+        oid: oid("rewrite", &format!("public.{}", view.name)),
+        view_oid: relation(&view.name),
+        reads: view.reads.iter().filter(|name| policies.may_see(principal, name)).map(relation).collect(),
+    };
+    policies.views.values().filter(|view| policies.may_see(principal, &view.name)).map(rule).collect()
+}
+
+/// What administrators wrote, and what the catalog knows by itself.
+fn said(written: Option<String>, known: Option<String>) -> Option<String> {
+    match (written, known) {
+        (Some(written), Some(known)) => Some(format!("{written}; {known}")),
+        (written, known) => written.or(known),
+    }
 }
 
 /// Administrators see every column; others those they were granted.

@@ -38,7 +38,7 @@ const WITHHELD: [&str; 7] = [
 ];
 
 /// Tables whose contents came from another server: here they have no rows.
-const EMPTIED: [&str; 5] = ["pg_depend", "pg_init_privs", "pg_rewrite", "pg_shdepend", "pg_shdescription"];
+const EMPTIED: [&str; 3] = ["pg_init_privs", "pg_shdepend", "pg_shdescription"];
 
 pub(super) struct Loaded {
     pub tables: StaticTables,

@@ -14,7 +14,7 @@ use super::rows::Rows;
 use super::types::pg_type;
 
 /// What [`build`] knows.
-pub(super) const NAMES: [&str; 18] = [
+pub(super) const NAMES: [&str; 20] = [
     "pg_attribute",
     "pg_auth_members",
     "pg_available_extensions",
@@ -22,12 +22,14 @@ pub(super) const NAMES: [&str; 18] = [
     "pg_constraint",
     "pg_cursors",
     "pg_database",
+    "pg_depend",
     "pg_description",
     "pg_group",
     "pg_index",
     "pg_indexes",
     "pg_namespace",
     "pg_prepared_statements",
+    "pg_rewrite",
     "pg_roles",
     "pg_settings",
     "pg_tables",
@@ -44,12 +46,14 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
         "pg_constraint" => constraints(objects)?,
         "pg_cursors" => cursors(objects)?,
         "pg_database" => databases(objects)?,
+        "pg_depend" => dependencies(objects)?,
         "pg_description" => descriptions(objects)?,
         "pg_group" => groups(objects)?,
         "pg_index" => indexes(objects)?,
         "pg_indexes" => index_definitions(objects)?,
         "pg_namespace" => namespaces(objects)?,
         "pg_prepared_statements" => prepared_statements()?,
+        "pg_rewrite" => rules(objects)?,
         "pg_roles" => roles(objects)?,
         "pg_settings" => shown_settings(settings)?,
         "pg_tables" => tables(objects)?,
@@ -366,6 +370,40 @@ fn descriptions(objects: &Objects) -> Result<RecordBatch> {
         .all_int("classoid", pg_class)
         .int("objsubid", |(_, at, _)| *at)
         .text("description", |(_, _, comment)| (*comment).clone())
+        .batch()
+}
+
+/// Views on what they read, through their rules.
+fn dependencies(objects: &Objects) -> Result<RecordBatch> {
+    let rows: Vec<(i32, i32, &str)> = objects
+        .rules
+        .iter()
+        .flat_map(|rule| {
+            let reads = rule.reads.iter().map(|oid| (rule.oid, *oid, "n"));
+            std::iter::once((rule.oid, rule.view_oid, "i")).chain(reads)
+        })
+        .collect();
+    Rows::of(&rows)
+        .all_int("classid", oid("relation", "pg_catalog.pg_rewrite"))
+        .int("objid", |(rule, _, _)| *rule)
+        .all_int("objsubid", 0)
+        .all_int("refclassid", oid("relation", "pg_catalog.pg_class"))
+        .int("refobjid", |(_, read, _)| *read)
+        .all_int("refobjsubid", 0)
+        .text("deptype", |(_, _, kind)| (*kind).to_owned())
+        .batch()
+}
+
+fn rules(objects: &Objects) -> Result<RecordBatch> {
+    Rows::of(&objects.rules)
+        .int("oid", |rule| rule.oid)
+        .all_text("rulename", "_RETURN")
+        .int("ev_class", |rule| rule.view_oid)
+        .all_text("ev_type", "1")
+        .all_text("ev_enabled", "O")
+        .all_flag("is_instead", true)
+        .no_text("ev_qual")
+        .no_text("ev_action")
         .batch()
 }
 

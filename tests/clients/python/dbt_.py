@@ -101,7 +101,7 @@ def _():
 
 @suite.check("run-operation: views dropped")
 def _():
-    write("macros/drop.sql", "{% macro drop() %}{% do run_query('DROP VIEW IF EXISTS dbt_week CASCADE') %}{% do adapter.commit() %}{% endmacro %}")
+    write("macros/drop.sql", "{% macro drop() %}{% do run_query('DROP VIEW dbt_week CASCADE; COMMIT') %}{% endmacro %}")
     dbt("run-operation", "drop", "--target", "admin")
     true("dbt_" not in dbt("show", "--inline", "SELECT viewname FROM pg_views"), "a view is left")
 

@@ -241,7 +241,7 @@ impl Read {
 /// Fewer digits than four: the year nearest to 2020.
 fn nearest_2020(year: i64, width: usize) -> i64 {
     match width {
-        1 => year + 2020 - 2020 % 10,
+        1 => year + 2020,
         2 if year < 70 => year + 2000,
         2 => year + 1900,
         3 if year < 520 => year + 2000,
