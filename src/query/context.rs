@@ -141,7 +141,7 @@ impl Functions {
         scalar.insert("clamp".to_owned(), paravent_udfs::clamp());
         scalar.insert("width_bucket".to_owned(), paravent_udfs::width_bucket());
         // With Postgres's patterns, in place of the engine's.
-        for function in [paravent_udfs::to_char(), paravent_udfs::to_date(), paravent_udfs::to_timestamp()] {
+        for function in paravent_udfs::postgres_functions() {
             scalar.insert(function.name().to_owned(), function);
         }
         for function in ErrorOf::all() {

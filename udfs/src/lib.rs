@@ -47,7 +47,7 @@ pub use lattice::{dp_lattice, dp_lattice_udf};
 pub use mask::{Base, Mask, Masked};
 pub use noise::{DiscreteLaplace, Gaussian, NoEntropy, Noise, NoiseStream};
 pub use normal::normal_quantile;
-pub use patterns::{to_char, to_date, to_timestamp};
+pub use patterns::{date, postgres_functions, to_char, to_date, to_timestamp};
 pub use planner::{ReleasePlanner, planner};
 pub use pseudonym::{PseudonymKey, pseudonym, pseudonym_udf};
 pub use register::{all_aggregates, register, scalar_functions};

@@ -14,7 +14,15 @@ mod read;
 mod template;
 mod write;
 
-pub use functions::{to_char, to_date, to_timestamp};
+pub use functions::{date, to_char, to_date, to_timestamp};
+
+use datafusion::logical_expr::ScalarUDF;
+use std::sync::Arc;
+
+/// All of them, to stand in place of the engine's.
+pub fn postgres_functions() -> Vec<Arc<ScalarUDF>> {
+    vec![date(), to_char(), to_date(), to_timestamp()]
+}
 
 #[cfg(test)]
 mod tests;

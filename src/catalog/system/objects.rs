@@ -13,7 +13,7 @@ use super::references::{Reference, references};
 use super::{CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Column, Policies, Principal, Table, View};
+use crate::policy::{Access, Capability, Column, Grant, Policies, Principal, Role, Table, View};
 
 pub(super) const PG_CATALOG_OID: i32 = 11;
 pub(super) const PUBLIC_OID: i32 = 2200;
@@ -51,9 +51,18 @@ pub(super) struct Relation {
     pub comment: Option<String>,
     /// In the order of `fields`; may be shorter.
     pub column_comments: Vec<Option<String>>,
+    /// Who may read it whole, and who each column, as Postgres writes it: `insights_analyst=r/insights_admin`.
+    pub acl: Acl,
     pub selectable: bool,
     /// Of a view: its query, for those who may see it.
     pub definition: Option<String>,
+}
+
+/// In the order of columns; may be shorter.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Acl {
+    pub relation: Vec<String>,
+    pub columns: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -139,6 +148,7 @@ impl Objects {
                 fields: view.batch.schema(),
                 comment: None,
                 column_comments: vec![],
+                acl: Acl::default(),
                 selectable: true,
                 definition: None,
             });
@@ -241,6 +251,7 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
                 .iter()
                 .map(|column| said(policies.column_comment(&table.name, &column.name), column_comment(column)))
                 .collect(),
+            acl: acl(policies, principal, &table.name, visible.iter().map(|column| &column.name)),
             selectable: principal.may_ask()
                 && policies.has_scope(principal, table)
                 && table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
@@ -274,6 +285,7 @@ fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation
                 .iter()
                 .map(|(column, _)| policies.column_comment(&view.name, column))
                 .collect(),
+            acl: acl(policies, principal, &view.name, view.columns.iter().map(|(name, _)| name)),
             selectable: principal.may_ask() && policies.may_read(principal, &view.name, ""),
             // The text may name tables and columns that were not granted.
             definition: principal.can(Capability::Administer).then(|| view.definition.clone()),
@@ -294,6 +306,31 @@ fn rules(policies: &Policies, principal: &Principal) -> Vec<ViewRule> {
         reads: view.reads.iter().filter(|name| policies.may_see(principal, name)).map(relation).collect(),
     };
     policies.views.values().filter(|view| policies.may_see(principal, &view.name)).map(rule).collect()
+}
+
+/// Grants to roles that the session sees.
+fn acl<'a>(
+    policies: &Policies,
+    principal: &Principal,
+    relation: &str,
+    columns: impl Iterator<Item = &'a String>,
+) -> Acl {
+    let seen = shown_roles(policies, principal);
+    let item = |grant: &&Grant| {
+        let plain = grant.role.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        let role = if plain { grant.role.clone() } else { format!("\"{}\"", grant.role.replace('"', "\"\"")) };
+        format!("{role}=r/{OWNER}")
+    };
+    let grants = policies.grants.iter().filter(|grant| grant.table == relation && seen.contains_key(&grant.role));
+    let grants: Vec<&Grant> = grants.collect();
+    let of_column = |column: &String| {
+        let of = grants.iter().filter(|grant| grant.columns.as_ref().is_some_and(|columns| columns.contains(column)));
+        of.map(item).collect()
+    };
+    Acl {
+        relation: grants.iter().filter(|grant| grant.columns.is_none()).map(item).collect(),
+        columns: columns.map(of_column).collect(),
+    }
 }
 
 /// What administrators wrote, and what the catalog knows by itself.
@@ -356,22 +393,23 @@ fn index(key: &Key) -> Relation {
         fields: Arc::new(Schema::new(fields)),
         comment: None,
         column_comments: vec![],
+        acl: Acl::default(),
         selectable: false,
         definition: None,
     }
 }
 
 /// Administrators see every role; others the built-in groups and themselves with their own groups.
-fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
+fn shown_roles<'a>(policies: &'a Policies, principal: &Principal) -> BTreeMap<&'a String, &'a Role> {
     let all = principal.can(Capability::ManageRoles) || principal.can(Capability::Administer);
     // Of its own groups too those that give nothing for want of a training: it is told so, and may see which.
     let mut own = principal.roles().clone();
     own.extend(policies.roles.get(principal.name()).into_iter().flat_map(|role| role.member_of.iter().cloned()));
-    let shown: BTreeMap<_, _> = policies
-        .roles
-        .iter()
-        .filter(|(name, role)| all || (role.built_in && !role.login) || own.contains(*name))
-        .collect();
+    policies.roles.iter().filter(|(name, role)| all || (role.built_in && !role.login) || own.contains(*name)).collect()
+}
+
+fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
+    let shown = shown_roles(policies, principal);
     shown
         .iter()
         .map(|(name, role)| RoleRow {

@@ -103,6 +103,17 @@ impl<'a, T> Rows<'a, T> {
         self.add(name, Arc::new(array))
     }
 
+    /// Text arrays; empty ones are null.
+    pub fn some_texts(self, name: &'static str, values: impl Fn(&T) -> Vec<String>) -> Self {
+        let mut list = ListBuilder::new(StringBuilder::new());
+        for thing in &self.things {
+            let values = values(thing);
+            values.iter().for_each(|value| list.values().append_value(value));
+            list.append(!values.is_empty());
+        }
+        self.add(name, Arc::new(list.finish()))
+    }
+
     /// A column of text arrays, all null.
     pub fn no_texts(self, name: &'static str) -> Self {
         let mut list = ListBuilder::new(StringBuilder::new());

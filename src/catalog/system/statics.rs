@@ -22,7 +22,7 @@ use datafusion_pg_catalog::pg_catalog::{
     ArrowTable, PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables, PgCatalogTable, array_bounds_udf,
 };
 
-use super::objects::{Objects, Relation, oid};
+use super::objects::{Acl, Objects, Relation, oid};
 use super::schemas::{StaticTables, SystemRows};
 use super::{information_schema, tables};
 
@@ -113,6 +113,7 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
         fields,
         comment: None,
         column_comments: vec![],
+        acl: Acl::default(),
         selectable: true,
         definition: None,
     };

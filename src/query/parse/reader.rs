@@ -208,7 +208,8 @@ impl<'a> Reader<'a> {
     /// A query up to where it ends, with nothing in it but what Postgres has and this server reads.
     pub fn query(&mut self) -> Result<Box<Query>> {
         let parsed = self.parser.parse_query();
-        let query = self.understood(parsed)?;
+        let mut query = self.understood(parsed)?;
+        clauses::fetch_as_limit(&mut query);
         clauses::check(&query, self.slice)?;
         Ok(query)
     }

@@ -23,6 +23,12 @@ pub fn to_date() -> Arc<ScalarUDF> {
     reads(datafusion::functions::datetime::to_date(), false)
 }
 
+/// `date(x)`: `x::date`.
+pub fn date() -> Arc<ScalarUDF> {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(ScalarUDF::new_from_impl(Date { signature }))
+}
+
 /// `to_timestamp(text, template)`, in UTC; `to_timestamp(seconds)`.
 pub fn to_timestamp() -> Arc<ScalarUDF> {
     let config = datafusion::config::ConfigOptions::default();
@@ -218,5 +224,39 @@ impl ScalarUDFImpl for Reads {
         });
         let array: ArrayRef = Arc::new(microseconds.collect::<Result<TimestampMicrosecondArray>>()?.with_timezone(UTC));
         given(cast(&array, &of)?, scalar)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Date {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Date {
+    fn name(&self) -> &str {
+        "date"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Date32)
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        match arg_types {
+            [DataType::Date32 | DataType::Date64 | DataType::Timestamp(..)] => Ok(arg_types.to_vec()),
+            [one] if is_text(one) => Ok(vec![DataType::Utf8]),
+            _ => plan_err!("date takes a date, a timestamp or a text"),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match args.args.as_slice() {
+            [value] => value.cast_to(&DataType::Date32, None),
+            _ => exec_err!("date takes one argument"),
+        }
     }
 }

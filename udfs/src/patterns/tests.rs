@@ -1,7 +1,7 @@
 //! As Postgres has it: expected texts are from its documentation or from a Postgres 16.
 
 use super::number::{Number, number, template as number_template};
-use super::{read, template, to_char, to_date, to_timestamp, write};
+use super::{postgres_functions, read, template, write};
 use datafusion::prelude::SessionContext;
 use proptest::prelude::*;
 
@@ -117,7 +117,7 @@ fn numbers_are_written() {
 #[tokio::test]
 async fn the_engine_calls_them() {
     let ctx = SessionContext::new();
-    for function in [to_char(), to_date(), to_timestamp()] {
+    for function in postgres_functions() {
         ctx.register_udf(function.as_ref().clone());
     }
     for (sql, expected) in [
@@ -128,6 +128,8 @@ async fn the_engine_calls_them() {
         ("to_char(date '2024-03-05', 'FMMon YYYY')", "Mar 2024"),
         ("to_char(timestamp '2024-03-05 10:00:00', 'HH24h')", "10h"),
         ("to_char(12.5, 'FM990.0')", "12.5"),
+        ("date('2024-03-05 10:00:00')", "2024-03-05"),
+        ("date(timestamp '2024-03-05 10:00:00')", "2024-03-05"),
         ("to_char(NULL, 'FM990.0')", ""),
         ("to_char(column1, 'YYYY') FROM (VALUES (date '2024-03-05'))", "2024"),
     ] {
