@@ -58,6 +58,9 @@ SELECT count(*) FROM privacy.budget                      | ok    ok    ok    ok 
 SELECT count(*) FROM privacy.settings                    | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SELECT count(*) FROM privacy.memberships                 | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SELECT count(*) FROM privacy.grants                      | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+SELECT count(*) FROM privacy.running_queries             | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+SELECT count(*) FROM pg_stat_activity                    | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+SELECT pg_terminate_backend(0)                           | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SHOW privacy.min_group_size                              | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SET privacy.epsilon = 0.5                                | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 RESET privacy.epsilon                                    | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
@@ -108,6 +111,7 @@ DROP VIEW v_{who}                                        | 42501 ok    42501 425
 DROP TABLE t_{who}                                       | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER SYSTEM SET privacy.min_group_size = 10             | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER SYSTEM SET privacy.min_group_size = 9              | 42501 22023 42501 42501 42501 42501 42501 42501 22023 42501
+ALTER SYSTEM SET max_connections = 90                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER SYSTEM RESET privacy.min_group_size                | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE nemo SET privacy.epsilon = 0.5                | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE nemo RESET privacy.epsilon                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
@@ -118,6 +122,7 @@ CALL privacy.waive_training('carrier')                   | 42501 ok    42501 425
 CREATE ROLE new_{who} LOGIN PASSWORD 'x'                 | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
 CREATE ROLE boss_{who} LOGIN PASSWORD 'x' CREATEROLE     | 42501 42501 42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE new_{who} VALID UNTIL '2099-01-01'            | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
+ALTER ROLE new_{who} CONNECTION LIMIT 3                  | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
 GRANT insights_analyst TO new_{who}                      | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
 GRANT insights_admin TO new_{who}                        | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
 REVOKE insights_analyst FROM new_{who}                   | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501

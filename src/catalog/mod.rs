@@ -12,6 +12,7 @@ mod store;
 pub mod system;
 #[cfg(test)]
 mod tests;
+mod yielding;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -21,6 +22,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::policy::{BOOTSTRAP_ROLE, Change, Digester, Policies, Principal, Verifier};
 use crate::state::State;
 use store::Saved;
+pub use yielding::Yielding;
 
 /// A handle; clones share it.
 #[derive(Clone)]

@@ -129,20 +129,44 @@ struct LogColumns {
     access_grant: Int64Builder,
 }
 
-pub(super) fn query_log(connection: &Connection) -> Result<RecordBatch> {
-    let mut statement = connection.prepare(
+/// Rows of the log for which all of this holds; moments are microseconds since 1970, and every end is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPart {
+    pub first_id: Option<i64>,
+    pub last_id: Option<i64>,
+    pub since: Option<i64>,
+    pub until: Option<i64>,
+    pub principal: Option<String>,
+}
+
+pub(super) fn query_log(connection: &Connection, part: &LogPart) -> Result<RecordBatch> {
+    let mut statement = connection.prepare_cached(
         "SELECT query_log.*, coalesce(outcome, 'started') AS outcome, sqlstate, rows,
                 coalesce(from_store, 0) AS from_store, elapsed_us
          FROM query_log LEFT JOIN query_outcome AS o
            ON o.id = (SELECT max(id) FROM query_outcome WHERE log_id = query_log.id)
+         WHERE query_log.id BETWEEN ?1 AND ?2 AND query_log.at BETWEEN ?3 AND ?4
+           AND (?5 IS NULL OR query_log.principal = ?5)
          ORDER BY query_log.id",
     )?;
     let mut columns = LogColumns::new();
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query((
+        part.first_id.unwrap_or(i64::MIN),
+        part.last_id.unwrap_or(i64::MAX),
+        part.since.unwrap_or(i64::MIN),
+        part.until.unwrap_or(i64::MAX),
+        part.principal.as_deref(),
+    ))?;
     while let Some(row) = rows.next()? {
         columns.append(row)?;
     }
     columns.finish()
+}
+
+/// The first and the last row's id; of an empty log the last comes before the first.
+pub(super) fn log_ids(connection: &Connection) -> Result<(i64, i64)> {
+    let ids = "SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM query_log";
+    Ok(connection.query_row(ids, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 impl LogColumns {

@@ -28,7 +28,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 
 pub use answers::StoredAnswer;
-pub use batches::{budget_batch, budget_schema, query_log_schema};
+pub use batches::{LogPart, budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
 pub use chain::Broken;
 pub use evidence::PurposeUse;
@@ -204,9 +204,14 @@ impl Ledger {
         self.state.read(move |connection| budget::lines(connection, &limits, &policies, now)).await
     }
 
-    /// The whole log, oldest first, each statement with the last that is known of it.
-    pub async fn query_log(&self) -> Result<RecordBatch> {
-        self.state.read(batches::query_log).await
+    /// A part of the log, oldest first, each statement with the last that is known of it.
+    pub async fn query_log(&self, part: LogPart) -> Result<RecordBatch> {
+        self.state.read(move |connection| batches::query_log(connection, &part)).await
+    }
+
+    /// The first and the last id of the log; of an empty one the last comes before the first.
+    pub async fn log_ids(&self) -> Result<(i64, i64)> {
+        self.state.read(batches::log_ids).await
     }
 
     /// The first row of the log that is not what was written, or the budget lines when they hold less than the log says was

@@ -74,7 +74,7 @@ fn text(batch: &RecordBatch, column: &str, row: usize) -> String {
 }
 
 async fn outcomes(ledger: &Ledger) -> Vec<String> {
-    let log = ledger.query_log().await.unwrap();
+    let log = ledger.query_log(LogPart::default()).await.unwrap();
     (0..log.num_rows()).map(|row| text(&log, "outcome", row)).collect()
 }
 
@@ -211,7 +211,7 @@ async fn the_log_tells_what_became_of_each_statement() {
     ledger.refuse(entry("ana"), &Error::internal()).await.unwrap();
     ledger.record(entry("ana")).await.unwrap();
     assert_eq!(outcomes(ledger).await, ["answered", "failed", "cancelled", "refused", "failed", "done"]);
-    let log = ledger.query_log().await.unwrap();
+    let log = ledger.query_log(LogPart::default()).await.unwrap();
     assert_eq!(text(&log, "policies", 0), "people");
     assert_eq!(text(&log, "roles", 0), "ana, insights_analyst");
     assert_eq!(text(&log, "sqlstate", 3), "42501");

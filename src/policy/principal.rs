@@ -59,6 +59,14 @@ impl Principal {
         self.createrole
     }
 
+    /// May it end sessions of a login, and cancel what they run? Everybody their own; who manages roles everybody's, but for those of
+    /// roles that have `CREATEROLE`, on which only their like decide.
+    pub fn may_signal(&self, policies: &Policies, role: &str) -> bool {
+        role == self.name
+            || (self.can(Capability::ManageRoles)
+                && (self.createrole || !policies.any_createrole(&policies.memberships(role))))
+    }
+
     /// The moment this is true at, in seconds since 1970.
     pub fn at(&self) -> i64 {
         self.at

@@ -192,6 +192,7 @@ pub(crate) fn context(text: &str) -> Context {
         delta: Delta::new(1e-9).unwrap(),
         weights: Default::default(),
         now: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),
+        moment: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),
         text: text.to_owned(),
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
+use datafusion::config::ConfigOptions;
 use datafusion::execution::SessionStateDefaults;
+use datafusion::functions::datetime::now::NowFunc;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF};
 use paravent_udfs::{Delta, Epsilon};
@@ -43,8 +45,10 @@ pub struct Context {
     pub weights: Weights,
     /// The live purpose that the session declares.
     pub purpose: Option<Purpose>,
-    /// When the statement began: what `now()` says.
+    /// When the statement began: what rights that end are held against.
     pub now: DateTime<Utc>,
+    /// When its transaction began, in whole microseconds: what `now()` says.
+    pub moment: DateTime<Utc>,
     /// The statement's own text, for positions.
     pub text: String,
 }
@@ -101,7 +105,7 @@ pub enum SourceKind {
 }
 
 impl Source {
-    pub(super) fn new(kind: SourceKind, schema: SchemaRef) -> Self {
+    pub fn new(kind: SourceKind, schema: SchemaRef) -> Self {
         Self { kind, granted: false, metric: false, schema }
     }
 }
@@ -138,6 +142,11 @@ impl Functions {
                 }
             }
         }
+        // A moment has a time zone, as in Postgres.
+        let mut zoned = ConfigOptions::default();
+        zoned.execution.time_zone = Some("+00:00".to_owned());
+        let now = Arc::new(ScalarUDF::from(NowFunc::new_with_config(&zoned)));
+        scalar.extend(["now", "current_timestamp"].map(|name| (name.to_owned(), now.clone())));
         scalar.insert("clamp".to_owned(), paravent_udfs::clamp());
         scalar.insert("width_bucket".to_owned(), paravent_udfs::width_bucket());
         // With Postgres's patterns, in place of the engine's.

@@ -212,7 +212,7 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
 fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
     let options = Arc::new(ConfigOptions::default());
     let analysed = Analyzer::new().execute_and_check(plan, &options, |_, _| {});
-    let config = OptimizerContext::new_with_config_options(options).with_query_execution_start_time(context.now);
+    let config = OptimizerContext::new_with_config_options(options).with_query_execution_start_time(context.moment);
     let optimised = analysed.and_then(|plan| Optimizer::new().optimize(plan, &config, |_, _| {}));
     // The engine's text may quote what the analyst wrote, so it goes nowhere.
     optimised.map_err(|_| unproven("the engine cannot optimise a private plan"))

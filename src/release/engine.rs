@@ -17,7 +17,10 @@ use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
 use super::admission::Admission;
+use super::few_rows::MostRows;
+use super::progress::{Progress, Stage};
 use super::{Released, Shaped};
+use crate::catalog::Yielding;
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
 use crate::query::{Source, SourceKind};
@@ -26,13 +29,31 @@ use crate::query::{Source, SourceKind};
 #[derive(Default)]
 pub struct Sources {
     tables: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// Identity of the tables' data.
+    snapshots: BTreeMap<String, String>,
     /// What is shown of tables' rows.
     opened: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// Told of what runs on them.
+    progress: Arc<Progress>,
 }
 
 impl Sources {
-    pub fn add(&mut self, table: String, provider: Arc<dyn TableProvider>) {
+    /// Sources whose statement is watched.
+    pub fn watched(progress: Arc<Progress>) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
+    /// `snapshot`: the identity of its data, where it is known.
+    pub fn add(&mut self, table: String, provider: Arc<dyn TableProvider>, snapshot: Option<String>) {
+        if let Some(snapshot) = snapshot {
+            self.snapshots.insert(table.clone(), snapshot);
+        }
         self.tables.insert(table, provider);
+    }
+
+    /// A table's rows and which they are.
+    pub(super) fn version(&self, table: &str) -> Option<(Arc<dyn TableProvider>, &str)> {
+        Some((self.tables.get(table)?.clone(), self.snapshots.get(table)?))
     }
 
     /// Rows that are made ready to be shown.
@@ -47,6 +68,7 @@ impl Sources {
 pub struct Engine {
     state: SessionState,
     admission: Admission,
+    pub(super) counted: MostRows,
 }
 
 impl Engine {
@@ -62,8 +84,9 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
-        Self { state, admission: Admission::new(cores) }
+        Self { state, admission: Admission::new(cores), counted: MostRows::default() }
     }
 
     /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them.
@@ -83,7 +106,8 @@ impl Engine {
         sources: &Sources,
         released: &[Released],
     ) -> Result<RecordBatch> {
-        let (schema, batches) = self.run(plan, sources, released).await?;
+        let plan = self.without_idle_bounds(plan, sources).await?;
+        let (schema, batches) = self.run(&plan, sources, released).await?;
         concat_batches(&schema, &batches).map_err(|_| Error::internal())
     }
 
@@ -112,9 +136,12 @@ impl Engine {
         if schema.fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
-        let _admitted = self.admission.admit(&physical).await?;
-        let batches = collect(physical, self.state.task_ctx())
-            .await
+        sources.progress.enter(Stage::Waiting);
+        let turn = self.admission.admit(&physical).await?;
+        let _scanning = sources.progress.scan(&physical);
+        let batches = turn
+            .run(collect(physical, self.state.task_ctx()))
+            .await?
             .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;
         Ok((schema, batches))
     }

@@ -11,9 +11,11 @@ mod admission;
 mod answers;
 mod deidentified;
 mod engine;
+mod few_rows;
 #[cfg(test)]
 mod laws;
 mod measured;
+mod progress;
 mod released;
 mod scopes;
 
@@ -21,6 +23,7 @@ pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use deidentified::{RowKeys, RowName};
 pub use engine::{Engine, Sources};
 pub use measured::Measured;
+pub use progress::{Progress, Stage};
 pub use released::{Released, Shaped};
 pub use scopes::ScopeCache;
 

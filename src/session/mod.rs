@@ -4,6 +4,7 @@
 //! a query is `path::query`; what is not a query is answered here, and touches nobody's rows.
 
 mod access;
+mod activity;
 mod admin;
 mod analyze;
 mod answer;
@@ -16,14 +17,17 @@ mod pending;
 mod procedures;
 mod pseudonyms;
 mod purposes;
+mod query_log;
 mod recent;
 mod renaming;
 mod reports;
 mod risk;
 mod row_policies;
 mod row_policies_view;
+mod running;
 mod scopes;
 mod server;
+mod single_flight;
 mod startup;
 mod surroundings;
 mod training;
@@ -33,16 +37,18 @@ mod views;
 mod warnings;
 
 pub use crate::query::statement::{CopyFormat, Direction};
+pub use activity::{Backend, Running};
 pub use answer::{Answer, Notice, Rows};
 pub use server::{Config, DATABASE, Server};
 pub use transaction::TransactionState;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, SchemaRef};
+use chrono::Utc;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +59,7 @@ use crate::ledger::{LogId, Outcome};
 use crate::policy::{Principal, Settings};
 use crate::query::parse;
 use crate::query::statement::{Admin, CursorOptions, Parsed, Statement};
+use activity::Seat;
 use cursors::Cursors;
 use path::{Asked, Failure};
 use pending::Pending;
@@ -69,8 +76,6 @@ pub struct Client {
     pub asked: Vec<(String, String)>,
     pub address: SocketAddr,
     pub encrypted: bool,
-    /// What `pg_backend_pid()` says and a CancelRequest names.
-    pub backend_pid: i32,
 }
 
 /// Which of the protocol's ways a statement came by; for the log.
@@ -118,10 +123,14 @@ pub struct Session {
     unfinished: Option<LogId>,
     /// What the running statement has to say beside its rows.
     notices: Vec<Notice>,
+    /// The same, said by functions that it calls.
+    warnings: Arc<Mutex<Vec<Notice>>>,
+    /// Its place among the sessions; what others see of it.
+    seat: Seat,
 }
 
 impl Session {
-    fn new(server: Arc<Server>, client: Client) -> Result<Self> {
+    fn new(server: Arc<Server>, client: Client, seat: Seat) -> Result<Self> {
         let policies = server.catalog.policies();
         let mut variables = Variables::new(policies.settings.clone(), client.user.clone());
         let role = policies.roles.get(&client.user).ok_or_else(|| no_login(&client.user))?;
@@ -140,6 +149,8 @@ impl Session {
             pending: Pending::default(),
             unfinished: None,
             notices: Vec::new(),
+            warnings: Arc::default(),
+            seat,
         })
     }
 
@@ -168,10 +179,13 @@ impl Session {
         let parsed = &statement.parsed;
         let asked =
             Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters, protocol, began: Instant::now() };
+        self.transaction.enter(Utc::now());
+        self.seat.backend().asks(asked.text, self.application_name());
         let answered = match self.follow_policies().await {
             Ok(()) => self.limited(&asked, &parsed.statement, cancel).await,
             Err(error) => Err(error.into()),
         };
+        self.notices.extend(self.warnings.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default());
         match answered {
             Ok(answer) => {
                 let answer = answer.with_notices(std::mem::take(&mut self.notices));
@@ -187,6 +201,18 @@ impl Session {
                 Err(Error { position: failure.error.position.map(|position| position + offset), ..failure.error })
             }
         }
+    }
+
+    /// The client is told that it may go on: what it sent so far is answered.
+    pub fn rests(&mut self) {
+        self.transaction.rest();
+        let since = self.transaction.in_block().then(|| self.transaction.moment().timestamp_micros());
+        self.seat.backend().is_in(self.transaction.state(), since);
+    }
+
+    /// This session as others see it.
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.seat.backend()
     }
 
     pub fn transaction(&self) -> TransactionState {

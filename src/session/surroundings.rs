@@ -89,6 +89,7 @@ impl Session {
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
             now,
+            moment: self.transaction.moment(),
             text: text.to_owned(),
         };
         Ok(Surroundings { context, snapshots, tables, scoping: scoped.tables })
@@ -127,11 +128,12 @@ impl Session {
         Ok(known.filter(|known| known.of == format!("{:?}", table.access)).map(Arc::new))
     }
 
-    pub(super) async fn sources(&self, tables: &[Table]) -> Result<Sources> {
-        let mut sources = Sources::default();
+    /// `snapshots`: identity of the data, by table.
+    pub(super) async fn sources(&self, tables: &[Table], snapshots: &BTreeMap<String, String>) -> Result<Sources> {
+        let mut sources = Sources::watched(self.seat.backend().progress.clone());
         for table in tables {
             let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
-            sources.add(table.name.clone(), provider);
+            sources.add(table.name.clone(), provider, snapshots.get(&table.name).cloned());
         }
         Ok(sources)
     }

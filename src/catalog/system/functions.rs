@@ -15,11 +15,11 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
-use super::SystemSession;
 use super::objects::Objects;
 use super::privileges;
 use super::references::Reference;
 use super::tables::{constraint_definition, index_definition};
+use super::{SystemSession, activity, moments};
 use super::{any_equals, functions_of_text, set_functions};
 use crate::error::{Error, SqlState};
 
@@ -79,7 +79,7 @@ pub(super) fn function(name: &'static str, returns: DataType, body: Body) -> Sca
 }
 
 /// One that is called once a row, and never while a statement is planned.
-fn volatile(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
+pub(super) fn volatile(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
     made(name, returns, body, Volatility::Volatile)
 }
 
@@ -156,6 +156,8 @@ pub(super) fn all(session: &SystemSession, relations: &Shared) -> Vec<ScalarUDF>
     functions.extend(functions_of_text::all(relations));
     functions.extend(set_functions::all());
     functions.push(set_config(session));
+    functions.extend(activity::functions(&session.signals));
+    functions.extend(moments::all(session.moments));
     functions
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::references::{Reference, references};
-use super::{CursorRow, SystemSession};
+use super::{ActivityRow, CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
 use crate::policy::{Access, Capability, Column, Grant, Policies, Principal, Role, Table, View};
@@ -94,6 +94,7 @@ pub(super) struct RoleRow {
     pub createrole: bool,
     /// Microseconds since 1970.
     pub valid_until: Option<i64>,
+    pub connection_limit: Option<u32>,
     pub member_of: Vec<String>,
 }
 
@@ -110,6 +111,7 @@ pub(super) struct Objects {
     pub references: Vec<Reference>,
     pub rules: Vec<ViewRule>,
     pub cursors: Vec<CursorRow>,
+    pub activity: Vec<ActivityRow>,
     pub roles: Vec<RoleRow>,
     /// The roles that the session acts as at present: a membership whose training lapsed is one still, and gives nothing.
     pub acts_as: BTreeSet<String>,
@@ -131,6 +133,7 @@ impl Objects {
             keys,
             rules: rules(&session.policies, &session.principal),
             cursors: session.cursors.clone(),
+            activity: session.activity.clone(),
             roles: roles(&session.policies, &session.principal),
             acts_as: session.principal.roles().clone(),
             types: Arc::default(),
@@ -145,7 +148,7 @@ impl Objects {
                 schema: view.schema.to_owned(),
                 name: view.name.to_owned(),
                 kind: "v",
-                fields: view.batch.schema(),
+                fields: view.rows.schema(),
                 comment: None,
                 column_comments: vec![],
                 acl: Acl::default(),
@@ -169,6 +172,7 @@ impl Objects {
             references: vec![],
             rules: vec![],
             cursors: vec![],
+            activity: vec![],
             roles: vec![],
             acts_as: BTreeSet::new(),
             types: Arc::default(),
@@ -418,6 +422,7 @@ fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
             login: role.login,
             createrole: role.createrole,
             valid_until: role.valid_until.map(|seconds| seconds.saturating_mul(1_000_000)),
+            connection_limit: role.connection_limit,
             member_of: role.member_of.iter().filter(|group| shown.contains_key(group)).cloned().collect(),
         })
         .collect()

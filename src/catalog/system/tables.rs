@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
 
+use super::activity;
 use super::objects::{BTREE, HEAP, Key, Objects, Relation, RoleRow, oid};
 use super::references::Reference;
 use super::rows::Rows;
 use super::types::pg_type;
 
 /// What [`build`] knows.
-pub(super) const NAMES: [&str; 20] = [
+pub(super) const NAMES: [&str; 21] = [
     "pg_attribute",
     "pg_auth_members",
     "pg_available_extensions",
@@ -32,6 +33,7 @@ pub(super) const NAMES: [&str; 20] = [
     "pg_rewrite",
     "pg_roles",
     "pg_settings",
+    "pg_stat_activity",
     "pg_tables",
     "pg_user",
     "pg_views",
@@ -56,6 +58,7 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
         "pg_rewrite" => rules(objects)?,
         "pg_roles" => roles(objects)?,
         "pg_settings" => shown_settings(settings)?,
+        "pg_stat_activity" => activity::table(objects)?,
         "pg_tables" => tables(objects)?,
         "pg_user" => users(objects)?,
         "pg_views" => views(objects)?,
@@ -183,7 +186,7 @@ fn roles(objects: &Objects) -> Result<RecordBatch> {
         .all_flag("rolcreatedb", false)
         .flag("rolcanlogin", |r| r.login)
         .all_flag("rolreplication", false)
-        .all_int("rolconnlimit", -1)
+        .int("rolconnlimit", |r| r.connection_limit.map_or(-1, |limit| i32::try_from(limit).unwrap_or(i32::MAX)))
         .all_text("rolpassword", "********")
         .moment("rolvaliduntil", |r| r.valid_until)
         .all_flag("rolbypassrls", false)
