@@ -111,6 +111,8 @@ GRANT SELECT ON person TO insights_admin                 | 42501 42501 42501 425
 GRANT SELECT ON person TO auditor                        | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
 GRANT SELECT ON person TO platform_admin                 | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
 REVOKE SELECT ON t_{who}, v_{who} FROM nemo              | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+ALTER VIEW v_{who} RENAME TO w_{who}                     | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
+ALTER TABLE w_{who} RENAME TO v_{who}                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 DROP VIEW v_{who}                                        | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 DROP TABLE t_{who}                                       | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER SYSTEM SET privacy.min_group_size = 10             | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501

@@ -264,6 +264,9 @@ impl SystemCatalog {
         for function in functions::all(session, &Arc::new(known)) {
             context.register_udf(function);
         }
+        for function in paravent_udfs::postgres_functions() {
+            context.register_udf(function.as_ref().clone());
+        }
         Ok(context)
     }
 }

@@ -60,6 +60,7 @@ impl Policies {
             | Change::AddReference { .. }
             | Change::CreateView { .. }
             | Change::DropView { .. }
+            | Change::RenameView { .. }
             | Change::RotateKey { .. }
             | Change::CreatePolicy { .. }
             | Change::AlterPolicy { .. }
@@ -108,7 +109,8 @@ impl Policies {
             Change::AlterColumn { table, column, options } => self.alter_column(&table, &column, &options),
             Change::AddUniqueKey { table, key } => self.add_unique_key(&table, key),
             Change::CreateView { view, or_replace } => self.create_view(view, or_replace),
-            Change::DropView { name, if_exists } => self.drop_view(&name, if_exists),
+            Change::DropView { name, if_exists, cascade } => self.drop_view(&name, if_exists, cascade),
+            Change::RenameView { name, to, if_exists, readers } => self.rename_view(&name, to, if_exists, &readers),
             Change::Comment { relation, column, text } => self.comment_on(&relation, column, text),
             Change::CreatePurpose { purpose, now } => self.create_purpose(actor, purpose, now),
             Change::EndPurpose { name, now } => self.end_purpose(&name, now),

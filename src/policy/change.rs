@@ -1,6 +1,6 @@
 //! Changes an administrator makes, one statement each. `Policies::apply` is pure: it validates and returns the next value.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     AccessRequest, Column, Decision, Exclusion, Location, NewPurpose, RoleName, RowPolicy, RowPolicyChange,
@@ -121,6 +121,15 @@ pub enum Change {
     DropView {
         name: String,
         if_exists: bool,
+        /// And the views that read it.
+        cascade: bool,
+    },
+    RenameView {
+        name: String,
+        to: String,
+        if_exists: bool,
+        /// The views that read it: by name, their definitions before and after.
+        readers: BTreeMap<String, (String, String)>,
     },
     /// The next key for the pseudonyms of a family.
     RotateKey {

@@ -62,14 +62,19 @@ impl Policies {
         Ok(())
     }
 
-    pub(super) fn drop_view(&mut self, name: &str, if_exists: bool) -> Result<()> {
+    /// `cascade`: and the views that read it, and those that read them.
+    pub(super) fn drop_view(&mut self, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
         if self.views.remove(name).is_none() {
             return match (if_exists, self.tables.contains_key(name)) {
                 (_, true) => Err(Error::new(SqlState::WrongObjectType, format!("\"{name}\" is not a view"))
                     .hint("use DROP TABLE to remove a table")),
                 (true, false) => Ok(()),
-                (false, false) => Err(Error::new(SqlState::UndefinedTable, format!("view \"{name}\" does not exist"))),
+                (false, false) => Err(no_view(name)),
             };
+        }
+        while let Some(reader) = self.read_by(name).filter(|_| cascade) {
+            let reader = reader.name.clone();
+            self.drop_view(&reader, true, true)?;
         }
         self.refuse_read_by_view(name)?;
         self.grants.retain(|grant: &Grant| grant.table != name);
@@ -77,9 +82,56 @@ impl Policies {
         Ok(())
     }
 
+    /// Grants, comments and the views that read it follow. `readers`: how their definitions change; whoever makes the change has
+    /// found that out from what they were, so if they are not that any more, nothing is changed.
+    pub(super) fn rename_view(
+        &mut self,
+        name: &str,
+        to: String,
+        if_exists: bool,
+        readers: &BTreeMap<String, (String, String)>,
+    ) -> Result<()> {
+        if self.tables.contains_key(name) {
+            return Err(Error::new(SqlState::FeatureNotSupported, "tables are not renamed")
+                .detail("grants, row policies, purposes and the ledger know a table by its name")
+                .hint(format!("make a view of the other name: CREATE VIEW {to} AS SELECT …")));
+        }
+        if !self.views.contains_key(name) {
+            return if if_exists { Ok(()) } else { Err(no_view(name)) };
+        }
+        if self.is_relation(&to) {
+            return Err(already_there(&to));
+        }
+        refuse_relation_name(&to)?;
+        for view in self.views.values_mut().filter(|view| view.reads.contains(name)) {
+            let (_, after) = readers
+                .get(&view.name)
+                .filter(|(before, _)| *before == view.definition)
+                .ok_or_else(|| changed_meanwhile(&view.name))?;
+            view.definition = after.clone();
+            view.reads.remove(name);
+            view.reads.insert(to.clone());
+        }
+        if let Some(view) = self.views.remove(name) {
+            self.views.insert(to.clone(), View { name: to.clone(), ..view });
+        }
+        for grant in self.grants.iter_mut().filter(|grant| grant.table == name) {
+            grant.table.clone_from(&to);
+        }
+        if let Some(comments) = self.comments.remove(name) {
+            self.comments.insert(to, comments);
+        }
+        Ok(())
+    }
+
+    /// A view that reads this table or view.
+    fn read_by(&self, name: &str) -> Option<&View> {
+        self.views.values().find(|view| view.reads.contains(name))
+    }
+
     /// What a view reads is not dropped under it.
     pub(super) fn refuse_read_by_view(&self, gone: &str) -> Result<()> {
-        match self.views.values().find(|view| view.reads.contains(gone)) {
+        match self.read_by(gone) {
             None => Ok(()),
             Some(view) => Err(Error::new(
                 SqlState::DependentObjectsStillExist,
@@ -121,6 +173,15 @@ fn reads(views: &BTreeMap<String, View>, first: &BTreeSet<String>) -> BTreeSet<S
         }
     }
     found
+}
+
+fn no_view(name: &str) -> Error {
+    Error::new(SqlState::UndefinedTable, format!("view \"{name}\" does not exist"))
+}
+
+fn changed_meanwhile(name: &str) -> Error {
+    Error::new(SqlState::SerializationFailure, format!("view \"{name}\" was changed by another session meanwhile"))
+        .hint("try again")
 }
 
 fn already_there(name: &str) -> Error {

@@ -62,6 +62,7 @@ pub(super) fn scalar(name: &str) -> bool {
             | "reverse"
             | "regexp_like"
             | "to_char"
+            | "date"
             | "date_part"
             | "datepart"
             | "date_trunc"

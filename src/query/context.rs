@@ -152,6 +152,10 @@ impl Functions {
         scalar.extend(["now", "current_timestamp"].map(|name| (name.to_owned(), now.clone())));
         scalar.insert("clamp".to_owned(), paravent_udfs::clamp());
         scalar.insert("width_bucket".to_owned(), paravent_udfs::width_bucket());
+        // With Postgres's patterns, in place of the engine's.
+        for function in paravent_udfs::postgres_functions() {
+            scalar.insert(function.name().to_owned(), function);
+        }
         for function in ErrorOf::all() {
             scalar.insert(function.name().to_owned(), Arc::new(function));
         }

@@ -41,6 +41,7 @@ use dialect::BoundedPostgres;
 use reader::Reader;
 use tokens::Slice;
 
+pub use reader::DATABASE;
 pub use tokens::redact;
 
 /// Every statement of a query string, or the first error in it: then none of them is run. Errors: 42601, 0A000, 42501, 54000;
@@ -216,6 +217,10 @@ fn object(reader: &mut Reader<'_>, verb: &str) -> Result<Statement> {
         ("CREATE", Some("VIEW")) => {
             reader.skip();
             views::create(reader, or_replace)
+        }
+        ("ALTER", Some("VIEW")) => {
+            reader.skip();
+            views::alter(reader)
         }
         ("DROP", Some("VIEW")) => {
             reader.skip();

@@ -236,6 +236,13 @@ pub enum Admin {
     DropView {
         names: Vec<String>,
         if_exists: bool,
+        cascade: bool,
+    },
+    /// `ALTER VIEW | TABLE … RENAME TO`: of views.
+    RenameView {
+        name: String,
+        to: String,
+        if_exists: bool,
     },
     /// `text`: `None` for NULL.
     Comment {
@@ -367,6 +374,7 @@ impl Admin {
             Self::DropTable { .. } => "DROP TABLE",
             Self::CreateView { .. } => "CREATE VIEW",
             Self::DropView { .. } => "DROP VIEW",
+            Self::RenameView { .. } => "ALTER VIEW",
             Self::Comment { .. } => "COMMENT",
             Self::CreatePolicy { .. } => "CREATE POLICY",
             Self::AlterPolicy { .. } => "ALTER POLICY",

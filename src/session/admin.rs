@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 
-use super::Session;
-use super::answer::Answer;
 use super::surroundings::public_names;
+use super::{Session, renaming};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Change, Column, Principal, Table, UniqueKey, Verifier, View};
@@ -17,24 +16,8 @@ use crate::query::statement::{Admin, DeclaredColumn, RoleOptions};
 use crate::query::{check_directory, column_form, column_type, directory_query, view_columns};
 
 impl Session {
-    /// `text` is the statement with passwords blanked: what the log of changes keeps.
-    pub(super) async fn administer(&self, admin: &Admin, text: &str) -> Result<Answer> {
-        let actor = self.principal()?;
-        let before = self.server.catalog.policies();
-        let (tag, changes) = self.changes(&actor, admin).await?;
-        let applied = self.server.catalog.apply(&actor, &changes, text).await;
-        self.remove_unused_folders(&before, &changes).await;
-        applied?;
-        if let Admin::Call(call) = admin {
-            self.draw_rotated_key(call).await?;
-        }
-        self.server.sweep_access().await;
-        let policies = self.server.catalog.policies();
-        self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
-        Ok(Answer::done(tag).with_notices(self.requested(&actor, admin).into_iter().collect()))
-    }
-
-    async fn changes(&self, actor: &Principal, admin: &Admin) -> Result<(&'static str, Vec<Change>)> {
+    /// The command tag, and what a statement changes.
+    pub(super) async fn changes(&self, actor: &Principal, admin: &Admin) -> Result<(&'static str, Vec<Change>)> {
         let pairs = |roles: &[String], others: &[String]| -> Vec<(String, String)> {
             roles.iter().flat_map(|role| others.iter().map(move |other| (role.clone(), other.clone()))).collect()
         };
@@ -106,10 +89,17 @@ impl Session {
                 ("ALTER TABLE", vec![Change::AddUniqueKey { table: table.clone(), key: key.clone() }])
             }
             Admin::CreateView { .. } => ("CREATE VIEW", vec![self.create_view(actor, admin).await?]),
-            Admin::DropView { names, if_exists } => (
-                "DROP VIEW",
-                names.iter().map(|name| Change::DropView { name: name.clone(), if_exists: *if_exists }).collect(),
-            ),
+            Admin::DropView { names, if_exists, cascade } => {
+                let (if_exists, cascade) = (*if_exists, *cascade);
+                let drop = |name: &String| Change::DropView { name: name.clone(), if_exists, cascade };
+                ("DROP VIEW", names.iter().map(drop).collect())
+            }
+            Admin::RenameView { name, to, if_exists } => {
+                refuse_others(actor)?;
+                let readers = renaming::readers(&self.policies_seen(), name, to)?;
+                let (name, to, if_exists) = (name.clone(), to.clone(), *if_exists);
+                ("ALTER VIEW", vec![Change::RenameView { name, to, if_exists, readers }])
+            }
             Admin::Comment { relation, column, text } => (
                 "COMMENT",
                 vec![Change::Comment { relation: relation.clone(), column: column.clone(), text: text.clone() }],
@@ -125,7 +115,7 @@ impl Session {
     }
 
     fn has_role(&self, name: &str) -> bool {
-        self.server.catalog.policies().roles.contains_key(name)
+        self.policies_seen().roles.contains_key(name)
     }
 
     async fn create_table(&self, actor: &Principal, admin: &Admin) -> Result<Change> {
@@ -135,7 +125,7 @@ impl Session {
             return Err(Error::internal());
         };
         refuse_others(actor)?;
-        let exists = self.server.catalog.policies().tables.contains_key(name);
+        let exists = self.policies_seen().tables.contains_key(name);
         let declared = declared.iter().map(declared_column).collect::<Result<Vec<_>>>()?;
         refuse_forms(&declared)?;
         // An existing table is refused, or left alone, by the change itself; its files are not looked at.
@@ -174,7 +164,8 @@ impl Session {
             return Err(Error::internal());
         };
         refuse_others(actor)?;
-        let around = self.surroundings(query, definition).await?;
+        let (policies, settings) = (self.policies_seen(), self.settings_in_force());
+        let around = self.surroundings_as(query, definition, policies, actor.clone(), &settings).await?;
         let found = view_columns(&around.context, query, metric.then_some(name.as_str()))?;
         let names: Vec<String> = match columns {
             Some(names) if names.len() == found.fields().len() => names.clone(),
@@ -208,7 +199,7 @@ impl Session {
         let Change::AlterColumn { table, column, .. } = change else {
             return Err(Error::internal());
         };
-        let changed = self.server.catalog.policies().apply(actor, change.clone())?;
+        let changed = self.policies_seen().apply(actor, change.clone())?;
         let table = changed.tables.get(table).ok_or_else(Error::internal)?;
         let schema = arrow_schema(table)?;
         let data_type = schema.field_with_name(column).map_err(|_| Error::internal())?.data_type();
@@ -229,7 +220,7 @@ impl Session {
     /// The conditions of a directory's masks are planned once, with nobody's rights, so that one that cannot be is refused to who sets
     /// it. Of a table that is no directory yet they must be SQL.
     async fn refuse_failing_conditions(&self, actor: &Principal, change: &Change, table: &str) -> Result<()> {
-        let changed = self.server.catalog.policies().apply(actor, change.clone())?;
+        let changed = self.policies_seen().apply(actor, change.clone())?;
         let table = changed.tables.get(table).ok_or_else(Error::internal)?;
         let conditional = table.columns.iter().any(|column| column.rules.visible_when.is_some());
         if !conditional {
@@ -246,7 +237,7 @@ impl Session {
 
     async fn refuse_broken_key(&self, actor: &Principal, table: &str, key: &UniqueKey) -> Result<()> {
         refuse_others(actor)?;
-        match self.server.catalog.policies().tables.get(table) {
+        match self.policies_seen().tables.get(table) {
             Some(table) => self.refuse_broken(table, key).await,
             // The change itself says that there is no such table.
             None => Ok(()),

@@ -82,6 +82,10 @@ pub(super) struct Loads {
 }
 
 impl Loads {
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub fn forget(&mut self) {
         self.waiting.clear();
     }
@@ -100,6 +104,7 @@ impl Loads {
 
 impl Session {
     pub(super) async fn begin_load(&mut self, asked: &Asked<'_>, copy: &CopyIn) -> Result<Answer, Failure> {
+        self.refuse_while_pending("COPY FROM")?;
         let policies = self.server.catalog.policies();
         let principal = self.principal()?;
         let table = loadable(&policies, &principal, &copy.table).map_err(|error| error.at(copy.position))?;

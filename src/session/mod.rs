@@ -8,6 +8,7 @@ mod activity;
 mod admin;
 mod analyze;
 mod answer;
+mod block;
 mod cursors;
 mod describe;
 mod listing;
@@ -15,11 +16,13 @@ mod load;
 mod memberships;
 mod own_tables;
 mod path;
+mod pending;
 mod procedures;
 mod pseudonyms;
 mod purposes;
 mod query_log;
 mod recent;
+mod renaming;
 mod reports;
 mod risk;
 mod row_policies;
@@ -65,7 +68,8 @@ use activity::Seat;
 use cursors::Cursors;
 use load::Loads;
 use path::{Asked, Failure};
-use transaction::{End, Transaction};
+use pending::Pending;
+use transaction::Transaction;
 use utility::Variables;
 
 /// What a client said of itself when it connected.
@@ -121,6 +125,8 @@ pub struct Session {
     cursors: Cursors,
     /// Loads of the open block, that its end makes or forgets.
     loads: Loads,
+    /// What an open block has changed.
+    pending: Pending,
     /// A statement that is paid for and whose end is not in the log yet.
     unfinished: Option<LogId>,
     /// What the running statement has to say beside its rows.
@@ -151,6 +157,7 @@ impl Session {
             transaction: Transaction::default(),
             cursors: Cursors::default(),
             loads: Loads::default(),
+            pending: Pending::default(),
             unfinished: None,
             notices: Vec::new(),
             told: BTreeSet::new(),
@@ -282,6 +289,7 @@ impl Session {
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
         self.variables.follow(self.server.catalog.policies().settings.clone());
+        self.follow_pending();
         self.tell_of_trainings()
     }
 
@@ -292,7 +300,7 @@ impl Session {
         statement: &Statement,
         cancel: &CancellationToken,
     ) -> Result<Answer, Failure> {
-        if let Statement::Admin(_) = statement {
+        if let Statement::Admin(_) | Statement::Commit = statement {
             return self.dispatch(asked, statement).await;
         }
         let limit = self.variables.settings().statement_timeout_ms;
@@ -320,6 +328,15 @@ impl Session {
 
     async fn dispatch(&mut self, asked: &Asked<'_>, statement: &Statement) -> Result<Answer, Failure> {
         self.transaction.check(statement)?;
+        if matches!(statement, Statement::Commit) && self.transaction.state() == TransactionState::InTransaction {
+            self.commit_pending().await?;
+        }
+        let answered = self.perform(asked, statement).await;
+        self.remove_forgotten_folders().await;
+        answered
+    }
+
+    async fn perform(&mut self, asked: &Asked<'_>, statement: &Statement) -> Result<Answer, Failure> {
         let answer = match statement {
             Statement::Query(query) => {
                 let rows = self.rows(asked, query).await?;
@@ -362,6 +379,15 @@ impl Session {
         Ok(answer)
     }
 
+    /// A block whose changes cannot be made is over, as after ROLLBACK.
+    async fn commit_pending(&mut self) -> Result<()> {
+        let made = self.make_pending().await;
+        if made.is_err() {
+            self.block(&Statement::Rollback)?;
+        }
+        made
+    }
+
     /// Rows of a query: about the system, or released.
     async fn rows(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Rows, Failure> {
         if self.is_system(query) {
@@ -378,7 +404,7 @@ impl Session {
     }
 
     fn is_system(&self, query: &ast::Query) -> bool {
-        let policies = self.server.catalog.policies();
+        let policies = self.policies_seen();
         is_system_query(&ast::Statement::Query(Box::new(query.clone())), &|name| policies.is_relation(name))
     }
 
@@ -478,61 +504,6 @@ impl Session {
                 return Err(Error::internal());
             }
         })
-    }
-
-    /// Transaction blocks bracket the session's variables and cursors. Answers stay paid for, whatever becomes of a block.
-    fn block(&mut self, statement: &Statement) -> Result<Answer> {
-        let (tag, notice) = match statement {
-            Statement::Begin => {
-                let notice = self.transaction.begin();
-                if notice.is_none() {
-                    self.variables.begin();
-                }
-                ("BEGIN", notice)
-            }
-            Statement::Commit => {
-                let (end, notice) = self.transaction.commit();
-                let committed = end == End::Committed;
-                if committed {
-                    self.variables.commit()
-                } else {
-                    self.variables.rollback()
-                }
-                self.cursors.end_of_transaction(committed);
-                self.loads.forget();
-                (if committed { "COMMIT" } else { "ROLLBACK" }, notice)
-            }
-            Statement::Rollback => ("ROLLBACK", self.roll_back()),
-            Statement::Savepoint(name) => {
-                self.transaction.savepoint(name)?;
-                self.variables.savepoint();
-                ("SAVEPOINT", None)
-            }
-            Statement::ReleaseSavepoint(name) => {
-                let before = self.transaction.release(name)?;
-                self.variables.release(before);
-                self.cursors.release(before);
-                self.loads.release(before);
-                ("RELEASE", None)
-            }
-            Statement::RollbackTo(name) => {
-                let before = self.transaction.rollback_to(name)?;
-                self.variables.rollback_to(before);
-                self.cursors.rollback_to(before);
-                self.loads.rollback_to(before);
-                ("ROLLBACK", None)
-            }
-            _ => return Err(Error::internal()),
-        };
-        Ok(Answer::done(tag).with_notices(notice.into_iter().collect()))
-    }
-
-    fn roll_back(&mut self) -> Option<Notice> {
-        let notice = self.transaction.rollback();
-        self.variables.rollback();
-        self.cursors.end_of_transaction(false);
-        self.loads.forget();
-        notice
     }
 
     async fn log_refusal(&self, asked: &Asked<'_>, error: &Error) -> Result<()> {

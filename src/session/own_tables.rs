@@ -15,7 +15,7 @@ impl Session {
             return Err(Error::internal());
         };
         refuse_others(actor)?;
-        let exists = self.server.catalog.policies().is_relation(name);
+        let exists = self.policies_seen().is_relation(name);
         let columns = columns.iter().map(declared_column).collect::<Result<Vec<_>>>()?;
         let create = |location| Change::CreateTable {
             name: name.clone(),
@@ -34,7 +34,7 @@ impl Session {
             changes.push(Change::AlterTable { name: name.clone(), options: options.clone() });
         }
         // What cannot be made leaves no folder.
-        let policies = self.server.catalog.policies();
+        let policies = self.policies_seen();
         changes.iter().try_fold(policies.as_ref().clone(), |policies, change| policies.apply(actor, change.clone()))?;
         let table = Table {
             name: name.clone(),

@@ -24,8 +24,7 @@ use crate::query::Functions;
 use crate::release::{Engine, ScopeCache};
 use crate::state::State;
 
-/// The one database there is.
-pub const DATABASE: &str = "paravent";
+pub use crate::query::parse::DATABASE;
 
 /// What `main` decides.
 pub struct Config {

@@ -35,6 +35,7 @@ pub(super) struct Surroundings {
 
 impl Session {
     pub(super) async fn surroundings(&self, query: &ast::Query, text: &str) -> Result<Surroundings> {
+        self.refuse_while_pending("a question")?;
         let policies = self.server.catalog.policies();
         self.surroundings_as(query, text, policies, self.principal()?, &self.settings_in_force()).await
     }
@@ -200,7 +201,7 @@ impl<'a> Named<'a> {
 }
 
 /// A view's query, parsed again from its text.
-fn known_view(view: &View) -> Result<KnownView> {
+pub(super) fn known_view(view: &View) -> Result<KnownView> {
     let statement = parse::parse(&view.definition)?.pop().map(|parsed| parsed.statement);
     let Some(Statement::Query(query)) = statement else {
         tracing::error!("the state file holds a view that is no query");

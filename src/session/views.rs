@@ -75,7 +75,7 @@ impl Session {
         Ok(SystemSession {
             database: self.client.database.clone(),
             user: self.client.user.clone(),
-            policies: self.server.catalog.policies(),
+            policies: self.policies_seen(),
             principal,
             views,
             settings: self.all_settings(),

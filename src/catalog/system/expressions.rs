@@ -3,6 +3,7 @@
 //! In: an expression. Out: another for it, or nothing where it can stay. Laws:
 //! * `x LIKE p ESCAPE e` is `x LIKE` the same pattern with a backslash for its escape.
 //! * `(x).f` is the field of a record; arrays of the type int2vector count from 0, those of the engine from 1.
+//! * No index waits for the end of a transaction: `NOT indimmediate AND …` is false.
 //! * Columns of the type regproc hold names here: 0 is written `-`, and they meet the names of pg_proc, not its OIDs.
 
 use datafusion::sql::sqlparser::ast::{
@@ -28,6 +29,9 @@ pub(super) fn reworded(expr: &Expr) -> Option<Expr> {
             }
             _ => from_one(root, access_chain),
         },
+        Expr::BinaryOp { left, op: BinaryOperator::And, .. } if is_deferred(left) => {
+            Some(Expr::Value(Value::Boolean(false).with_empty_span()))
+        }
         Expr::BinaryOp { left, op: op @ (BinaryOperator::Eq | BinaryOperator::NotEq), right } => {
             let new =
                 |left: Expr, right: Expr| Expr::BinaryOp { left: left.into(), op: op.clone(), right: right.into() };
@@ -51,6 +55,14 @@ pub(super) fn reworded(expr: &Expr) -> Option<Expr> {
             Some(cast((**expr).clone(), DataType::Text))
         }
         _ => None,
+    }
+}
+
+fn is_deferred(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_deferred(inner),
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => column_name(expr).as_deref() == Some("indimmediate"),
+        _ => false,
     }
 }
 

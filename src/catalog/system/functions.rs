@@ -261,6 +261,13 @@ fn names_and_oids(objects: &Shared) -> Vec<ScalarUDF> {
         always("pg_function_is_visible"),
         always("pg_operator_is_visible"),
         always("pg_collation_is_visible"),
+        always("pg_conversion_is_visible"),
+        always("pg_opclass_is_visible"),
+        always("pg_opfamily_is_visible"),
+        always("pg_ts_config_is_visible"),
+        always("pg_ts_dict_is_visible"),
+        always("pg_ts_parser_is_visible"),
+        always("pg_ts_template_is_visible"),
         text("pg_get_userbyid", objects, |objects, arguments| {
             let oid = arguments.first().copied().flatten()?;
             let role = objects.roles.iter().find(|r| r.oid.to_string() == oid);

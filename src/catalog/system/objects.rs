@@ -14,7 +14,7 @@ use super::references::{Reference, references};
 use super::{ActivityRow, CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Column, Policies, Principal, Table};
+use crate::policy::{Access, Capability, Column, Grant, Policies, Principal, Role, Table, View};
 
 pub(super) const PG_CATALOG_OID: i32 = 11;
 pub(super) const PUBLIC_OID: i32 = 2200;
@@ -27,15 +27,17 @@ const FIRST_USER_OID: u32 = 16_384;
 const OWNER: &str = "insights_admin";
 
 /// Relations that other catalog tables refer to by the OID Postgres ships them with.
-const WELL_KNOWN: [(&str, i32); 9] = [
+const WELL_KNOWN: [(&str, i32); 11] = [
     ("pg_type", 1247),
     ("pg_attribute", 1249),
     ("pg_proc", 1255),
     ("pg_class", 1259),
     ("pg_database", 1262),
     ("pg_constraint", 2606),
+    ("pg_depend", 2608),
     ("pg_description", 2609),
     ("pg_namespace", 2615),
+    ("pg_rewrite", 2618),
     ("pg_extension", 3079),
 ];
 
@@ -50,11 +52,20 @@ pub(super) struct Relation {
     pub comment: Option<String>,
     /// In the order of `fields`; may be shorter.
     pub column_comments: Vec<Option<String>>,
+    /// Who may read it whole, and who each column, as Postgres writes it: `insights_analyst=r/insights_admin`.
+    pub acl: Acl,
     pub selectable: bool,
     /// May rows be added to it?
     pub loadable: bool,
     /// Of a view: its query, for those who may see it.
     pub definition: Option<String>,
+}
+
+/// In the order of columns; may be shorter.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Acl {
+    pub relation: Vec<String>,
+    pub columns: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -68,6 +79,14 @@ pub(super) struct Key {
     /// Positions in the table, from 1.
     pub positions: Vec<i16>,
     pub primary: bool,
+}
+
+/// A view and what its query reads; for those who may see the query.
+#[derive(Debug, Clone)]
+pub(super) struct ViewRule {
+    pub oid: i32,
+    pub view_oid: i32,
+    pub reads: Vec<i32>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,6 +113,7 @@ pub(super) struct Objects {
     pub keys: Vec<Key>,
     pub references: Vec<Reference>,
     pub policies: Vec<PolicyRow>,
+    pub rules: Vec<ViewRule>,
     pub cursors: Vec<CursorRow>,
     pub activity: Vec<ActivityRow>,
     pub roles: Vec<RoleRow>,
@@ -116,6 +136,7 @@ impl Objects {
             policies: policies(&session.policies, &session.principal, &relations),
             relations,
             keys,
+            rules: rules(&session.policies, &session.principal),
             cursors: session.cursors.clone(),
             activity: session.activity.clone(),
             roles: roles(&session.policies, &session.principal),
@@ -135,6 +156,7 @@ impl Objects {
                 fields: view.rows.schema(),
                 comment: None,
                 column_comments: vec![],
+                acl: Acl::default(),
                 selectable: true,
                 loadable: false,
                 definition: None,
@@ -155,6 +177,7 @@ impl Objects {
             keys: vec![],
             references: vec![],
             policies: vec![],
+            rules: vec![],
             cursors: vec![],
             activity: vec![],
             roles: vec![],
@@ -234,8 +257,12 @@ fn tables(policies: &Policies, principal: &Principal) -> Result<(Vec<Relation>, 
             name: table.name.clone(),
             kind: "r",
             fields: arrow_schema(&part)?,
-            comment: Some(table_comment(table, &part)),
-            column_comments: visible.iter().map(|column| column_comment(column)).collect(),
+            comment: said(policies.comment(&table.name), Some(table_comment(table, &part))),
+            column_comments: visible
+                .iter()
+                .map(|column| said(policies.column_comment(&table.name, &column.name), column_comment(column)))
+                .collect(),
+            acl: acl(policies, principal, &table.name, visible.iter().map(|column| &column.name)),
             selectable: principal.may_ask()
                 && policies.has_scope(principal, table)
                 && table.columns.iter().any(|column| policies.may_read(principal, &table.name, &column.name)),
@@ -264,8 +291,13 @@ fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation
             name: view.name.clone(),
             kind: "v",
             fields: Arc::new(Schema::new(fields)),
-            comment: Some(format!("a view with {rights}")),
-            column_comments: vec![],
+            comment: Some(policies.comment(&view.name).unwrap_or_else(|| format!("a view with {rights}"))),
+            column_comments: view
+                .columns
+                .iter()
+                .map(|(column, _)| policies.column_comment(&view.name, column))
+                .collect(),
+            acl: acl(policies, principal, &view.name, view.columns.iter().map(|(name, _)| name)),
             selectable: principal.may_ask() && policies.may_read(principal, &view.name, ""),
             loadable: false,
             // The text may name tables and columns that were not granted.
@@ -273,6 +305,53 @@ fn made_views(policies: &Policies, principal: &Principal) -> Result<Vec<Relation
         })
     })
     .collect()
+}
+
+/// Only among what the session sees, and only for those who may see the text of views.
+fn rules(policies: &Policies, principal: &Principal) -> Vec<ViewRule> {
+    if !principal.can(Capability::Administer) {
+        return vec![];
+    }
+    let relation = |name: &String| oid("relation", &format!("public.{name}"));
+    let rule = |view: &View| ViewRule {
+        oid: oid("rewrite", &format!("public.{}", view.name)),
+        view_oid: relation(&view.name),
+        reads: view.reads.iter().filter(|name| policies.may_see(principal, name)).map(relation).collect(),
+    };
+    policies.views.values().filter(|view| policies.may_see(principal, &view.name)).map(rule).collect()
+}
+
+/// Grants to roles that the session sees.
+fn acl<'a>(
+    policies: &Policies,
+    principal: &Principal,
+    relation: &str,
+    columns: impl Iterator<Item = &'a String>,
+) -> Acl {
+    let seen = shown_roles(policies, principal);
+    let item = |grant: &&Grant| {
+        let plain = grant.role.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        let role = if plain { grant.role.clone() } else { format!("\"{}\"", grant.role.replace('"', "\"\"")) };
+        format!("{role}=r/{OWNER}")
+    };
+    let grants = policies.grants.iter().filter(|grant| grant.table == relation && seen.contains_key(&grant.role));
+    let grants: Vec<&Grant> = grants.collect();
+    let of_column = |column: &String| {
+        let of = grants.iter().filter(|grant| grant.columns.as_ref().is_some_and(|columns| columns.contains(column)));
+        of.map(item).collect()
+    };
+    Acl {
+        relation: grants.iter().filter(|grant| grant.columns.is_none()).map(item).collect(),
+        columns: columns.map(of_column).collect(),
+    }
+}
+
+/// What administrators wrote, and what the catalog knows by itself.
+fn said(written: Option<String>, known: Option<String>) -> Option<String> {
+    match (written, known) {
+        (Some(written), Some(known)) => Some(format!("{written}; {known}")),
+        (written, known) => written.or(known),
+    }
 }
 
 /// Administrators see every column, and so does who adds rows; others those they were granted.
@@ -327,6 +406,7 @@ fn index(key: &Key) -> Relation {
         fields: Arc::new(Schema::new(fields)),
         comment: None,
         column_comments: vec![],
+        acl: Acl::default(),
         selectable: false,
         loadable: false,
         definition: None,
@@ -334,16 +414,16 @@ fn index(key: &Key) -> Relation {
 }
 
 /// Administrators see every role; others the built-in groups and themselves with their own groups.
-fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
+fn shown_roles<'a>(policies: &'a Policies, principal: &Principal) -> BTreeMap<&'a String, &'a Role> {
     let all = principal.can(Capability::ManageRoles) || principal.can(Capability::Administer);
     // Of its own groups too those that give nothing for want of a training: it is told so, and may see which.
     let mut own = principal.roles().clone();
     own.extend(policies.roles.get(principal.name()).into_iter().flat_map(|role| role.member_of.iter().cloned()));
-    let shown: BTreeMap<_, _> = policies
-        .roles
-        .iter()
-        .filter(|(name, role)| all || (role.built_in && !role.login) || own.contains(*name))
-        .collect();
+    policies.roles.iter().filter(|(name, role)| all || (role.built_in && !role.login) || own.contains(*name)).collect()
+}
+
+fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
+    let shown = shown_roles(policies, principal);
     shown
         .iter()
         .map(|(name, role)| RoleRow {

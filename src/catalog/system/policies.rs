@@ -81,7 +81,7 @@ pub(super) fn pg_policies(objects: &Objects) -> Result<RecordBatch> {
         .text("tablename", |p| p.table.clone())
         .text("policyname", |p| p.name.clone())
         .all_text("permissive", "RESTRICTIVE")
-        .texts("roles", roles)
+        .some_texts("roles", roles)
         .all_text("cmd", "SELECT")
         .some_text("qual", |p| p.condition.clone())
         .no_text("with_check")

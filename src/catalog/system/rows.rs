@@ -103,11 +103,13 @@ impl<'a, T> Rows<'a, T> {
         self.add(name, Arc::new(array))
     }
 
-    pub fn texts(self, name: &'static str, value: impl Fn(&T) -> Vec<String>) -> Self {
+    /// Text arrays; empty ones are null.
+    pub fn some_texts(self, name: &'static str, values: impl Fn(&T) -> Vec<String>) -> Self {
         let mut list = ListBuilder::new(StringBuilder::new());
         for thing in &self.things {
-            value(thing).iter().for_each(|text| list.values().append_value(text));
-            list.append(true);
+            let values = values(thing);
+            values.iter().for_each(|value| list.values().append_value(value));
+            list.append(!values.is_empty());
         }
         self.add(name, Arc::new(list.finish()))
     }

@@ -25,7 +25,7 @@ use datafusion_pg_catalog::pg_catalog::{
     ArrowTable, PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables, PgCatalogTable, array_bounds_udf,
 };
 
-use super::objects::{Objects, Relation, oid};
+use super::objects::{Acl, Objects, Relation, oid};
 use super::schemas::{StaticTables, SystemRows};
 use super::{information_schema, tables};
 use crate::catalog::Yielding;
@@ -42,7 +42,7 @@ const WITHHELD: [&str; 7] = [
 ];
 
 /// Tables whose contents came from another server: here they have no rows.
-const EMPTIED: [&str; 5] = ["pg_depend", "pg_init_privs", "pg_rewrite", "pg_shdepend", "pg_shdescription"];
+const EMPTIED: [&str; 3] = ["pg_init_privs", "pg_shdepend", "pg_shdescription"];
 
 pub(super) struct Loaded {
     pub tables: StaticTables,
@@ -117,6 +117,7 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
         fields,
         comment: None,
         column_comments: vec![],
+        acl: Acl::default(),
         selectable: true,
         loadable: false,
         definition: None,

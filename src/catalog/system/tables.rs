@@ -16,7 +16,7 @@ use super::rows::Rows;
 use super::types::column_type;
 
 /// What [`build`] knows.
-pub(super) const NAMES: [&str; 21] = [
+pub(super) const NAMES: [&str; 23] = [
     "pg_attribute",
     "pg_auth_members",
     "pg_available_extensions",
@@ -24,6 +24,7 @@ pub(super) const NAMES: [&str; 21] = [
     "pg_constraint",
     "pg_cursors",
     "pg_database",
+    "pg_depend",
     "pg_description",
     "pg_group",
     "pg_index",
@@ -32,6 +33,7 @@ pub(super) const NAMES: [&str; 21] = [
     "pg_policies",
     "pg_policy",
     "pg_prepared_statements",
+    "pg_rewrite",
     "pg_roles",
     "pg_settings",
     "pg_stat_activity",
@@ -49,6 +51,7 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
         "pg_constraint" => constraints(objects)?,
         "pg_cursors" => cursors(objects)?,
         "pg_database" => databases(objects)?,
+        "pg_depend" => dependencies(objects)?,
         "pg_description" => descriptions(objects)?,
         "pg_group" => groups(objects)?,
         "pg_index" => indexes(objects)?,
@@ -57,6 +60,7 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
         "pg_policies" => policies::pg_policies(objects)?,
         "pg_policy" => policies::pg_policy(objects)?,
         "pg_prepared_statements" => prepared_statements()?,
+        "pg_rewrite" => rules(objects)?,
         "pg_roles" => roles(objects)?,
         "pg_settings" => shown_settings(settings)?,
         "pg_stat_activity" => activity::table(objects)?,
@@ -105,7 +109,7 @@ pub(super) fn classes(objects: &Objects, relations: &[Relation]) -> Result<Recor
         .all_int("relrewrite", 0)
         .all_int("relfrozenxid", 0)
         .all_int("relminmxid", 0)
-        .no_texts("relacl")
+        .some_texts("relacl", |r| r.acl.relation.clone())
         .no_texts("reloptions")
         .no_text("relpartbound")
         .batch()
@@ -140,7 +144,7 @@ pub(super) fn attributes(relations: &[Relation]) -> Result<RecordBatch> {
         .all_flag("attislocal", true)
         .all_int("attinhcount", 0)
         .all_int("attcollation", 0)
-        .no_texts("attacl")
+        .some_texts("attacl", |(r, at)| r.acl.columns.get(*at).cloned().unwrap_or_default())
         .no_texts("attoptions")
         .no_texts("attfdwoptions")
         .no_text("attmissingval")
@@ -374,6 +378,40 @@ fn descriptions(objects: &Objects) -> Result<RecordBatch> {
         .all_int("classoid", pg_class)
         .int("objsubid", |(_, at, _)| *at)
         .text("description", |(_, _, comment)| (*comment).clone())
+        .batch()
+}
+
+/// Views on what they read, through their rules.
+fn dependencies(objects: &Objects) -> Result<RecordBatch> {
+    let rows: Vec<(i32, i32, &str)> = objects
+        .rules
+        .iter()
+        .flat_map(|rule| {
+            let reads = rule.reads.iter().map(|oid| (rule.oid, *oid, "n"));
+            std::iter::once((rule.oid, rule.view_oid, "i")).chain(reads)
+        })
+        .collect();
+    Rows::of(&rows)
+        .all_int("classid", oid("relation", "pg_catalog.pg_rewrite"))
+        .int("objid", |(rule, _, _)| *rule)
+        .all_int("objsubid", 0)
+        .all_int("refclassid", oid("relation", "pg_catalog.pg_class"))
+        .int("refobjid", |(_, read, _)| *read)
+        .all_int("refobjsubid", 0)
+        .text("deptype", |(_, _, kind)| (*kind).to_owned())
+        .batch()
+}
+
+fn rules(objects: &Objects) -> Result<RecordBatch> {
+    Rows::of(&objects.rules)
+        .int("oid", |rule| rule.oid)
+        .all_text("rulename", "_RETURN")
+        .int("ev_class", |rule| rule.view_oid)
+        .all_text("ev_type", "1")
+        .all_text("ev_enabled", "O")
+        .all_flag("is_instead", true)
+        .no_text("ev_qual")
+        .no_text("ev_action")
         .batch()
 }
 

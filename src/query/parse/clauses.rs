@@ -6,9 +6,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select,
+    Expr, Fetch, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select,
     SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement,
-    TableFactor, ValueWithSpan, Visit, Visitor, WildcardAdditionalOptions,
+    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token};
 
@@ -16,6 +16,36 @@ use super::expressions;
 use super::reader::syntax_error;
 use super::tokens::{self, Slice, position_in};
 use crate::error::{Error, Result, SqlState};
+
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`; what else `FETCH` can say is refused later.
+pub(super) fn fetch_as_limit(query: &mut Query) {
+    let _ = VisitMut::visit(query, &mut FetchAsLimit);
+}
+
+struct FetchAsLimit;
+
+impl VisitorMut for FetchAsLimit {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch else {
+            return ControlFlow::Continue(());
+        };
+        let one = || Expr::Value(Value::Number("1".to_owned(), false).with_empty_span());
+        let rows = Some(quantity.clone().unwrap_or_else(one));
+        match &mut query.limit_clause {
+            None => {
+                query.limit_clause = Some(LimitClause::LimitOffset { limit: rows, offset: None, limit_by: vec![] });
+            }
+            Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = rows,
+            Some(LimitClause::LimitOffset { .. } | LimitClause::OffsetCommaLimit { .. }) => {
+                return ControlFlow::Continue(());
+            }
+        }
+        query.fetch = None;
+        ControlFlow::Continue(())
+    }
+}
 
 pub(super) fn check(query: &Query, slice: &Slice<'_>) -> Result<()> {
     match query.visit(&mut Walk { slice }) {

@@ -5,7 +5,7 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::kinds::refuse_missing;
-use super::reader::Reader;
+use super::reader::{DATABASE, Reader};
 use crate::error::{Error, Result, SqlState};
 use crate::query::statement::{Admin, Statement};
 
@@ -23,6 +23,9 @@ pub(super) fn comment(reader: &mut Reader<'_>) -> Result<Statement> {
         match names.as_slice() {
             [table, column] => (table.clone(), Some(column.clone())),
             [schema, table, column] if schema == "public" => (table.clone(), Some(column.clone())),
+            [database, schema, table, column] if database == DATABASE && schema == "public" => {
+                (table.clone(), Some(column.clone()))
+            }
             _ => {
                 return Err(Error::new(SqlState::SyntaxError, "column name must be qualified")
                     .hint("write COMMENT ON COLUMN table.column IS '…'")

@@ -45,7 +45,9 @@ pub(super) fn refuse_object(verb: &str, reader: &Reader<'_>) -> Error {
     let Some(kind) = object_kind(reader) else {
         return reader.unexpected();
     };
+    let temporary = (0..3).filter_map(|ahead| reader.peek(ahead)).any(|word| word == "TEMP" || word == "TEMPORARY");
     let hint = match kind.as_str() {
+        "TABLE" | "VIEW" if temporary => QUERIES,
         "TABLE" | "FOREIGN TABLE" if verb == "CREATE" => {
             "write CREATE TABLE name (column type, …), or CREATE EXTERNAL TABLE … STORED AS PARQUET LOCATION '…'"
         }

@@ -13,6 +13,9 @@ use super::dialect::BoundedPostgres;
 use super::tokens::{self, Slice, position_in};
 use crate::error::{Error, Result, SqlState};
 
+/// The one database there is.
+pub const DATABASE: &str = "paravent";
+
 pub(super) struct Reader<'a> {
     parser: Parser<'a>,
     slice: &'a Slice<'a>,
@@ -131,17 +134,21 @@ impl<'a> Reader<'a> {
             return Ok(first);
         }
         let second = self.name()?;
-        if self.peek_is(&Token::Period) {
-            return Err(
-                Error::new(SqlState::FeatureNotSupported, "cross-database references are not implemented").at(position)
-            );
-        }
-        if first == "public" {
-            Ok(second)
+        let (schema, table) = match self.sign(&Token::Period) {
+            false => (first, second),
+            true if first == DATABASE => (second, self.name()?),
+            true => {
+                return Err(Error::new(SqlState::FeatureNotSupported, "cross-database references are not implemented")
+                    .hint(format!("there is one database: {DATABASE}"))
+                    .at(position));
+            }
+        };
+        if schema == "public" {
+            Ok(table)
         } else {
             Err(Error::new(
                 SqlState::UndefinedTable,
-                format!("relation \"{first}.{second}\" is not a table of the schema \"public\""),
+                format!("relation \"{schema}.{table}\" is not a table of the schema \"public\""),
             )
             .hint("tables of data are in the schema public")
             .at(position))
@@ -201,7 +208,8 @@ impl<'a> Reader<'a> {
     /// A query up to where it ends, with nothing in it but what Postgres has and this server reads.
     pub fn query(&mut self) -> Result<Box<Query>> {
         let parsed = self.parser.parse_query();
-        let query = self.understood(parsed)?;
+        let mut query = self.understood(parsed)?;
+        clauses::fetch_as_limit(&mut query);
         clauses::check(&query, self.slice)?;
         Ok(query)
     }

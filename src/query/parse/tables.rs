@@ -271,11 +271,17 @@ pub(super) fn drop(reader: &mut Reader<'_>) -> Result<Statement> {
 
 /// After `ALTER TABLE`.
 pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
-    if reader.peek(0).as_deref() == Some("IF") {
-        return Err(refuse_missing("ALTER TABLE IF EXISTS", "leave IF EXISTS out").at(reader.position()));
-    }
+    let place = reader.position();
+    let if_exists = reader.take(&["IF", "EXISTS"]);
     reader.take(&["ONLY"]);
     let name = reader.table()?;
+    // As in Postgres, what renames a table renames a view; tables keep their names.
+    if let Some(rename) = super::views::rename(reader, name.clone(), if_exists)? {
+        return Ok(Statement::Admin(rename));
+    }
+    if if_exists {
+        return Err(refuse_missing("ALTER TABLE IF EXISTS", "leave IF EXISTS out").at(place));
+    }
     let statement = action(reader, name)?;
     if reader.peek_is(&Token::Comma) {
         return Err(

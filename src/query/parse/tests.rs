@@ -284,7 +284,7 @@ fn kinds_that_are_not_there() {
         "CREATE TABLE t (a int) INHERITS (u)",
         "CREATE TABLE t (a int CHECK (a > 1))",
         "CREATE TEMP TABLE t AS SELECT 1",
-        "ALTER VIEW v RENAME TO w",
+        "ALTER VIEW v RENAME COLUMN a TO b",
         "CREATE MATERIALIZED VIEW v AS SELECT 1",
         "CREATE FUNCTION f() RETURNS int AS 'x' LANGUAGE sql",
         "CREATE EXTENSION x",
@@ -317,6 +317,7 @@ fn kinds_that_are_not_there() {
 fn clauses_that_are_not_postgres() {
     for sql in [
         "SELECT * FROM t TABLESAMPLE BERNOULLI (10)",
+        "SELECT a FROM t FETCH FIRST 3 PERCENT ROWS ONLY",
         "SELECT * FROM t LATERAL VIEW explode(a) b",
         "SELECT a FROM t QUALIFY row_number() OVER () = 1",
         "SELECT a FROM t CONNECT BY a = b",
@@ -326,7 +327,7 @@ fn clauses_that_are_not_postgres() {
         "SELECT a FROM t GROUP BY ALL",
         "SELECT a FROM t LEFT SEMI JOIN u ON true",
         "SELECT a FROM t SORT BY a",
-        "SELECT a FROM t FETCH FIRST 3 ROWS ONLY",
+        "SELECT a FROM t FETCH FIRST 3 ROWS WITH TIES",
         "SELECT TRY_CAST(a AS int) FROM t",
         "SELECT a FROM t UNION BY NAME SELECT a FROM u",
         "SELECT (SELECT a FROM t QUALIFY true)",

@@ -101,7 +101,19 @@ fn views_and_references() {
         format!(r#"AddReference {{ table: "t", reference: Reference {{ column: "a", table: "p", key: {key} }} }}"#)
     };
     for (sql, expected) in [
-        ("DROP VIEW IF EXISTS v, public.w RESTRICT", r#"DropView { names: ["v", "w"], if_exists: true }"#.to_owned()),
+        (
+            "DROP VIEW IF EXISTS v, public.w RESTRICT",
+            r#"DropView { names: ["v", "w"], if_exists: true, cascade: false }"#.to_owned(),
+        ),
+        (
+            "DROP VIEW paravent.public.v CASCADE",
+            r#"DropView { names: ["v"], if_exists: false, cascade: true }"#.to_owned(),
+        ),
+        ("ALTER VIEW v RENAME TO w", r#"RenameView { name: "v", to: "w", if_exists: false }"#.to_owned()),
+        (
+            "ALTER TABLE IF EXISTS public.v RENAME TO \"W\"",
+            r#"RenameView { name: "v", to: "W", if_exists: true }"#.to_owned(),
+        ),
         ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES p", reference("None")),
         ("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES public.p (k)", reference(r#"Some("k")"#)),
     ] {
@@ -123,7 +135,6 @@ fn views_and_references() {
         ("CREATE VIEW v WITH (security_barrier) AS SELECT 1", SqlState::InvalidParameterValue),
         ("CREATE VIEW v WITH (security_invoker = perhaps) AS SELECT 1", SqlState::InvalidParameterValue),
         ("CREATE VIEW v", SqlState::SyntaxError),
-        ("DROP VIEW v CASCADE", SqlState::FeatureNotSupported),
         ("ALTER TABLE t ADD FOREIGN KEY (a, b) REFERENCES p", SqlState::FeatureNotSupported),
         ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES p ON DELETE CASCADE", SqlState::FeatureNotSupported),
     ] {
@@ -181,7 +192,7 @@ fn tables() {
     for sql in [
         "ALTER TABLE t ADD COLUMN c int",
         "ALTER TABLE t ALTER COLUMN c SET NOT NULL",
-        "ALTER TABLE t RENAME TO u",
+        "ALTER TABLE t RENAME COLUMN a TO b",
         "ALTER TABLE t SET (a = 1), SET (b = 2)",
         "CREATE EXTERNAL TABLE t STORED AS JSON LOCATION 'x'",
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION ('a', 'b')",

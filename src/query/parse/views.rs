@@ -1,4 +1,4 @@
-//! Views: `CREATE [OR REPLACE] VIEW`, `DROP VIEW`.
+//! Views: `CREATE [OR REPLACE] VIEW`, `ALTER VIEW … RENAME TO`, `DROP VIEW`.
 //!
 //! In: a statement after the word VIEW. Out: names, options, and the query both as a tree and as it was written.
 
@@ -44,15 +44,38 @@ pub(super) fn create(reader: &mut Reader<'_>, or_replace: bool) -> Result<Statem
     Ok(Statement::Admin(Admin::CreateView { name, columns, security_invoker, metric, or_replace, definition, query }))
 }
 
-/// `[IF EXISTS] names [RESTRICT]`
+/// `[IF EXISTS] name RENAME TO name`, after `ALTER VIEW`.
+pub(super) fn alter(reader: &mut Reader<'_>) -> Result<Statement> {
+    let if_exists = reader.take(&["IF", "EXISTS"]);
+    let name = reader.table()?;
+    let place = reader.position();
+    match rename(reader, name, if_exists)? {
+        Some(statement) => Ok(Statement::Admin(statement)),
+        None if matches!(reader.peek(0).as_deref(), Some("SET" | "RESET" | "ALTER" | "OWNER" | "RENAME")) => {
+            let hint = "write ALTER VIEW … RENAME TO …, or CREATE OR REPLACE VIEW for anything else";
+            Err(refuse_missing("this form of ALTER VIEW", hint).at(place))
+        }
+        None => Err(reader.unexpected()),
+    }
+}
+
+/// `RENAME TO name`. The new name has no schema.
+pub(super) fn rename(reader: &mut Reader<'_>, name: String, if_exists: bool) -> Result<Option<Admin>> {
+    if !reader.take(&["RENAME", "TO"]) {
+        return Ok(None);
+    }
+    Ok(Some(Admin::RenameView { name, to: reader.name()?, if_exists }))
+}
+
+/// `[IF EXISTS] names [CASCADE | RESTRICT]`
 pub(super) fn drop(reader: &mut Reader<'_>) -> Result<Statement> {
     let if_exists = reader.take(&["IF", "EXISTS"]);
     let names = reader.list(Reader::table)?;
-    reader.take(&["RESTRICT"]);
-    if reader.peek(0).as_deref() == Some("CASCADE") {
-        return Err(refuse_missing("DROP VIEW … CASCADE", "drop what depends on it first").at(reader.position()));
+    let cascade = reader.take(&["CASCADE"]);
+    if !cascade {
+        reader.take(&["RESTRICT"]);
     }
-    Ok(Statement::Admin(Admin::DropView { names, if_exists }))
+    Ok(Statement::Admin(Admin::DropView { names, if_exists, cascade }))
 }
 
 /// A name alone stands for `true`.

@@ -9,3 +9,7 @@ SELECT floor(extract(epoch from week_start)/2592000)*2592000 AS "time", avg(meet
 SELECT date_trunc('month', week_start) AS "time", function AS metric, avg(after_hours) AS value FROM person JOIN person_week USING (person_id) WHERE country IN ('DE','FR') GROUP BY 1, 2 ORDER BY 1, 2;
 -- a variable
 SELECT DISTINCT country FROM person;
+-- the macros $__timeGroup, $__unixEpochFilter and $__timeFilter written out
+SELECT floor(extract(epoch from week_start)/604800)*604800 AS "time", avg(meeting_hours) AS "meetings" FROM person_week WHERE week_start BETWEEN '2024-01-01T00:00:00Z' AND '2024-06-30T23:59:59.999Z' GROUP BY time ORDER BY time;
+SELECT week_start AS "time", avg(meeting_hours) AS "meetings" FROM person_week WHERE extract(epoch from week_start) >= 1704067200 AND extract(epoch from week_start) <= 1719705600 GROUP BY 1 ORDER BY 1;
+SELECT to_timestamp(floor(extract(epoch from week_start)/2592000)*2592000) AS "time", count(*) AS "value" FROM person_week WHERE week_start >= to_timestamp(1704067200) AND week_start < to_timestamp(1719705600) GROUP BY 1 ORDER BY 1 LIMIT 50;

@@ -14,3 +14,11 @@ select "_"."function", "_"."persons" from (SELECT function, count(*) AS persons 
 select count(1) as "a0" from "public"."person" "$Table" limit 1000001;
 select "rows"."country" as "country", avg(cast("rows"."meeting_hours" as double precision)) as "a0" from (select "$Outer"."country", "$Inner"."meeting_hours" from "public"."person" "$Outer" inner join "public"."person_week" "$Inner" on "$Outer"."person_id" = "$Inner"."person_id") "rows" group by "rows"."country" limit 1000001;
 DISCARD ALL;
+select cast(date_trunc('month', "$Table"."week_start") as date) as "c0", sum("$Table"."meeting_hours") as "a0", count(*) as "a1" from "public"."person_week" "$Table" where "$Table"."week_start" >= timestamp '2024-01-01 00:00:00' and "$Table"."week_start" < timestamp '2025-01-01 00:00:00' group by cast(date_trunc('month', "$Table"."week_start") as date) limit 1000001;
+-- a connection goes back to Npgsql's pool, with prepared statements kept
+CLOSE ALL;
+UNLISTEN *;
+SELECT pg_advisory_unlock_all();
+DISCARD SEQUENCES;
+DISCARD TEMP;
+RESET ALL;

@@ -21,3 +21,13 @@ SELECT DATE_TRUNC( 'MONTH', CAST("person_week"."week_start" AS TIMESTAMP) ) AS "
 SELECT (CASE WHEN ("person"."level" IN (1, 2)) THEN 'junior' ELSE 'other' END) AS "Group", COUNT(DISTINCT "person"."person_id") AS "ctd:person_id:ok" FROM "public"."person" "person" GROUP BY 1 HAVING (COUNT(1) > 0);
 -- filter list
 SELECT "person"."country" AS "country" FROM "public"."person" "person" GROUP BY 1 ORDER BY 1 ASC NULLS FIRST;
+-- may it have temporary tables? Refused, it works without
+-- refused: 0A000
+CREATE LOCAL TEMPORARY TABLE "#Tableau_7_1_Connect" ("COL" INTEGER) ON COMMIT PRESERVE ROWS;
+-- refused: 42501
+DROP TABLE "#Tableau_7_1_Connect";
+SELECT "SUBQUERY"."COL" AS "COL" FROM (SELECT 1 AS "COL") "SUBQUERY" LIMIT 1;
+-- a range of dates, a quarter, smallest and largest
+SELECT CAST(TRUNC(EXTRACT(QUARTER FROM "person_week"."week_start")) AS INTEGER) AS "qr:week_start:ok", SUM(1) AS "sum:n:ok" FROM "public"."person_week" "person_week" WHERE ("person_week"."week_start" >= (DATE '2024-01-01')) AND ("person_week"."week_start" < (TIMESTAMP '2024-07-01 00:00:00.000')) GROUP BY 1;
+SELECT (DATE_TRUNC('DAY', CAST("person_week"."week_start" AS DATE))) AS "tdy:week_start:ok", MIN("person_week"."meeting_hours") AS "min:meeting_hours:ok", MAX("person_week"."meeting_hours") AS "max:meeting_hours:ok" FROM "public"."person_week" "person_week" GROUP BY 1;
+SELECT TO_CHAR("person_week"."week_start", 'YYYY-MM') AS "Month", COUNT(DISTINCT "person_week"."person_id") AS "ctd:person_id:ok" FROM "public"."person_week" "person_week" WHERE "person_week"."week_start" >= TO_DATE('2024-03-01', 'YYYY-MM-DD') GROUP BY 1;
