@@ -40,6 +40,8 @@ pub struct Settings {
     pub sensitive_min_group_size: u64,
     /// `privacy.purpose_required`: do all queries of persons need a live purpose?
     pub purpose_required: bool,
+    /// `privacy.response_quantum`: milliseconds; what was released anew leaves after a whole multiple of it. 0: at once.
+    pub response_quantum_ms: u64,
     /// `privacy.weights`: which values of an answer get more of the statement's epsilon.
     pub weights: Weights,
 }
@@ -65,6 +67,7 @@ impl Default for Settings {
             max_access_seconds: 8 * HOUR_SECONDS,
             sensitive_min_group_size: 20,
             purpose_required: false,
+            response_quantum_ms: 10,
             weights: Weights::default(),
         }
     }
@@ -89,6 +92,7 @@ pub enum Setting {
     MaxAccessInterval,
     SensitiveMinGroupSize,
     PurposeRequired,
+    ResponseQuantum,
     Weights,
 }
 
@@ -98,10 +102,11 @@ const LARGEST_GROUP: u64 = 1_000_000;
 const LARGEST_ROW_CAP: u64 = 10_000_000;
 const HOUR_SECONDS: u64 = 3_600;
 const LONGEST_ACCESS_SECONDS: u64 = 30 * 86_400;
+const LONGEST_QUANTUM_MS: u64 = 10_000;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -118,6 +123,7 @@ impl Setting {
         Self::MaxAccessInterval,
         Self::SensitiveMinGroupSize,
         Self::PurposeRequired,
+        Self::ResponseQuantum,
         Self::Weights,
     ];
 
@@ -144,6 +150,7 @@ impl Setting {
             Self::PurposeRequired => "privacy.purpose_required",
             Self::RowNoise => "privacy.row_noise",
             Self::AccessRowCap => "privacy.access_row_cap",
+            Self::ResponseQuantum => "privacy.response_quantum",
             Self::Weights => "privacy.weights",
         }
     }
@@ -165,6 +172,7 @@ impl Setting {
             Self::PurposeRequired => "on or off",
             Self::RowNoise => "a number from 0 (no noise) to 1",
             Self::AccessRowCap => "an integer from 1 to 10000000",
+            Self::ResponseQuantum => "milliseconds, 10s at most; 0 is none",
             Self::Weights => "a list such as 'hours=4, persons=1'",
         }
     }
@@ -195,6 +203,7 @@ impl Settings {
             Setting::PurposeRequired => if self.purpose_required { "on" } else { "off" }.to_owned(),
             Setting::RowNoise => show_number(self.row_noise),
             Setting::AccessRowCap => self.access_row_cap.to_string(),
+            Setting::ResponseQuantum => show_timeout(self.response_quantum_ms),
             Setting::Weights => self.weights.show(),
         }
     }
@@ -245,6 +254,10 @@ impl Settings {
             Setting::AccessRowCap => {
                 next.access_row_cap = parse_count(text, 1, LARGEST_ROW_CAP).ok_or_else(refuse)?;
             }
+            Setting::ResponseQuantum => {
+                next.response_quantum_ms =
+                    parse_timeout(text).filter(|quantum| *quantum <= LONGEST_QUANTUM_MS).ok_or_else(refuse)?;
+            }
             Setting::Weights => next.weights = Weights::parse(text)?,
         }
         Ok(next)
@@ -293,7 +306,8 @@ impl Settings {
             | Setting::AccessRowCap
             | Setting::MaxAccessInterval
             | Setting::SensitiveMinGroupSize
-            | Setting::PurposeRequired => Err(Error::new(
+            | Setting::PurposeRequired
+            | Setting::ResponseQuantum => Err(Error::new(
                 SqlState::InsufficientPrivilege,
                 format!("permission denied to set parameter \"{}\"", setting.name()),
             )

@@ -101,7 +101,7 @@ pub enum SourceKind {
 }
 
 impl Source {
-    pub(super) fn new(kind: SourceKind, schema: SchemaRef) -> Self {
+    pub fn new(kind: SourceKind, schema: SchemaRef) -> Self {
         Self { kind, granted: false, metric: false, schema }
     }
 }

@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
 use super::admission::Admission;
+use super::few_rows::MostRows;
 use super::{Released, Shaped};
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
@@ -26,13 +27,24 @@ use crate::query::{Source, SourceKind};
 #[derive(Default)]
 pub struct Sources {
     tables: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// Identity of the tables' data.
+    snapshots: BTreeMap<String, String>,
     /// What is shown of tables' rows.
     opened: BTreeMap<String, Arc<dyn TableProvider>>,
 }
 
 impl Sources {
-    pub fn add(&mut self, table: String, provider: Arc<dyn TableProvider>) {
+    /// `snapshot`: the identity of its data, where it is known.
+    pub fn add(&mut self, table: String, provider: Arc<dyn TableProvider>, snapshot: Option<String>) {
+        if let Some(snapshot) = snapshot {
+            self.snapshots.insert(table.clone(), snapshot);
+        }
         self.tables.insert(table, provider);
+    }
+
+    /// A table's rows and which they are.
+    pub(super) fn version(&self, table: &str) -> Option<(Arc<dyn TableProvider>, &str)> {
+        Some((self.tables.get(table)?.clone(), self.snapshots.get(table)?))
     }
 
     /// Rows that are made ready to be shown.
@@ -47,6 +59,7 @@ impl Sources {
 pub struct Engine {
     state: SessionState,
     admission: Admission,
+    pub(super) counted: MostRows,
 }
 
 impl Engine {
@@ -63,7 +76,7 @@ impl Engine {
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
             .build();
-        Self { state, admission: Admission::new(cores) }
+        Self { state, admission: Admission::new(cores), counted: MostRows::default() }
     }
 
     /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them.
@@ -83,7 +96,8 @@ impl Engine {
         sources: &Sources,
         released: &[Released],
     ) -> Result<RecordBatch> {
-        let (schema, batches) = self.run(plan, sources, released).await?;
+        let plan = self.without_idle_bounds(plan, sources).await?;
+        let (schema, batches) = self.run(&plan, sources, released).await?;
         concat_batches(&schema, &batches).map_err(|_| Error::internal())
     }
 

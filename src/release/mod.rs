@@ -11,6 +11,7 @@ mod admission;
 mod answers;
 mod deidentified;
 mod engine;
+mod few_rows;
 #[cfg(test)]
 mod laws;
 mod measured;

@@ -2,7 +2,7 @@
 //!
 //! Law: no rows leave before they were paid for and what became of them is on disk. Whatever fails is logged as well.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
@@ -89,6 +89,7 @@ impl Session {
         self.unfinished = Some(reservation.log_id());
         let log = reservation.log_id();
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
+        let anew = known.origins.contains(&Origin::New);
         let answered = self.fulfil(around, reservation, &verified, known).await;
         let outcome = match &answered {
             Ok((shaped, persons)) => Outcome::Answered { rows: shaped.rows(), from_store, persons: *persons },
@@ -96,6 +97,9 @@ impl Session {
         };
         self.server.ledger.finish(log, outcome, asked.began.elapsed()).await?;
         self.unfinished = None;
+        if anew {
+            wait_for_whole_quantum(asked.began, around.context.policies.settings.response_quantum_ms).await;
+        }
         if let (Some(key), Ok((shaped, persons))) = (recent, &answered)
             && !verified.releases().is_empty()
         {
@@ -114,7 +118,7 @@ impl Session {
         verified: &Verified,
         known: Known,
     ) -> Result<(Shaped, Option<u64>)> {
-        let mut sources = self.sources(&around.tables).await?;
+        let mut sources = self.sources(&around.tables, &around.snapshots).await?;
         let keys = self.row_keys(verified).await?;
         let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
         let (paid, measured, released) =
@@ -233,6 +237,18 @@ impl Session {
             protections: String::new(),
         })
     }
+}
+
+/// Answers that come from raw rows leave at whole multiples of a quantum, so that how long they took says little of the rows. Whether
+/// they came or failed, and after they were paid for and logged. Source: Askarov, Zhang, Myers 2010, "Predictive Black-Box Mitigation
+/// of Timing Channels", section 2.
+async fn wait_for_whole_quantum(began: Instant, quantum_ms: u64) {
+    let took = began.elapsed().as_micros();
+    let Some(whole) = took.checked_div(u128::from(quantum_ms) * 1_000).map(|quanta| (quanta + 1) as u64) else {
+        return;
+    };
+    let until = began + Duration::from_millis(quantum_ms.saturating_mul(whole));
+    tokio::time::sleep_until(until.into()).await;
 }
 
 /// The columns of an answer that has no rows whatever the data: it is given without a release.

@@ -126,11 +126,12 @@ impl Session {
         Ok(known.filter(|known| known.of == format!("{:?}", table.access)).map(Arc::new))
     }
 
-    pub(super) async fn sources(&self, tables: &[Table]) -> Result<Sources> {
+    /// `snapshots`: identity of the data, by table.
+    pub(super) async fn sources(&self, tables: &[Table], snapshots: &BTreeMap<String, String>) -> Result<Sources> {
         let mut sources = Sources::default();
         for table in tables {
             let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
-            sources.add(table.name.clone(), provider);
+            sources.add(table.name.clone(), provider, snapshots.get(&table.name).cloned());
         }
         Ok(sources)
     }

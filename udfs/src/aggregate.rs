@@ -4,6 +4,7 @@
 //! they share.
 
 mod avg;
+mod bin_log;
 mod bounds;
 mod collect;
 mod count;

@@ -19,6 +19,8 @@ mod accounting;
 mod aggregate;
 mod bins;
 mod bound_groups;
+mod by_person;
+mod eager;
 mod lattice;
 mod mask;
 #[cfg(feature = "mutants")]

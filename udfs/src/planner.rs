@@ -5,6 +5,8 @@
 //! plan a node that it does not know.
 
 use crate::bound_groups::{BoundGroups, BoundGroupsExec};
+use crate::by_person::by_person;
+use crate::eager::eager;
 use crate::noise::Noise;
 use crate::release::{Release, ReleaseExec};
 use crate::unordered::{Unordered, unordered};
@@ -103,8 +105,8 @@ impl QueryPlanner for Planner {
         Box::pin(async move {
             let releases = Arc::new(self.releases.clone());
             let planner = DefaultPhysicalPlanner::with_extension_planners(vec![releases]);
-            let plan = unordered(logical_plan.clone())?;
-            planner.create_physical_plan(&plan, session).await
+            let plan = unordered(eager(logical_plan.clone())?)?;
+            by_person(planner.create_physical_plan(&plan, session).await?)
         })
     }
 }

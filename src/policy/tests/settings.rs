@@ -46,6 +46,7 @@ fn no_setting_switches_protection_off() {
         (Setting::PrincipalBudgetEpsilon, &["0", "inf"]),
         (Setting::Window, &["0", "59 minutes", "10 fortnights", "-1 day", "9999 days", "day"]),
         (Setting::StatementTimeout, &["-1", "5 parsecs", "", "s", "99999999999"]),
+        (Setting::ResponseQuantum, &["-1", "11s", "1h", "NaN", ""]),
         (Setting::AnalyzeEpsilon, &["0", "-1", "10.1", "NaN"]),
         (Setting::Weights, &["hours", "hours=0", "hours=much", "=1"]),
     ];

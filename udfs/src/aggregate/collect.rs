@@ -4,6 +4,7 @@
 //! once. Below a release they stand where `sum` and `count` stand for the other aggregates; `dp_histogram` and `dp_distinct` read
 //! them. Must never: mix the rows of two persons, which is the plan's to see to (its groups hold the person key).
 
+use super::bin_log::Bins;
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::cast::{as_binary_array, as_int64_array};
@@ -65,7 +66,11 @@ impl AggregateUDFImpl for Collect {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(self.gathered(&args)?))
+        let gathered = self.gathered(&args)?;
+        Ok(match self.kind {
+            Kind::Bins => Box::new(Bins::default()),
+            Kind::Values => Box::new(gathered),
+        })
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {

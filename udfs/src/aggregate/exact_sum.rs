@@ -21,8 +21,9 @@ use std::sync::Arc;
 
 /// 2⁸⁰: the units of one.
 const UNITS: f64 = (1_u128 << 80) as f64;
-/// 2¹⁰⁷ units: with values below, an i128 takes 2²⁰ of them before it carries.
-const LARGEST: f64 = (1_u128 << 107) as f64;
+/// Bits of a mantissa, and how far it is shifted at most: below 2¹⁰⁷ units an i128 takes 2²⁰ values before it carries.
+const MANTISSA_BITS: u32 = 52;
+const LARGEST_SHIFT: i32 = 54;
 const STATE_BYTES: usize = 24;
 
 /// What is made of sum and number of rows.
@@ -129,6 +130,25 @@ impl Units {
     }
 }
 
+/// A number as whole units, by its bits: mantissa · 2^(exponent − 1075), and 2⁸⁰ units are one. Nothing for what is no whole number of
+/// units, too large, infinite or not a number.
+fn units_of(value: f64) -> Option<i128> {
+    let bits = value.to_bits();
+    let exponent = (bits >> MANTISSA_BITS & 0x7ff) as i32;
+    let fraction = bits & ((1 << MANTISSA_BITS) - 1);
+    if exponent == 0 {
+        return (fraction == 0).then_some(0);
+    }
+    let mantissa = fraction | 1 << MANTISSA_BITS;
+    let shift = exponent - 1075 + 80;
+    let units = match shift {
+        0..=LARGEST_SHIFT => i128::from(mantissa) << shift,
+        _ if shift < 0 && mantissa.trailing_zeros() >= shift.unsigned_abs() => i128::from(mantissa >> -shift),
+        _ => return None,
+    };
+    Some(if value.is_sign_negative() { -units } else { units })
+}
+
 /// The sums of all groups.
 #[derive(Debug)]
 struct Sums {
@@ -151,11 +171,9 @@ impl Sums {
 
     fn add(&mut self, group: usize, value: f64) {
         self.rows[group] += 1;
-        let units = value * UNITS;
-        if units.abs() < LARGEST && units.trunc() == units {
-            self.units[group].add(units as i128, 0);
-        } else {
-            self.aside.entry(group).or_default().push(value);
+        match units_of(value) {
+            Some(units) => self.units[group].add(units, 0),
+            None => self.aside.entry(group).or_default().push(value),
         }
     }
 
@@ -339,6 +357,19 @@ mod tests {
         fn sums_of_quarters_are_exact(quarters in prop::collection::vec(-4_000_000..4_000_000_i64, 1..200)) {
             let values: Vec<f64> = quarters.iter().map(|q| *q as f64 / 4.0).collect();
             prop_assert_eq!(summed(&[values]).unwrap(), quarters.iter().sum::<i64>() as f64 / 4.0);
+        }
+    }
+
+    #[test]
+    fn units_are_exact_or_nothing() {
+        for value in
+            [0.0, -0.0, 1.0, -0.1, 0.3, 134_217_727.999, -134_217_727.5, 2_f64.powi(-80), 3.0 * 2_f64.powi(-80)]
+        {
+            let units = units_of(value).unwrap();
+            assert_eq!(units as f64 / UNITS, value);
+        }
+        for value in [2_f64.powi(27), -1e300, 2_f64.powi(-81), 5e-324, f64::NAN, f64::INFINITY, 1.5 * 2_f64.powi(-80)] {
+            assert_eq!(units_of(value), None, "{value}");
         }
     }
 

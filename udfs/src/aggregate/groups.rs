@@ -70,11 +70,16 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
     ) -> Result<()> {
         self.sums.resize(total_num_groups * C::WORDS, 0);
         let sums = &mut self.sums;
-        self.contribution.each(values, |row, word, value| {
-            if passes(opt_filter, row) {
-                sums[group_indices[row] * C::WORDS + word] += value;
+        match opt_filter {
+            None => {
+                self.contribution.each(values, |row, word, value| sums[group_indices[row] * C::WORDS + word] += value)
             }
-        })
+            Some(filter) => self.contribution.each(values, |row, word, value| {
+                if passes(Some(filter), row) {
+                    sums[group_indices[row] * C::WORDS + word] += value;
+                }
+            }),
+        }
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {

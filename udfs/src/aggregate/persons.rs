@@ -21,6 +21,10 @@ impl Contribution for Persons {
 
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         let profile = as_boolean_array(&values[0])?;
+        if profile.null_count() == 0 && profile.true_count() == profile.len() {
+            (0..profile.len()).for_each(|row| add(row, 0, 1));
+            return Ok(());
+        }
         for row in 0..profile.len() {
             if profile.is_valid(row) && profile.value(row) {
                 add(row, 0, 1);

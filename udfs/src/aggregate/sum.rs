@@ -21,6 +21,14 @@ pub(super) struct Sum(RowBounds);
 /// Calls `add` with row, sum (NULL is zero) and count, for each row whose count is above zero.
 pub(super) fn each_sum(values: &[ArrayRef], mut add: impl FnMut(usize, i64, i64)) -> Result<()> {
     let (sums, counts) = (as_int64_array(&values[0])?, as_int64_array(&values[1])?);
+    if sums.null_count() == 0 && counts.null_count() == 0 {
+        for (row, (&sum, &count)) in sums.values().iter().zip(counts.values()).enumerate() {
+            if count > 0 {
+                add(row, sum, count);
+            }
+        }
+        return Ok(());
+    }
     for row in 0..counts.len() {
         if counts.is_valid(row) && counts.value(row) > 0 {
             let sum = if sums.is_valid(row) { sums.value(row) } else { 0 };

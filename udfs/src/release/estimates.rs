@@ -14,7 +14,7 @@ use crate::mask::{Base, Mask, Masked};
 use crate::normal::normal_quantile;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::DataType;
-use arrow::row::OwnedRow;
+use arrow::row::Row;
 use datafusion::common::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,12 +62,12 @@ fn bases(mask: &Mask, rows: &Measured) -> Result<Vec<f64>> {
         Base::Partition { keys, measurement } if keys.is_empty() => Ok(vec![noised(*measurement).sum(); rows.rows()]),
         Base::Partition { keys, measurement } => {
             let columns: Vec<_> = keys.iter().map(|&key| Arc::clone(rows.key(key))).collect();
-            let keys = key_rows(&columns, 0..rows.rows())?;
-            let mut wholes: HashMap<&OwnedRow, f64> = HashMap::new();
+            let keys = key_rows(&columns)?;
+            let mut wholes: HashMap<Row<'_>, f64> = HashMap::new();
             for (key, part) in keys.iter().zip(noised(*measurement)) {
                 *wholes.entry(key).or_default() += part;
             }
-            Ok(keys.iter().map(|key| wholes.get(key).copied().unwrap_or(0.0)).collect())
+            Ok(keys.iter().map(|key| wholes.get(&key).copied().unwrap_or(0.0)).collect())
         }
     }
 }

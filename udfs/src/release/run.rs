@@ -19,7 +19,7 @@ use arrow::array::{
 };
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema};
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{Result, exec_err};
 use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
@@ -118,21 +118,18 @@ fn passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec) -> b
     (persons >= i128::from(spec.floor)) & (noised.of(group)[0] >= i128::from(spec.threshold))
 }
 
-/// The order of key values, as rows compare.
-pub(super) fn key_rows(columns: &[ArrayRef], kept: impl Iterator<Item = usize>) -> Result<Vec<OwnedRow>> {
+/// Key values as rows that compare and hash.
+pub(super) fn key_rows(columns: &[ArrayRef]) -> Result<Rows> {
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let rows = RowConverter::new(fields)?.convert_columns(columns)?;
-    Ok(kept.map(|group| rows.row(group).owned()).collect())
+    Ok(RowConverter::new(fields)?.convert_columns(columns)?)
 }
 
-fn in_key_order(columns: &[ArrayRef], keys: usize, kept: Vec<usize>) -> Result<Vec<usize>> {
-    if keys == 0 {
-        return Ok(kept);
+fn in_key_order(columns: &[ArrayRef], keys: usize, mut kept: Vec<usize>) -> Result<Vec<usize>> {
+    if keys > 0 {
+        let rows = key_rows(&columns[..keys])?;
+        kept.sort_unstable_by(|a, b| rows.row(*a).cmp(&rows.row(*b)));
     }
-    let rows = key_rows(&columns[..keys], kept.iter().copied())?;
-    let mut order: Vec<_> = rows.into_iter().zip(kept).collect();
-    order.sort();
-    Ok(order.into_iter().map(|(_, group)| group).collect())
+    Ok(kept)
 }
 
 fn emit(
