@@ -21,8 +21,11 @@ const MEASURES: [&str; 7] =
 /// As many persons and weeks as in the demo.
 const COMPANY: Size = Size { persons: 20_000, weeks: 52, emails: 200_000 };
 
-/// Bounds, noise and what is cut off must come within this of the best.
-const WORST: f64 = 1.5;
+/// Bounds, noise and what is cut off must come within this of the best, in the geometric mean over the questions. In nine runs it was
+/// 1.05 to 1.08, and its logarithm is a mean of thirty: 1.2 is more than ten of its standard deviations away.
+const MEAN: f64 = 1.2;
+/// One question alone may have bad luck: 1.16 to 1.76 was the worst of thirty.
+const WORST: f64 = 4.0;
 
 /// The demo's tables again, without any bound.
 async fn undeclared(admin: &Client) {
@@ -143,7 +146,7 @@ async fn bounds_come_close_to_the_best_fixed_ones() {
         let file = server.folder().join(format!("company/{file}.parquet"));
         exact.0.register_parquet(table, file.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
     }
-    let mut worst: f64 = 0.0;
+    let (mut ratios, mut ratios_of_largest) = (Vec::new(), Vec::new());
     for keys in ["", "function", "function, country", "week"] {
         let (first, grouped) = if keys.is_empty() {
             (String::new(), String::new())
@@ -166,7 +169,8 @@ async fn bounds_come_close_to_the_best_fixed_ones() {
                 best = best.min(error(largest * 0.82_f64.powi(step)).await);
             }
             println!("{measure} by ({keys}): bound {bound}, {:.2} times the best error", ours / best);
-            worst = worst.max(ours / best);
+            ratios.push(ours / best);
+            ratios_of_largest.push(error(largest).await / best);
         }
     }
     for keys in ["", "function"] {
@@ -188,7 +192,38 @@ async fn bounds_come_close_to_the_best_fixed_ones() {
             best = best.min(error(f64::from(cap_here)).await);
         }
         println!("mails by ({keys}): {cap} rows a person, {:.2} times the best error", ours / best);
-        worst = worst.max(ours / best);
+        ratios.push(ours / best);
     }
-    assert!(worst <= WORST, "{worst}");
+    let worst = ratios.iter().copied().fold(0.0, f64::max);
+    assert!(mean(&ratios) <= MEAN && worst <= WORST, "{} {worst}", mean(&ratios));
+    // The largest value as a bound, which cuts nothing off, would be seen.
+    assert!(mean(&ratios_of_largest) > MEAN, "{}", mean(&ratios_of_largest));
+}
+
+/// The geometric one.
+fn mean(ratios: &[f64]) -> f64 {
+    (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
+}
+
+/// What nobody reads without a purpose, or outside of a metric, has no statistics; it is said, and declared bounds serve.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sensitive_and_hidden_columns_are_not_analyzed_and_it_is_said() {
+    let server = TestServer::with_company(support::SMALL).await;
+    let admin = server.admin().await;
+    undeclared(&admin).await;
+    run(&admin, "ALTER TABLE raw_week ALTER COLUMN after_hours SET (class = 'sensitive')").await;
+    run(&admin, "ALTER TABLE raw_week ALTER COLUMN chat_count SET (class = 'hidden')").await;
+    let said = || String::from_utf8(server.psql(support::ADMIN, "ANALYZE raw_week;").stderr).unwrap();
+    for _ in 0..2 {
+        let said = said();
+        assert!(said.contains("no statistics of after_hours, chat_count of table raw_week"), "{said}");
+        assert!(said.contains("ALTER TABLE raw_week ALTER COLUMN after_hours SET (lower"), "{said}");
+    }
+    let kept = rusqlite::Connection::open(server.folder().join("paravent.db")).unwrap();
+    let kept: String = kept.query_row("SELECT statistics FROM table_statistics", [], |row| row.get(0)).unwrap();
+    assert!(kept.contains("email_hours") && !kept.contains("after_hours") && !kept.contains("chat_count"), "{kept}");
+    for column in ["after_hours", "chat_count"] {
+        run(&admin, &format!("ALTER TABLE raw_week ALTER COLUMN {column} SET (lower = 0, upper = 40)")).await;
+    }
+    assert!(!said().contains("no statistics of"));
 }

@@ -58,6 +58,9 @@ SELECT count(*) FROM privacy.budget                      | ok    ok    ok    ok 
 SELECT count(*) FROM privacy.settings                    | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SELECT count(*) FROM privacy.memberships                 | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SELECT count(*) FROM privacy.grants                      | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+SELECT count(*) FROM privacy.running_queries             | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+SELECT count(*) FROM pg_stat_activity                    | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+SELECT pg_terminate_backend(0)                           | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SHOW privacy.min_group_size                              | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 SET privacy.epsilon = 0.5                                | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 RESET privacy.epsilon                                    | ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
@@ -87,6 +90,7 @@ SELECT count(*) FROM privacy.warnings                    | 42501 ok    42501 425
 # The logs.
 SELECT count(*) FROM audit.query_log                     | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
 SELECT count(*) FROM audit.changes                       | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
+SELECT count(*) FROM audit.integrity                     | 42501 42501 42501 42501 42501 ok    42501 42501 42501 42501
 
 # Data and privacy settings.
 CREATE EXTERNAL TABLE t_{who} STORED AS CSV LOCATION 'place.csv' | 42501 ok 42501 42501 42501 42501 42501 42501 ok 42501
@@ -106,6 +110,7 @@ DROP VIEW v_{who}                                        | 42501 ok    42501 425
 DROP TABLE t_{who}                                       | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER SYSTEM SET privacy.min_group_size = 10             | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER SYSTEM SET privacy.min_group_size = 9              | 42501 22023 42501 42501 42501 42501 42501 42501 22023 42501
+ALTER SYSTEM SET max_connections = 90                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER SYSTEM RESET privacy.min_group_size                | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE nemo SET privacy.epsilon = 0.5                | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE nemo RESET privacy.epsilon                    | 42501 ok    42501 42501 42501 42501 42501 42501 ok    42501
@@ -116,6 +121,7 @@ CALL privacy.waive_training('carrier')                   | 42501 ok    42501 425
 CREATE ROLE new_{who} LOGIN PASSWORD 'x'                 | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
 CREATE ROLE boss_{who} LOGIN PASSWORD 'x' CREATEROLE     | 42501 42501 42501 42501 42501 42501 42501 42501 ok    42501
 ALTER ROLE new_{who} VALID UNTIL '2099-01-01'            | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
+ALTER ROLE new_{who} CONNECTION LIMIT 3                  | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
 GRANT insights_analyst TO new_{who}                      | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
 GRANT insights_admin TO new_{who}                        | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501
 REVOKE insights_analyst FROM new_{who}                   | ok    42501 42501 42501 42501 42501 42501 42501 ok    42501
@@ -140,6 +146,12 @@ CALL privacy.request_access('person', ARRAY['grp'], 'deidentified', INTERVAL '1 
 CALL privacy.approve_access(1)                           | 42501 ok    42501 42501 42501 42501 42501 42501 55000 42501
 CALL privacy.deny_access(1, 'no')                        | 42501 55000 42501 42501 42501 42501 42501 42501 55000 42501
 CALL privacy.revoke_access(1)                            | 42501 ok    55000 42501 42501 42501 42501 42501 55000 42501
+CALL privacy.request_access('person', ARRAY['grp'], 'direct', '1 hour', 'why', 'request 1', '1') | 42501 42501 ok 42501 42501 42501 42501 42501 42501 42501
+CALL privacy.approve_access(2)                           | 42501 22023 42501 42501 42501 42501 42501 42501 22023 42501
+CALL privacy.approve_access(2, person => '2')            | 42501 22023 42501 42501 42501 42501 42501 42501 22023 42501
+CALL privacy.approve_access(2, person => '1')            | 42501 ok    42501 42501 42501 42501 42501 42501 55000 42501
+SELECT grp FROM person                                   | 42501 42501 ok    42501 42501 42501 42501 42501 42501 42501
+CALL privacy.revoke_access(2)                            | 42501 ok    55000 42501 42501 42501 42501 42501 55000 42501
 
 # What nobody can do.
 INSERT INTO person VALUES (1, 'a')                       | 42501 42501 42501 42501 42501 42501 42501 42501 42501 42501

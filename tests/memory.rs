@@ -6,7 +6,7 @@ mod support;
 
 use paravent::catalog::files::Memory;
 use paravent_udfs::Noise;
-use support::{Refusal, SMALL, TestServer};
+use support::{Refusal, SMALL, TestServer, refused, rows, run};
 
 /// Groups of one person's weeks each, and persons in many groups: the heaviest that the company allows.
 const HEAVY: &str = "SELECT function, country, week, count(*), avg(after_hours) FROM person JOIN person_week USING (person_id) \
@@ -52,6 +52,33 @@ async fn with_enough_memory_every_question_is_answered() {
     let server = server(256 << 20).await;
     assert_eq!(all_at_once(&server).await, Vec::<String>::new());
     assert_eq!(left_behind(&server), 0);
+}
+
+/// Rows that are shown are made ready in that memory, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_shown_take_of_the_same_memory() {
+    const ROWS: &str = "SELECT person_id, week, after_hours FROM person_week";
+    for (limit, enough) in [(2 << 20, false), (256 << 20, true)] {
+        let server = server(limit).await;
+        let (admin, analyst) = (server.admin().await, server.analyst().await);
+        let request =
+            "CALL privacy.request_access('person_week', '{person_id,week,after_hours}', 'deidentified', '1 hour', 'x')";
+        run(&analyst, request).await;
+        run(&admin, "CALL privacy.approve_access(1)").await;
+        run(&admin, "ALTER SYSTEM SET privacy.access_row_cap = 1000000").await;
+        if enough {
+            let all = rows(&analyst, ROWS).await;
+            assert!(all.len() > 10_000, "{}", all.len());
+        } else {
+            let refusal = refused(&analyst, ROWS).await;
+            assert!(refusal.sqlstate == "53200" && refusal.hint.is_some(), "{refusal}");
+        }
+        // What they took is given back.
+        for n in 0..3 {
+            run(&analyst, &LIGHT.replace("{n}", &n.to_string())).await;
+        }
+        assert_eq!(left_behind(&server), 0);
+    }
 }
 
 /// Files of rows in the folder to spill to, once nobody asks any more.

@@ -124,6 +124,7 @@ async fn who_learns_what() {
     consent_and_licences(&org);
     training(&org);
     access_just_in_time(&org).await;
+    rights_request(&org, manager);
     phone_book(&org, manager);
     evidence(&org);
 }
@@ -226,6 +227,28 @@ async fn access_just_in_time(org: &Organisation) {
     org.refused(ANALYST, "42501", "SELECT person_id, function FROM person");
     let state = org.says(AUDITOR, &format!("SELECT state, uses FROM privacy.grants WHERE id = {id}"));
     assert!(state.contains("expired") && !state.ends_with("|0"), "{state}");
+}
+
+/// Somebody asks for their own data: one asks for access, another reads the letter and approves, one row is shown, nobody is named.
+fn rights_request(org: &Organisation, person: i64) {
+    let request = |rest: &str| format!("CALL privacy.request_access('person', ARRAY['person_id', 'country'], {rest})");
+    let own = request(&format!("'direct', '10 minutes', 'their letter', 'request 17', person => '{person}'"));
+    org.refused(ANALYST, "22023", &request("'direct', '10 minutes', 'their letter', 'request 17'"));
+    org.refused(DATA, "42501", &own);
+    org.says(ANALYST, &own);
+    let id = org.number(ANALYST, "SELECT max(id) FROM privacy.grants") as u64;
+    org.refused(ANALYST, "42501", &format!("CALL privacy.approve_access({id}, person => '{person}')"));
+    org.refused(DATA, "22023", &format!("CALL privacy.approve_access({id}, person => '{}')", person + 1));
+    org.says(DATA, &format!("CALL privacy.approve_access({id}, person => '{person}')"));
+    let (_, country) = &org.people[&person];
+    assert_eq!(org.says(ANALYST, "SELECT person_id, country FROM person"), format!("{person}|{country}"));
+    org.counts(ANALYST, ALL, org.people.len() as f64);
+    org.refused(DATA, "42501", "SELECT person_id, country FROM person");
+    org.says(DATA, &format!("CALL privacy.revoke_access({id})"));
+    org.refused(ANALYST, "42501", "SELECT person_id, country FROM person");
+    for what in ["statement FROM audit.query_log WHERE statement LIKE '%_access%'", "old, new FROM audit.changes"] {
+        assert!(!org.says(AUDITOR, &format!("SELECT {what}")).contains(&format!("'{person}'")), "{what} names them");
+    }
 }
 
 /// Contacts see contacts; others see masks, and cannot ask behind them.

@@ -56,6 +56,34 @@ async fn backslash_commands_show_what_the_role_may_see() {
     lacks(&roles, &["auditor_1"]);
     has(&printed(&server.psql(ANALYST, "\\l")), &["paravent"]);
     has(&printed(&server.psql(AUDITOR, "\\conninfo")), &["auditor_1", "paravent"]);
+
+    // Row policies, to those who may see them.
+    for policy in [
+        "CREATE POLICY everywhere ON person USING (country <> 'XX');",
+        "CREATE POLICY analysts ON person TO insights_analyst, business_leader USING (level <> 'X' OR country = 'DE');",
+        "CREATE POLICY larger ON person WITH (min_group_size = 12);",
+    ] {
+        printed(&server.psql(ADMIN, policy));
+    }
+    let person = printed(&server.psql(ADMIN, "\\d person"));
+    has(&person, &["Policies (forced row security enabled):", "POLICY \"everywhere\" AS RESTRICTIVE FOR SELECT\n"]);
+    has(&person, &["USING (country <> 'XX')", "USING (level <> 'X' OR country = 'DE')", "POLICY \"larger\""]);
+    has(&person, &["TO business_leader,insights_analyst\n"]);
+    lacks(&printed(&server.psql(ADMIN, "\\d person_week")), &["Policies"]);
+    lacks(&printed(&server.psql(ANALYST, "\\d person")), &["Policies", "POLICY", "XX"]);
+    let policies = "SELECT tablename, policyname, permissive, roles, cmd, qual FROM pg_policies ORDER BY policyname;";
+    let seen = printed(&server.psql(ADMIN, &format!("\\pset format unaligned\n{policies}")));
+    has(
+        &seen,
+        &["person|analysts|RESTRICTIVE|{business_leader,insights_analyst}|SELECT|level <> 'X' OR country = 'DE'"],
+    );
+    has(&seen, &["person|everywhere|RESTRICTIVE|{public}|SELECT|country <> 'XX'"]);
+    let secured =
+        "SELECT relname FROM pg_class WHERE relrowsecurity; SELECT tablename FROM pg_tables WHERE rowsecurity;";
+    assert_eq!(printed(&server.psql(ADMIN, secured)).matches("person\n").count(), 2);
+    has(&printed(&server.psql(ANALYST, secured)), &["(0 rows)"]);
+    has(&printed(&server.psql(ANALYST, "SELECT count(*) FROM pg_policies, pg_policy;")), &["0"]);
+
     let nothing = server.psql(AUDITOR, "\\dt");
     has(&String::from_utf8_lossy(&nothing.stderr), &["Did not find any relations"]);
     assert!(nothing.stdout.is_empty());

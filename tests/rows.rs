@@ -405,6 +405,9 @@ async fn nothing_that_is_asked_gets_behind_a_mask() {
     }
     let logged = "SELECT count(*) FROM audit.query_log WHERE principal = 'member_1' AND protections LIKE '%directory member, masked phone, born, age%'";
     assert!(number(&auditor, logged).await > 0.0);
+    rows(&one, "SELECT nick FROM member WHERE age > 30").await;
+    let columns = "SELECT columns FROM audit.query_log WHERE principal = 'member_1' ORDER BY id DESC LIMIT 1";
+    assert_eq!(value(&auditor, columns).await, "member.age, member.nick");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -441,4 +444,49 @@ async fn masks_and_directories_that_cannot_be_are_refused_and_change_nothing() {
         assert!(refusal.hint.is_some() || refusal.detail.is_some() || refusal.position.is_some(), "{sql}: {refusal}");
     }
     assert_eq!(rows(&one, "SELECT * FROM member ORDER BY nick").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_policies_take_rows_out_of_a_directory() {
+    let server = telephone_book().await;
+    let admin = server.admin().await;
+    let (one, two) = (server.login(("member_1", "member")).await, server.login(("member_2", "member")).await);
+    let nicks = "SELECT nick FROM member ORDER BY nick";
+    assert_eq!(column(&one, nicks).await.len(), 5);
+    // By a column that nobody may read, for everybody; by one that is masked, for one of them.
+    run(&admin, "CREATE POLICY listed ON member USING (secret <> 'd')").await;
+    assert_eq!(column(&one, nicks).await, ["ann", "bob", "cem", "eve"], "at once, in the open session");
+    run(&admin, "CREATE POLICY grown ON member TO member_2 USING (age >= 25)").await;
+    assert_eq!(column(&one, nicks).await, ["ann", "bob", "cem", "eve"]);
+    assert_eq!(column(&two, nicks).await, ["ann", "bob"], "who has no age is out: NULL is not true");
+    assert_eq!(value(&two, "SELECT count(*) FROM member").await, "2");
+    for sql in [
+        "SELECT nick FROM member WHERE nick = 'dot'",
+        "SELECT b.nick FROM member AS a JOIN member AS b ON a.nick <> b.nick WHERE b.nick = 'dot'",
+        "SELECT nick FROM member WHERE nick = 'dot' OR true ORDER BY age LIMIT 100 OFFSET 4",
+    ] {
+        assert!(rows(&one, sql).await.is_empty(), "{sql}");
+    }
+    // The masks' conditions read what there is.
+    assert_eq!(column(&one, "SELECT phone FROM member WHERE nick = 'cem'").await, ["+49 151 2333"]);
+    run(&admin, "CREATE POLICY nobodys ON contact USING (owner < 0)").await;
+    assert_eq!(column(&one, "SELECT phone FROM member WHERE nick = 'cem'").await, ["+49 151 2333"]);
+    let auditor = server.auditor().await;
+    let logged = "SELECT count(*) FROM audit.query_log WHERE principal = 'member_2' AND protections LIKE '%row policies grown, listed%'";
+    assert!(number(&auditor, logged).await > 0.0);
+    run(&admin, "ALTER POLICY listed ON member USING (false)").await;
+    assert!(column(&one, nicks).await.is_empty());
+    run(&admin, "DROP POLICY listed ON member").await;
+    assert_eq!(column(&one, nicks).await.len(), 5);
+    // Rows of a directory are not counted, and its policies are no subqueries and name nobody.
+    for (sql, sqlstate) in [
+        ("CREATE POLICY floor ON member WITH (min_group_size = 20)", "22023"),
+        ("ALTER POLICY grown ON member SET (min_group_size = 20)", "22023"),
+        ("CREATE POLICY me ON member USING (person_id = 1)", "42501"),
+        ("CREATE POLICY friends ON member USING (EXISTS (SELECT 1 FROM contact))", "0A000"),
+    ] {
+        let refusal = refused(&admin, sql).await;
+        assert!(refusal.sqlstate == sqlstate && refusal.hint.is_some(), "{sql}: {refusal}");
+    }
+    assert_eq!(column(&two, nicks).await, ["ann", "bob", "dot"]);
 }

@@ -148,3 +148,29 @@ async fn a_release_over_a_release_is_stored_as_well() {
     assert!(!costs(&analyst, typical).await);
     assert!(!costs(&analyst, "SELECT avg(after_hours) FROM person_week").await);
 }
+
+/// Eight sessions ask at once: seven of them get what the first one paid for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_at_once_is_paid_once() {
+    let server = TestServer::with_company(SMALL).await;
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(server.analyst().await);
+    }
+    let asked: Vec<_> =
+        sessions.into_iter().map(|analyst| tokio::spawn(async move { rows(&analyst, BOTH).await })).collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        let mut answer = answer.await.unwrap();
+        answer.sort();
+        answers.push(answer);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "all are told the same");
+    let auditor = server.auditor().await;
+    let log = "SELECT count(*), count(*) FILTER (WHERE NOT from_store), count(*) FILTER (WHERE rho > 0)
+        FROM audit.query_log WHERE outcome = 'answered' AND statement LIKE 'SELECT function, country, count%'";
+    assert_eq!(
+        rows(&auditor, log).await[0].iter().map(|cell| cell.clone().unwrap()).collect::<Vec<_>>(),
+        ["8", "1", "1"]
+    );
+}

@@ -175,14 +175,57 @@ async fn a_client_that_does_not_log_in_is_dropped() {
 
 #[tokio::test]
 async fn a_full_server_says_so_and_can_still_be_cancelled() {
-    let options = ListenerOptions { max_connections: 0, ..ListenerOptions::default() };
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    let messages = client.login().await;
+    let key = messages.into_iter().find(|message| message.kind == 'K').unwrap();
+    client.send(&query("ALTER SYSTEM SET max_connections = 1")).await;
+    assert_eq!(client.until_ready().await[0].kind, 'C');
+    let mut second = running.connect().await;
+    let proof = second.begin_login(LOGIN, PASSWORD).await;
+    second.send(&proof).await;
+    let told = second.until_ready().await;
+    told.last().unwrap().expect_error("FATAL", "53300");
+    client
+        .send(&query("SELECT count(*) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b"))
+        .await;
+    // Until the statement has begun there is nothing to cancel.
+    let cancelled = async {
+        loop {
+            let mut other = running.connect().await;
+            other.send(&packet(CANCEL_REQUEST, &key.body)).await;
+            assert_eq!(other.rest().await, []);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        messages = client.until_ready() => messages[0].expect_error("ERROR", "57014"),
+        () = cancelled => {}
+    }
+    // A place that is left is free again.
+    drop(client);
+    loop {
+        let mut next = running.connect().await;
+        let proof = next.begin_login(LOGIN, PASSWORD).await;
+        next.send(&proof).await;
+        if next.until_ready().await.last().unwrap().kind == 'Z' {
+            break;
+        }
+    }
+}
+
+/// They were let sit for the whole time that a login may take, and there was no room for others.
+#[tokio::test]
+async fn silent_clients_keep_out_nobody() {
+    let options = ListenerOptions { startup_timeout: Duration::from_secs(600), ..ListenerOptions::default() };
     let running = start(options).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(running.connect().await);
+    }
     let mut client = running.connect().await;
-    client.send(&startup(LOGIN)).await;
-    client.rest().await[0].expect_error("FATAL", "53300");
-    let mut client = running.connect().await;
-    client.send(&packet(CANCEL_REQUEST, &[0; 8])).await;
-    assert_eq!(client.rest().await, []);
+    client.login().await;
+    assert_eq!(silent[0].rest().await, [], "the first of them made room");
 }
 
 /// The server stops although a client is in the middle of its login.

@@ -305,6 +305,72 @@ async fn set_config_sets() {
 }
 
 #[tokio::test]
+async fn an_idle_transaction_ends_its_session() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    client.login().await;
+    // Outside a block it waits as long as it likes, and a failed block is one.
+    client.send(&query("SET idle_in_transaction_session_timeout = '50ms'")).await;
+    client.until_ready().await;
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    client.send(&query("BEGIN; SELECT no_such")).await;
+    let messages = client.rest().await;
+    messages.last().unwrap().expect_error("FATAL", "25P03");
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_ends() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    client.login().await;
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b";
+    client.send(&query(&format!("SET statement_timeout = '50ms'; {endless}"))).await;
+    let messages = client.until_ready().await;
+    messages[1].expect_error("ERROR", "57014");
+    assert_eq!(messages[1].field('M').unwrap(), "canceling statement due to statement timeout");
+    client.send(&[parse("", endless), bind("", ""), execute("", 0), sync()].concat()).await;
+    let messages = client.until_ready().await;
+    assert_eq!(kinds(&messages), "12EZ");
+    messages[2].expect_error("ERROR", "57014");
+    // It is over: the next one has its own time.
+    client.send(&query("SELECT 1")).await;
+    assert_eq!(kinds(&client.until_ready().await), "TDCZ");
+}
+
+/// A client takes nothing, and the session is ended by another: the place is free again, and the rest is never sent.
+#[tokio::test]
+async fn a_session_ends_although_its_client_takes_nothing() {
+    let running = start(ListenerOptions::default()).await;
+    let mut deaf = running.connect().await;
+    deaf.login().await;
+    deaf.send(&query("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")).await;
+    assert_eq!(deaf.next().await.unwrap().kind, 'T');
+    let mut other = running.connect().await;
+    other.login().await;
+    let others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+    other.send(&query(&format!("SELECT pg_terminate_backend(pid) {others}"))).await;
+    assert_eq!(other.until_ready().await[1].body, b"\0\x01\0\0\0\x01t");
+    loop {
+        other.send(&query(&format!("SELECT count(*) {others}"))).await;
+        if other.until_ready().await[1].body == b"\0\x01\0\0\0\x010" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_about_the_system_has_its_bounds() {
+    let running = start(ListenerOptions::default()).await;
+    let mut client = running.connect().await;
+    client.login().await;
+    client.send(&query("SELECT repeat('x', 1000) FROM generate_series(1, 1000000)")).await;
+    client.until_ready().await[0].expect_error("ERROR", "54000");
+    client.send(&query("SELECT a.* FROM generate_series(1, 100000000) AS a ORDER BY 1 DESC")).await;
+    client.until_ready().await[0].expect_error("ERROR", "53200");
+}
+
+#[tokio::test]
 async fn an_idle_session_ends() {
     let running = start(ListenerOptions::default()).await;
     let mut client = running.connect().await;

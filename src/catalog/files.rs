@@ -106,6 +106,11 @@ impl Files {
         Ok(Snapshot(digest.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
+    /// Bytes of all files.
+    pub async fn size(&self, location: &Location) -> Result<u64> {
+        Ok(self.locate(location).await?.iter().map(|file| file.meta.size).fold(0, u64::saturating_add))
+    }
+
     /// The real rows of `table`, with its registered columns. Only the release room calls this.
     pub async fn provider(&self, table: &Table) -> Result<Arc<dyn TableProvider>> {
         let files = self.locate(&table.location).await?;

@@ -2,16 +2,26 @@
 //!
 //! In: a table's key and the snapshot of the data it was found to hold in. Out: whether it is known to hold in a snapshot.
 
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+
 use rusqlite::OptionalExtension;
 
 use super::Catalog;
 use crate::error::{Error, Result};
 use crate::policy::UniqueKey;
 
+/// By table and columns: the snapshot that the key was last found to hold in.
+pub(super) type VerifiedKeys = HashMap<(String, String), String>;
+
 impl Catalog {
     /// Was `key` found to hold in exactly this snapshot of `table`?
     pub async fn key_is_verified(&self, table: &str, key: &UniqueKey, snapshot: &str) -> Result<bool> {
-        let (table, columns) = (table.to_owned(), column_list(key)?);
+        let named = (table.to_owned(), column_list(key)?);
+        if self.verified_keys().get(&named).is_some_and(|held| held == snapshot) {
+            return Ok(true);
+        }
+        let (table, columns) = named.clone();
         let held: Option<String> = self
             .inner
             .state
@@ -25,7 +35,16 @@ impl Catalog {
                     .optional()?)
             })
             .await?;
-        Ok(held.as_deref() == Some(snapshot))
+        let holds = held.as_deref() == Some(snapshot);
+        if holds {
+            self.verified_keys().insert(named, snapshot.to_owned());
+        }
+        Ok(holds)
+    }
+
+    /// What held in a snapshot holds in it for good, so no other server can have changed it.
+    fn verified_keys(&self) -> MutexGuard<'_, VerifiedKeys> {
+        self.inner.verified_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last snapshot is kept, no earlier one.

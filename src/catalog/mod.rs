@@ -12,15 +12,18 @@ mod store;
 pub mod system;
 #[cfg(test)]
 mod tests;
+mod yielding;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{BOOTSTRAP_ROLE, Change, Digester, Policies, Principal, Verifier};
 use crate::state::State;
+use keys::VerifiedKeys;
 use store::Saved;
+pub use yielding::Yielding;
 
 /// A handle; clones share it.
 #[derive(Clone)]
@@ -33,6 +36,7 @@ struct Inner {
     policies: RwLock<Arc<Policies>>,
     mock_secret: [u8; 32],
     digester: Digester,
+    verified_keys: Mutex<VerifiedKeys>,
 }
 
 impl Catalog {
@@ -46,7 +50,8 @@ impl Catalog {
             None => first_start(&state, admin_password).await?,
         };
         let digester = Digester::new(state.secret("digests of persons").await?)?;
-        let inner = Inner { state, policies: RwLock::new(Arc::new(policies)), mock_secret, digester };
+        let (policies, verified_keys) = (RwLock::new(Arc::new(policies)), Mutex::default());
+        let inner = Inner { state, policies, mock_secret, digester, verified_keys };
         let catalog = Self { inner: Arc::new(inner) };
         Ok((catalog, generated))
     }

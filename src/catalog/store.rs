@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::changes::{self, Objects};
 use crate::error::{Error, Result};
 use crate::policy::Policies;
+use crate::state::{ChangeRow, record_change};
 
 const ROLE: &str = "role";
 const TABLE: &str = "table";
@@ -106,10 +107,14 @@ pub(super) fn save(
         (after.epoch as i64, after.release_epoch as i64),
     )?;
     let differences = changes::differences(&held, &objects(tx)?)?;
-    tx.execute(
-        "INSERT INTO catalog_change (epoch, at, actor, change, differences) VALUES (?1, ?2, ?3, ?4, ?5)",
-        (after.epoch as i64, chrono::Utc::now().timestamp_micros(), actor, statement, differences),
-    )?;
+    let change = ChangeRow {
+        epoch: after.epoch as i64,
+        at: chrono::Utc::now().timestamp_micros(),
+        actor: actor.to_owned(),
+        change: statement.to_owned(),
+        differences,
+    };
+    record_change(tx, &change)?;
     Ok(Saved::Done)
 }
 

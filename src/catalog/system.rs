@@ -4,6 +4,7 @@
 //! No row of a person can be reached from here: user tables are names and columns, files and other sources do not exist,
 //! nothing can be written. What a role may not see is not there at all.
 
+mod activity;
 mod adapt;
 mod any_equals;
 mod correlated;
@@ -12,9 +13,11 @@ mod expressions;
 mod functions;
 mod functions_of_text;
 mod information_schema;
+mod moments;
 mod names;
 mod objects;
 mod placeholders;
+mod policies;
 mod privileges;
 mod references;
 mod reg_types;
@@ -37,6 +40,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use datafusion::catalog::TableProvider;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -45,15 +49,21 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::Statement;
+use futures::StreamExt;
 
+use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Policies, Principal};
+pub use activity::{ActivityRow, Seen, Signal, Signals};
 use adapt::Correlated;
 use objects::Objects;
 use placeholders::placeholders;
 pub use relations::is_system_query;
 use schemas::{StaticTables, SystemRows};
 pub use types::type_name;
+
+/// Of one answer.
+const MOST_BYTES: usize = 256 << 20;
 
 /// What `server_version` says: the Postgres whose catalog is imitated, then the product.
 pub const SERVER_VERSION: &str = concat!("16.4 (Paravent ", env!("CARGO_PKG_VERSION"), ")");
@@ -64,7 +74,14 @@ pub struct View {
     /// `privacy` or `audit`.
     pub schema: &'static str,
     pub name: &'static str,
-    pub batch: RecordBatch,
+    pub rows: Arc<dyn TableProvider>,
+}
+
+impl View {
+    pub fn of_rows(schema: &'static str, name: &'static str, batch: RecordBatch) -> Result<Self> {
+        let rows = schemas::memory(vec![batch]).map_err(|_| Error::internal())?;
+        Ok(Self { schema, name, rows })
+    }
 }
 
 /// An open cursor of the session, as pg_cursors shows it.
@@ -77,6 +94,13 @@ pub struct CursorRow {
     pub scrollable: bool,
     /// Microseconds since 1970.
     pub declared_at: i64,
+}
+
+/// What `now()` and its like say, in microseconds since 1970.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moments {
+    pub transaction: i64,
+    pub statement: i64,
 }
 
 /// Name, value (`None`: the default) and whether it holds for the transaction only.
@@ -94,6 +118,10 @@ pub struct SystemSession {
     pub settings: BTreeMap<String, String>,
     pub backend_pid: i32,
     pub cursors: Vec<CursorRow>,
+    /// The sessions that this one may see, where the statement asks for them.
+    pub activity: Vec<ActivityRow>,
+    pub signals: Signals,
+    pub moments: Moments,
     /// What `set_config` was called with: for the session to set, once the statement has run.
     pub settings_made: Arc<Mutex<Vec<SettingMade>>>,
 }
@@ -129,7 +157,7 @@ impl SystemCatalog {
     pub fn new() -> Result<Self> {
         let loaded = statics::load().map_err(|_| Error::internal())?;
         Ok(Self {
-            template: statics::template(&loaded.keywords),
+            template: statics::template(&loaded.keywords).map_err(|_| Error::internal())?,
             statics: Arc::new(loaded.tables),
             empty: Arc::new(loaded.empty),
             system_relations: Arc::new(loaded.relations),
@@ -172,9 +200,21 @@ impl SystemCatalog {
             let values = ParamValues::from(parameters.to_vec());
             planned.plan.with_param_values(values).map_err(|error| refusal(&error))?
         };
-        let batches = DataFrame::new(planned.context.state(), plan).collect().await.map_err(|error| failure(&error))?;
-        let schema = planned.schema;
-        let batches = batches.into_iter().map(|batch| named(&schema, &batch)).collect::<Result<Vec<RecordBatch>>>()?;
+        let frame = DataFrame::new(planned.context.state(), plan);
+        let mut rows = frame.execute_stream().await.map_err(|error| failure(&error))?;
+        let (schema, mut batches, mut bytes) = (planned.schema, Vec::new(), 0);
+        while let Some(batch) = rows.next().await {
+            let batch = named(&schema, &batch.map_err(|error| failure(&error))?)?;
+            bytes += batch.get_array_memory_size();
+            if bytes > MOST_BYTES {
+                return Err(Error::new(SqlState::ProgramLimitExceeded, "the answer is too large")
+                    .detail(format!("an answer about the system may have {} MB", MOST_BYTES >> 20))
+                    .hint(
+                        "ask for fewer rows or columns; the log can be read in parts: WHERE id > … ORDER BY id LIMIT …",
+                    ));
+            }
+            batches.push(batch);
+        }
         Ok((schema, batches))
     }
 
@@ -344,6 +384,9 @@ fn unsupported() -> Error {
 
 /// Which rule of arithmetic or of types a value broke. Its text stays here: it may quote the value.
 fn failure(error: &DataFusionError) -> Error {
+    if let Some(error) = out_of_memory(error) {
+        return error;
+    }
     let own = |error: &(dyn std::error::Error + 'static)| error.downcast_ref::<Error>().cloned();
     let (state, message) = match error.find_root() {
         DataFusionError::External(inner) => return own(inner.as_ref()).unwrap_or_else(Error::internal),

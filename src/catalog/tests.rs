@@ -152,9 +152,11 @@ async fn everything_about_a_table_comes_back_as_it_was() {
         seconds: 60,
         reason: "why".to_owned(),
         rights_request: Some("17".to_owned()),
+        person: Some("digest".to_owned()),
     };
     catalog.apply(&ana, &[Change::RequestAccess { request, now: 1 }], "…").await.unwrap();
-    let decision = Change::DecideAccess { id: 1, decision: Decision::Approve, now: 2 };
+    let decision =
+        Change::DecideAccess { id: 1, decision: Decision::Approve { person: Some("digest".to_owned()) }, now: 2 };
     catalog.apply(&actor, &[decision], "…").await.unwrap();
     let before = catalog.policies();
     drop(catalog);

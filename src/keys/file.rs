@@ -3,7 +3,7 @@
 //! It is read whole and written whole, to a new file that takes the old one's place, so that it is never half there. Several servers
 //! may share it: whoever adds a key holds a lock on the folder and reads the file again first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -82,9 +82,28 @@ impl KeyService for KeyFile {
         *held = contents;
         Ok(key)
     }
+
+    fn forget(&self, access: &BTreeSet<u64>) -> Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = locked(&self.path, || {
+            let mut contents = read(&self.path)?.ok_or_else(|| unusable("it is gone"))?;
+            if contents.drop_access(access) {
+                write(&self.path, &contents)?;
+            }
+            Ok(contents)
+        })?;
+        Ok(())
+    }
 }
 
 impl Contents {
+    /// Was there any?
+    fn drop_access(&mut self, over: &BTreeSet<u64>) -> bool {
+        let before = self.access.len();
+        self.access.retain(|id, _| !over.contains(id));
+        self.access.len() < before
+    }
+
     /// `None`: not there yet. Errors: 55000 where a later one has taken its place.
     fn find(&self, name: &KeyName) -> Result<Option<Key>> {
         match name {

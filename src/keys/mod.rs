@@ -11,6 +11,7 @@ mod file;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::error::Result;
@@ -21,6 +22,9 @@ pub use file::KeyFile;
 pub trait KeyService: Send + Sync {
     /// Errors: 55000 for an epoch that was rotated away, 58P01 where the service cannot be reached or is not to be trusted.
     fn key(&self, name: &KeyName) -> Result<Key>;
+
+    /// Grants of access are over: their keys are gone when this returns. Ids without a key are nothing. Errors: as above.
+    fn forget(&self, access: &BTreeSet<u64>) -> Result<()>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

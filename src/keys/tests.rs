@@ -69,3 +69,19 @@ fn the_file_is_its_owners_alone() {
     fs::remove_file(&path).unwrap();
     assert!(keys.key(&KeyName::Access(1)).is_err(), "a file that went away is not made anew under a running server");
 }
+
+#[test]
+fn the_key_of_a_grant_that_is_over_is_gone_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pseudonym.keys");
+    let (one, other) = (KeyFile::open(&path).unwrap(), KeyFile::open(&path).unwrap());
+    let (over, live) = (one.key(&KeyName::Access(1)).unwrap(), one.key(&KeyName::Access(2)).unwrap());
+    let person = one.key(&family("person", 1)).unwrap();
+    other.forget(&[1, 3].into()).unwrap();
+    let kept = fs::read_to_string(&path).unwrap();
+    let text = |key: &Key| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.bytes());
+    assert!(!kept.contains(&text(&over)) && kept.contains(&text(&live)) && kept.contains(&text(&person)));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(other.key(&KeyName::Access(2)).unwrap(), live);
+    assert_ne!(KeyFile::open(&path).unwrap().key(&KeyName::Access(1)).unwrap(), over, "another one is drawn");
+}

@@ -4,7 +4,9 @@
 //! In: bytes that a paid release made, and what they answer, in its own words. Out: the same, the oldest first, so that what was
 //! shown first is shown again.
 
-use super::{Ledger, Reservation};
+use rusqlite::Transaction;
+
+use super::{Ledger, LogId, Reservation};
 use crate::error::Result;
 
 /// One kept answer.
@@ -13,6 +15,32 @@ pub struct StoredAnswer {
     id: i64,
     /// As whoever stored it wrote it.
     pub answers: String,
+}
+
+/// What is to be kept of a statement's answer.
+#[derive(Debug)]
+pub struct ToStore {
+    log: LogId,
+    rows: [u8; 32],
+    answers: String,
+    measured: Vec<u8>,
+    release_epoch: u64,
+}
+
+impl ToStore {
+    /// Only what was paid for can be stored.
+    pub fn new(paid: &Reservation, rows: [u8; 32], answers: String, measured: Vec<u8>, release_epoch: u64) -> Self {
+        Self { log: paid.log_id(), rows, answers, measured, release_epoch }
+    }
+
+    pub(super) fn insert(self, tx: &Transaction) -> Result<()> {
+        let row = (self.rows, self.log.get(), self.release_epoch as i64, self.answers, self.measured);
+        tx.prepare_cached(
+            "INSERT INTO stored_answer (rows, log_id, release_epoch, answers, measured) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(row)?;
+        Ok(())
+    }
 }
 
 impl Ledger {
@@ -37,28 +65,6 @@ impl Ledger {
             .read(move |connection| {
                 let mut kept = connection.prepare_cached("SELECT measured FROM stored_answer WHERE id = ?1")?;
                 Ok(kept.query_row([id], |row| row.get(0))?)
-            })
-            .await
-    }
-
-    /// Only what was paid for can be stored.
-    pub async fn store(
-        &self,
-        paid: &Reservation,
-        rows: &[u8; 32],
-        answers: String,
-        measured: Vec<u8>,
-        release_epoch: u64,
-    ) -> Result<()> {
-        let row = (*rows, paid.log_id().get(), release_epoch as i64, answers, measured);
-        self.state
-            .write(move |tx| {
-                tx.prepare_cached(
-                    "INSERT INTO stored_answer (rows, log_id, release_epoch, answers, measured) \
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(row)?;
-                Ok(())
             })
             .await
     }

@@ -9,7 +9,7 @@ use arrow::array::{
     TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use rusqlite::{Connection, Row};
 
 use super::BudgetLine;
@@ -116,6 +116,9 @@ const TEXT_COLUMNS: [&str; 13] = [
 
 /// Builders for one batch, filled row by row.
 struct LogColumns {
+    /// Of the columns that are wanted.
+    schema: SchemaRef,
+    rows_read: usize,
     id: Int64Builder,
     at: TimestampMicrosecondBuilder,
     texts: [StringBuilder; 13],
@@ -129,25 +132,57 @@ struct LogColumns {
     access_grant: Int64Builder,
 }
 
-pub(super) fn query_log(connection: &Connection) -> Result<RecordBatch> {
-    let mut statement = connection.prepare(
+/// Rows of the log for which all of this holds; moments are microseconds since 1970, and every end is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPart {
+    pub first_id: Option<i64>,
+    pub last_id: Option<i64>,
+    pub since: Option<i64>,
+    pub until: Option<i64>,
+    pub principal: Option<String>,
+    /// The columns that are wanted, by their places in [`query_log_schema`]; `None`: all.
+    pub columns: Option<Vec<usize>>,
+}
+
+pub(super) fn query_log(connection: &Connection, part: &LogPart) -> Result<RecordBatch> {
+    let mut statement = connection.prepare_cached(
         "SELECT query_log.*, coalesce(outcome, 'started') AS outcome, sqlstate, rows,
                 coalesce(from_store, 0) AS from_store, elapsed_us
          FROM query_log LEFT JOIN query_outcome AS o
            ON o.id = (SELECT max(id) FROM query_outcome WHERE log_id = query_log.id)
+         WHERE query_log.id BETWEEN ?1 AND ?2 AND query_log.at BETWEEN ?3 AND ?4
+           AND (?5 IS NULL OR query_log.principal = ?5)
          ORDER BY query_log.id",
     )?;
-    let mut columns = LogColumns::new();
-    let mut rows = statement.query([])?;
+    let schema = match &part.columns {
+        Some(places) => Arc::new(query_log_schema().project(places).map_err(|_| Error::internal())?),
+        None => query_log_schema(),
+    };
+    let mut columns = LogColumns::new(schema);
+    let mut rows = statement.query((
+        part.first_id.unwrap_or(i64::MIN),
+        part.last_id.unwrap_or(i64::MAX),
+        part.since.unwrap_or(i64::MIN),
+        part.until.unwrap_or(i64::MAX),
+        part.principal.as_deref(),
+    ))?;
     while let Some(row) = rows.next()? {
         columns.append(row)?;
     }
     columns.finish()
 }
 
+/// The first and the last row's id; of an empty log the last comes before the first.
+pub(super) fn log_ids(connection: &Connection) -> Result<(i64, i64)> {
+    let ids = "SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM query_log";
+    Ok(connection.query_row(ids, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
 impl LogColumns {
-    fn new() -> Self {
+    fn new(schema: SchemaRef) -> Self {
         Self {
+            schema,
+            rows_read: 0,
             id: Int64Builder::new(),
             at: TimestampMicrosecondBuilder::new().with_timezone(UTC),
             texts: std::array::from_fn(|_| StringBuilder::new()),
@@ -163,11 +198,32 @@ impl LogColumns {
     }
 
     fn append(&mut self, row: &Row) -> Result<()> {
-        self.id.append_value(row.get("id")?);
-        self.at.append_value(row.get("at")?);
-        for (name, column) in TEXT_COLUMNS.iter().zip(&mut self.texts) {
-            column.append_option(row.get::<_, Option<String>>(*name)?);
+        self.rows_read += 1;
+        if self.wants("id") {
+            self.id.append_value(row.get("id")?);
         }
+        if self.wants("at") {
+            self.at.append_value(row.get("at")?);
+        }
+        for (name, column) in TEXT_COLUMNS.iter().zip(&mut self.texts) {
+            if self.schema.column_with_name(name).is_some() {
+                column.append_option(row.get_ref(*name)?.as_str_or_null().map_err(rusqlite::Error::from)?);
+            }
+        }
+        if ["rows", "from_store", "elapsed_ms", "access_grant"].iter().any(|name| self.wants(name)) {
+            self.append_outcome(row)?;
+        }
+        if ["policies", "rho", "epsilon", "delta"].iter().any(|name| self.wants(name)) {
+            self.append_charges(row)?;
+        }
+        Ok(())
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.schema.column_with_name(name).is_some()
+    }
+
+    fn append_charges(&mut self, row: &Row) -> Result<()> {
         let charges: String = row.get("charges")?;
         let charges: Vec<(String, f64, f64)> = serde_json::from_str(&charges).map_err(|_| Error::internal())?;
         let most = |of: fn(&(String, f64, f64)) -> f64| charges.iter().map(of).fold(0.0, f64::max);
@@ -177,6 +233,10 @@ impl LogColumns {
         self.rho.append_value(rho);
         self.epsilon.append_value((2.0 * rho).sqrt());
         self.delta.append_value(most(|charge| charge.2));
+        Ok(())
+    }
+
+    fn append_outcome(&mut self, row: &Row) -> Result<()> {
         self.rows.append_option(row.get("rows")?);
         self.from_store.append_value(row.get("from_store")?);
         let elapsed_us: Option<i64> = row.get("elapsed_us")?;
@@ -186,11 +246,11 @@ impl LogColumns {
         Ok(())
     }
 
-    /// In the order of [`query_log_schema`].
     fn finish(mut self) -> Result<RecordBatch> {
-        let schema = query_log_schema();
+        let schema = self.schema.clone();
         let columns = schema.fields().iter().map(|field| self.column(field.name())).collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(schema, columns).map_err(|_| Error::internal())
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows_read));
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(|_| Error::internal())
     }
 
     fn column(&mut self, name: &str) -> Result<ArrayRef> {

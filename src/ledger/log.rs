@@ -8,9 +8,9 @@ use std::time::Duration;
 use rusqlite::{Connection, Row, Transaction};
 use serde::Serialize;
 
-use super::chain::{Broken, Chain};
 use super::{Entry, LogId, Outcome, Price};
 use crate::error::{Error, Result, SqlState};
+use crate::state::{Broken, Chain};
 
 const LOG: &str = "query_log";
 const OUTCOME: &str = "query_outcome";
@@ -144,12 +144,13 @@ impl Chain {
         Ok(())
     }
 
-    pub(super) fn verify(&self, connection: &Connection) -> Result<Option<Broken>> {
+    pub(super) fn verify_entries(&self, connection: &Connection) -> Result<Option<Broken>> {
         let mut log = connection.prepare("SELECT * FROM query_log ORDER BY id")?;
         let rows = log.query_and_then([], |row| Ok((row.get("id")?, LogRow::read(row)?, row.get("chain")?)))?;
-        if let Some(broken) = self.verify_table(connection, LOG, rows)? {
-            return Ok(Some(broken));
-        }
+        self.verify_table(connection, LOG, rows)
+    }
+
+    pub(super) fn verify_outcomes(&self, connection: &Connection) -> Result<Option<Broken>> {
         let mut outcomes = connection.prepare("SELECT * FROM query_outcome ORDER BY id")?;
         let rows =
             outcomes.query_and_then([], |row| Ok((row.get("id")?, OutcomeRow::read(row)?, row.get("chain")?)))?;

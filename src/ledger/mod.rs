@@ -13,8 +13,8 @@
 mod answers;
 mod batches;
 mod budget;
-mod chain;
 mod evidence;
+mod integrity;
 mod log;
 mod opened;
 mod statistics;
@@ -27,16 +27,17 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
-pub use answers::StoredAnswer;
-pub use batches::{budget_batch, budget_schema, query_log_schema};
+pub use answers::{StoredAnswer, ToStore};
+pub use batches::{LogPart, budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
-pub use chain::Broken;
 pub use evidence::PurposeUse;
+pub use integrity::integrity_schema;
 
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Delta, Rho};
-use crate::state::State;
-use chain::Chain;
+pub use crate::state::Broken;
+use crate::state::{Chain, State};
+use integrity::verify;
 
 /// What one policy pays for one statement. It follows from the plan and the settings, never from data.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -131,7 +132,7 @@ impl Ledger {
     }
 
     async fn open_with_clock(state: State, clock: Clock) -> Result<Self> {
-        let chain = Chain::new(state.secret("log chain").await?);
+        let chain = state.chain().await?;
         Ok(Self { state, chain, clock })
     }
 
@@ -160,9 +161,15 @@ impl Ledger {
     }
 
     /// What became of a reserved statement; to be on disk before the first byte of its answer leaves.
-    pub async fn finish(&self, log: LogId, outcome: Outcome, elapsed: Duration) -> Result<()> {
+    /// `store`: what is kept of its releases, in the same write.
+    pub async fn finish(&self, log: LogId, outcome: Outcome, elapsed: Duration, store: Vec<ToStore>) -> Result<()> {
         let (chain, now) = (self.chain.clone(), (self.clock)());
-        self.state.write(move |tx| chain.append_outcome(tx, now, log, outcome, elapsed)).await
+        self.state
+            .write(move |tx| {
+                store.into_iter().try_for_each(|answer| answer.insert(tx))?;
+                chain.append_outcome(tx, now, log, outcome, elapsed)
+            })
+            .await
     }
 
     /// Logs a statement that was refused, or failed, before it was reserved.
@@ -204,21 +211,22 @@ impl Ledger {
         self.state.read(move |connection| budget::lines(connection, &limits, &policies, now)).await
     }
 
-    /// The whole log, oldest first, each statement with the last that is known of it.
-    pub async fn query_log(&self) -> Result<RecordBatch> {
-        self.state.read(batches::query_log).await
+    /// A part of the log, oldest first, each statement with the last that is known of it.
+    pub async fn query_log(&self, part: LogPart) -> Result<RecordBatch> {
+        self.state.read(move |connection| batches::query_log(connection, &part)).await
     }
 
-    /// The first row of the log that is not what was written, or the budget lines when they hold less than the log says was
-    /// paid, or `None` when all is whole. See `chain.rs` for what this proves.
+    /// The first and the last id of the log; of an empty one the last comes before the first.
+    pub async fn log_ids(&self) -> Result<(i64, i64)> {
+        self.state.read(batches::log_ids).await
+    }
+
+    /// The first row of the log or of the record of changes that is not what was written, or the budget lines when they hold less
+    /// than the log says was paid, or `None` when all is whole. See [`crate::state::Chain`] for what this proves.
     pub async fn verify_chain(&self) -> Result<Option<Broken>> {
         let chain = self.chain.clone();
-        self.state
-            .read(move |connection| match chain.verify(connection)? {
-                Some(broken) => Ok(Some(broken)),
-                None => budget::verify_lines(connection),
-            })
-            .await
+        let records = self.state.read_apart(move |connection| verify(&chain, connection)).await?;
+        Ok(records.into_iter().find_map(|record| record.broken))
     }
 }
 

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::policy::{Epsilon, epsilon_of};
+use crate::state::{ChangeRow, record_change};
 
 const DAY: i64 = 86_400;
 const NOW: i64 = 20_000 * DAY;
@@ -74,7 +75,7 @@ fn text(batch: &RecordBatch, column: &str, row: usize) -> String {
 }
 
 async fn outcomes(ledger: &Ledger) -> Vec<String> {
-    let log = ledger.query_log().await.unwrap();
+    let log = ledger.query_log(LogPart::default()).await.unwrap();
     (0..log.num_rows()).map(|row| text(&log, "outcome", row)).collect()
 }
 
@@ -200,18 +201,18 @@ async fn the_log_tells_what_became_of_each_statement() {
     let elapsed = Duration::from_micros(1_500);
     let paid = pay(ledger, "ana", &limits).await.unwrap();
     let answered = Outcome::Answered { rows: 7, from_store: true, persons: None };
-    ledger.finish(paid.log_id(), answered, elapsed).await.unwrap();
+    ledger.finish(paid.log_id(), answered, elapsed, Vec::new()).await.unwrap();
     let failed = pay(ledger, "ana", &limits).await.unwrap();
     let sqlstate = SqlState::InternalError;
-    ledger.finish(failed.log_id(), Outcome::Failed { sqlstate }, elapsed).await.unwrap();
+    ledger.finish(failed.log_id(), Outcome::Failed { sqlstate }, elapsed, Vec::new()).await.unwrap();
     let cancelled = pay(ledger, "ana", &limits).await.unwrap();
-    ledger.finish(cancelled.log_id(), Outcome::Cancelled, elapsed).await.unwrap();
+    ledger.finish(cancelled.log_id(), Outcome::Cancelled, elapsed, Vec::new()).await.unwrap();
     let no = Error::new(SqlState::InsufficientPrivilege, "no");
     ledger.refuse(entry("ana"), &no).await.unwrap();
     ledger.refuse(entry("ana"), &Error::internal()).await.unwrap();
     ledger.record(entry("ana")).await.unwrap();
     assert_eq!(outcomes(ledger).await, ["answered", "failed", "cancelled", "refused", "failed", "done"]);
-    let log = ledger.query_log().await.unwrap();
+    let log = ledger.query_log(LogPart::default()).await.unwrap();
     assert_eq!(text(&log, "policies", 0), "people");
     assert_eq!(text(&log, "roles", 0), "ana, insights_analyst");
     assert_eq!(text(&log, "sqlstate", 3), "42501");
@@ -260,6 +261,63 @@ async fn the_chain_shows_rows_that_were_changed_removed_or_cut_off() {
     }
 }
 
+async fn changed(room: &Room, epoch: i64) {
+    let change = ChangeRow {
+        epoch,
+        at: 7,
+        actor: "admin".to_owned(),
+        change: format!("statement {epoch}"),
+        differences: "[]".to_owned(),
+    };
+    let written = room.ledger.state.write(move |tx| {
+        record_change(tx, &change)?;
+        tx.execute("INSERT OR REPLACE INTO catalog_epoch VALUES (1, ?1, 1)", [epoch])?;
+        Ok(())
+    });
+    written.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_change_is_altered_removed_or_made_without_a_trace() {
+    let frauds = [
+        ("UPDATE catalog_change SET actor = 'bob' WHERE epoch = 5", 2),
+        ("UPDATE catalog_change SET differences = '[ ]' WHERE epoch = 9", 3),
+        ("UPDATE catalog_change SET epoch = 6 WHERE epoch = 5", 2),
+        ("DELETE FROM catalog_change WHERE epoch = 5", 2),
+        ("DELETE FROM catalog_change WHERE epoch = 9", 3),
+        ("DELETE FROM catalog_change", 1),
+        ("DELETE FROM chain_head WHERE name = 'catalog_change'", 4),
+        ("INSERT INTO catalog_change VALUES (7, 7, 'admin', 'statement 7', '[]', NULL, NULL)", 0),
+        ("UPDATE catalog_change SET chain = NULL", 0),
+        (
+            "INSERT INTO catalog_change SELECT 10, at, actor, change, differences, 4, chain FROM catalog_change WHERE id = 3",
+            4,
+        ),
+        ("UPDATE catalog_epoch SET epoch = 10", 4),
+        (
+            "DELETE FROM catalog_change WHERE id = 3; UPDATE catalog_epoch SET epoch = 5;
+             UPDATE chain_head SET rows = 2, chain = (SELECT chain FROM catalog_change WHERE id = 2)
+             WHERE name = 'catalog_change'",
+            3,
+        ),
+    ];
+    for (fraud, id) in frauds {
+        let room = room().await;
+        room.ledger.record(entry("ana")).await.unwrap();
+        for epoch in [2, 5, 9] {
+            changed(&room, epoch).await;
+        }
+        assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+        let path = room.folder.path().join("state.db");
+        rusqlite::Connection::open(path).unwrap().execute_batch(fraud).unwrap();
+        let broken = room.ledger.verify_chain().await.unwrap();
+        assert_eq!(broken, Some(Broken { table: "catalog_change", id }), "{fraud}");
+        let shown = room.ledger.integrity().await.unwrap();
+        let whole = shown.column_by_name("whole").unwrap().as_boolean();
+        assert_eq!(whole.iter().collect::<Vec<_>>(), [true, true, false, true].map(Some), "{fraud}");
+    }
+}
+
 #[tokio::test]
 async fn lines_that_hold_less_than_was_paid_show() {
     for fraud in [
@@ -288,8 +346,9 @@ async fn what_is_kept_about_rows_comes_back_the_oldest_first() {
     let paid = pay(ledger, "ana", &limits_for(2)).await.unwrap();
     let key = [3; 32];
     assert!(ledger.stored(&key).await.unwrap().is_empty());
-    ledger.store(&paid, &key, "one".to_owned(), vec![1, 2, 3], 4).await.unwrap();
-    ledger.store(&paid, &key, "two".to_owned(), vec![9], 4).await.unwrap();
+    let store = [("one", vec![1, 2, 3]), ("two", vec![9])]
+        .map(|(answers, measured)| ToStore::new(&paid, key, answers.to_owned(), measured, 4));
+    ledger.finish(paid.log_id(), Outcome::Cancelled, Duration::ZERO, store.into()).await.unwrap();
     let kept = ledger.stored(&key).await.unwrap();
     assert_eq!(kept.iter().map(|kept| kept.answers.as_str()).collect::<Vec<_>>(), ["one", "two"], "the oldest first");
     assert_eq!(ledger.measured(&kept[0]).await.unwrap(), [1, 2, 3]);

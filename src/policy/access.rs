@@ -2,21 +2,25 @@
 //!
 //! In: a request, and decisions about it. Out: which grant of a principal is live at a moment. Must never: be live without the approval
 //! of somebody other than the requester, nor longer than was asked for. Grants are kept for good: they are evidence.
+//!
+//! A `direct` grant is for one person, who is kept as a digest and shown to nobody. Who approves it names the person again, from the
+//! person's own request, so that two people have read it. Of one table there is one open request or live grant at a time, whatever its
+//! level: beside somebody's rows as they are, de-identified ones of the same table would tell which of them are theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Capability, Class, Policies, Principal, RoleName, Setting, Shown, Table};
+use super::{Access, Capability, Class, GROUP_MANAGER, Policies, Principal, RoleName, Setting, Shown, Table};
 use crate::error::{Error, Result, SqlState};
 
 /// How much of a row a grant shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Identifiers are pseudonyms, rare combinations are left out, measures are perturbed.
     Deidentified,
-    /// Rows as they are, to answer a person's request about their own data.
+    /// One person's rows as they are, to answer their request about their own data.
     Direct,
 }
 
@@ -42,6 +46,9 @@ pub struct AccessGrant {
     pub reason: String,
     /// The person's request that a `direct` grant serves.
     pub rights_request: Option<String>,
+    /// The one person whose rows a `direct` grant shows, as a digest. Grants from before it was asked for show nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// How long it lasts from its approval on.
     pub seconds: u64,
     pub requested: i64,
@@ -65,13 +72,20 @@ pub struct AccessRequest {
     pub seconds: u64,
     pub reason: String,
     pub rights_request: Option<String>,
+    /// A digest ([`super::DigestOf::Subject`]).
+    pub person: Option<String>,
 }
 
 /// What is decided about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    Approve,
-    Deny { reason: String },
+    /// `person`: as in the request, from who approves.
+    Approve {
+        person: Option<String>,
+    },
+    Deny {
+        reason: String,
+    },
     Revoke,
 }
 
@@ -117,6 +131,23 @@ impl AccessGrant {
         self.columns.contains(column)
     }
 
+    /// Does it show rows while it is live? A `direct` one only of a person that it names.
+    fn serves(&self, principal: &Principal) -> bool {
+        match self.level {
+            Level::Deidentified => true,
+            Level::Direct => self.person.is_some() && !principal.belongs_to(GROUP_MANAGER),
+        }
+    }
+
+    /// Nothing more will come of it, also if the clock was ahead: what only a live grant needs may go.
+    pub fn is_done(&self, now: i64) -> bool {
+        match self.state {
+            AccessState::Requested => false,
+            AccessState::Denied | AccessState::Revoked => true,
+            AccessState::Approved => self.until.is_some_and(|until| until.saturating_add(CLOCKS_DIFFER) <= now),
+        }
+    }
+
     /// Nothing more can come of it.
     fn is_over(&self, now: i64) -> bool {
         self.state != AccessState::Requested && !self.is_live(now)
@@ -124,31 +155,25 @@ impl AccessGrant {
 }
 
 impl Policies {
-    /// The grant under which `principal` may read rows of `table`, de-identified, at `now` (seconds since 1970). There is at most one.
-    /// Which columns it covers is for who reads to ask, and what their classes are now.
+    /// The grant under which `principal` may read rows of `table` at `now` (seconds since 1970). Of two, which there may be from
+    /// before there was one a table, the less telling. Which columns it covers is for who reads to ask, and what their classes are now.
     pub fn live_access(&self, principal: &Principal, table: &str, now: i64) -> Option<&AccessGrant> {
-        self.access.values().find(|grant| {
+        let live = self.access.values().filter(|grant| {
             principal.can(Capability::HoldAccess)
-                && grant.level == Level::Deidentified
+                && grant.serves(principal)
                 && grant.principal == principal.name()
                 && grant.table == table
                 && grant.is_live(now)
                 && principal.can(Capability::Analyse)
-        })
+        });
+        live.min_by_key(|grant| (grant.level, grant.id))
     }
 
     pub(super) fn request_access(&mut self, actor: &Principal, request: AccessRequest, now: i64) -> Result<()> {
         self.refuse_request(actor, &request)?;
-        let same = |grant: &&AccessGrant| {
-            grant.principal == actor.name() && grant.table == request.table && grant.level == request.level
-        };
+        let same = |grant: &&AccessGrant| grant.principal == actor.name() && grant.table == request.table;
         if let Some(open) = self.access.values().filter(same).find(|grant| !grant.is_over(now)) {
-            return Err(Error::new(
-                SqlState::DuplicateObject,
-                format!("access {} to \"{}\" is {} already", open.id, open.table, open.state_at(now)),
-            )
-            .detail("there is one request or live grant of a table and level at a time")
-            .hint(format!("wait for its end, or CALL privacy.revoke_access({})", open.id)));
+            return Err(refuse_second(open, now));
         }
         let id = self.access.keys().next_back().map_or(1, |last| last + 1);
         let grant = AccessGrant {
@@ -159,6 +184,7 @@ impl Policies {
             level: request.level,
             reason: request.reason,
             rights_request: request.rights_request,
+            person: request.person,
             seconds: request.seconds,
             requested: now,
             state: AccessState::Requested,
@@ -202,6 +228,7 @@ impl Policies {
                 .hint("leave rights_request out"));
             }
         }
+        refuse_persons(actor, request)?;
         if self.tables.contains_key(&request.table) && !self.may_see(actor, &request.table) {
             return Err(super::apply_table::unknown_table(&request.table).hint(VISIBLE));
         }
@@ -235,8 +262,15 @@ impl Policies {
         let mut next = grant.clone();
         next.decided_by = Some(actor.name().to_owned());
         match decision {
-            Decision::Approve => {
+            Decision::Approve { person } => {
                 refuse_decided(&grant, now)?;
+                refuse_other_person(&grant, person.as_deref())?;
+                let other = |other: &&AccessGrant| {
+                    other.id != id && other.principal == grant.principal && other.table == grant.table
+                };
+                if let Some(live) = self.access.values().filter(other).find(|other| other.is_live(now)) {
+                    return Err(refuse_second(live, now));
+                }
                 self.refuse_rows_of(&grant.table, &grant.columns, grant.level)?;
                 let lasts = i64::try_from(grant.seconds.min(self.settings.max_access_seconds)).unwrap_or(i64::MAX);
                 next.state = AccessState::Approved;
@@ -284,7 +318,7 @@ impl Policies {
                 own || actor.belongs_to(&grant.principal) || self.memberships(&grant.principal).contains(actor.name());
             match decision {
                 Decision::Revoke if own => return Ok(()),
-                Decision::Approve | Decision::Deny { .. } if related => {
+                Decision::Approve { .. } | Decision::Deny { .. } if related => {
                     return Err(Error::new(
                         SqlState::InsufficientPrivilege,
                         format!("permission denied to decide about access {id}"),
@@ -292,7 +326,7 @@ impl Policies {
                     .detail("nobody decides about their own request, nor about that of a role they act as or that acts as them")
                     .hint("ask another member of insights_admin"));
                 }
-                Decision::Approve | Decision::Deny { .. } | Decision::Revoke => {}
+                Decision::Approve { .. } | Decision::Deny { .. } | Decision::Revoke => {}
             }
         }
         if actor.can(Capability::Administer) {
@@ -312,7 +346,73 @@ impl AccessGrant {
 /// The grants that there were and are, by id.
 pub(super) type AccessGrants = BTreeMap<u64, AccessGrant>;
 
+/// Seconds.
+const CLOCKS_DIFFER: i64 = 3600;
+
 const VISIBLE: &str = "access is requested for a table that you may see";
+
+/// A `direct` request names one person, and no other does.
+fn refuse_persons(actor: &Principal, request: &AccessRequest) -> Result<()> {
+    match (request.level, &request.person) {
+        (Level::Deidentified, None) => Ok(()),
+        (Level::Direct, Some(_)) if actor.belongs_to(GROUP_MANAGER) => Err(Error::new(
+            SqlState::InsufficientPrivilege,
+            "permission denied: rights requests are not served by group managers",
+        )
+        .detail("a group manager asks about those who report to them, and sees nobody's rows as they are")
+        .hint("have an analyst who leads nobody ask")),
+        (Level::Direct, Some(_)) => Ok(()),
+        (Level::Direct, None) => {
+            Err(Error::new(SqlState::InvalidParameterValue, "level \"direct\" needs the person who asked")
+                .detail("it shows rows of one person, who asked about their own data")
+                .hint("say person => '…', the person key as the table has it; it is kept as a digest"))
+        }
+        (Level::Deidentified, Some(_)) => {
+            Err(Error::new(SqlState::InvalidParameterValue, "person goes with level \"direct\" only")
+                .detail("de-identified rows are nobody's in particular")
+                .hint("leave person out"))
+        }
+    }
+}
+
+/// Who approves has read the same request.
+fn refuse_other_person(grant: &AccessGrant, named: Option<&str>) -> Result<()> {
+    match (grant.level, grant.person.as_deref(), named) {
+        (Level::Deidentified, _, None) => Ok(()),
+        (Level::Deidentified, _, Some(_)) => Err(Error::new(
+            SqlState::InvalidParameterValue,
+            format!("access {} is to nobody's rows in particular", grant.id),
+        )
+        .hint(format!("CALL privacy.approve_access({})", grant.id))),
+        (Level::Direct, None, _) => {
+            Err(Error::new(SqlState::ObjectNotInPrerequisiteState, format!("access {} names no person", grant.id))
+                .detail("level \"direct\" shows rows of one person, who asked about their own data")
+                .hint(format!("CALL privacy.deny_access({}, '…'), and have it requested again", grant.id)))
+        }
+        (Level::Direct, Some(person), Some(named)) if named == person => Ok(()),
+        (Level::Direct, Some(_), Some(_)) => Err(Error::new(
+            SqlState::InvalidParameterValue,
+            format!("access {} is to rows of another person", grant.id),
+        )
+        .detail("who approves names the person from the person's own request, and the requester named another")
+        .hint("read the request again; CALL privacy.deny_access(…) if the requester was wrong")),
+        (Level::Direct, Some(_), None) => Err(Error::new(
+            SqlState::InvalidParameterValue,
+            format!("access {} needs the person from who approves it, too", grant.id),
+        )
+        .detail("two people read the person's request: who asks for access, and who approves")
+        .hint(format!("CALL privacy.approve_access({}, person => '…')", grant.id))),
+    }
+}
+
+fn refuse_second(open: &AccessGrant, now: i64) -> Error {
+    Error::new(
+        SqlState::DuplicateObject,
+        format!("access {} to \"{}\" is {} already", open.id, open.table, open.state_at(now)),
+    )
+    .detail("there is one request or live grant of a table at a time")
+    .hint(format!("wait for its end, or CALL privacy.revoke_access({})", open.id))
+}
 
 fn refuse_decided(grant: &AccessGrant, now: i64) -> Result<()> {
     match grant.state {

@@ -19,7 +19,7 @@ impl Policies {
         next.refuse_broken_links()?;
         next.refuse_broken_scopes()?;
         next.epoch = self.epoch + 1;
-        if next.tables != self.tables || next.settings != self.settings || next.excluded != self.excluded {
+        if next.tables != self.tables || !next.settings.releases_as(&self.settings) || next.excluded != self.excluded {
             next.release_epoch = next.epoch;
         }
         Ok(next)
@@ -37,6 +37,7 @@ impl Policies {
             Change::RequestAccess { .. } => Capability::HoldAccess,
             Change::CreateRole { .. }
             | Change::AlterRole { .. }
+            | Change::LimitConnections { .. }
             | Change::DropRole { .. }
             | Change::GrantRole { .. }
             | Change::RevokeRole { .. }
@@ -85,6 +86,7 @@ impl Policies {
             Change::AlterRole { name, login, createrole, verifier, valid_until } => {
                 self.alter_role(actor, &name, Altered { login, createrole, verifier, valid_until })
             }
+            Change::LimitConnections { role, limit } => self.limit_connections(actor, &role, limit),
             Change::DropRole { name, if_exists } => self.drop_role(actor, &name, if_exists),
             Change::GrantRole { role, to } => self.grant_role(actor, role, &to),
             Change::RevokeRole { role, from } => self.revoke_role(actor, &role, &from),

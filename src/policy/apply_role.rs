@@ -47,12 +47,7 @@ impl Policies {
             return Err(refuse_built_in("alter", name));
         }
         if actor.belongs_to(name) && !only_password {
-            return Err(Error::new(
-                SqlState::InsufficientPrivilege,
-                format!("permission denied to alter role \"{name}\""),
-            )
-            .detail("nobody changes what they may do themselves, nor how long")
-            .hint("another administrator does it"));
+            return Err(refuse_oneself(name));
         }
         self.refuse_above(actor, "alter", name)?;
         if createrole == Some(true) {
@@ -63,6 +58,23 @@ impl Policies {
         role.createrole = createrole.unwrap_or(role.createrole);
         role.verifier = verifier.unwrap_or_else(|| role.verifier.take());
         role.valid_until = valid_until.unwrap_or(role.valid_until);
+        Ok(())
+    }
+
+    /// `CONNECTION LIMIT`. Errors: 42501 as for other changes of a role.
+    pub(super) fn limit_connections(&mut self, actor: &Principal, name: &str, limit: Option<u32>) -> Result<()> {
+        let held = self.known_role(name)?;
+        if held.connection_limit == limit {
+            return Ok(());
+        }
+        if held.built_in {
+            return Err(refuse_built_in("alter", name));
+        }
+        if actor.belongs_to(name) {
+            return Err(refuse_oneself(name));
+        }
+        self.refuse_above(actor, "alter", name)?;
+        self.role_mut(name)?.connection_limit = limit;
         Ok(())
     }
 
@@ -205,6 +217,12 @@ impl Policies {
 fn unknown_role(name: &str) -> Error {
     Error::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist"))
         .hint("\\du lists the roles; names are as they are written there")
+}
+
+fn refuse_oneself(name: &str) -> Error {
+    Error::new(SqlState::InsufficientPrivilege, format!("permission denied to alter role \"{name}\""))
+        .detail("nobody changes what they may do themselves, nor how long")
+        .hint("another administrator does it")
 }
 
 fn refuse_built_in(verb: &str, name: &str) -> Error {

@@ -26,6 +26,11 @@ pub enum Change {
         /// `Some(None)`: without end.
         valid_until: Option<Option<i64>>,
     },
+    /// `limit`: sessions at once; `None` for as many as there is room for.
+    LimitConnections {
+        role: RoleName,
+        limit: Option<u32>,
+    },
     DropRole {
         name: RoleName,
         if_exists: bool,

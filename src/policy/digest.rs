@@ -15,6 +15,8 @@ pub enum DigestOf {
     Excluded,
     /// The person whom a login belongs to.
     Login,
+    /// The person whose rows are shown to serve their own request.
+    Subject,
 }
 
 #[derive(Debug, Clone)]
@@ -29,6 +31,7 @@ impl Digester {
         let family = match of {
             DigestOf::Excluded => "excluded person",
             DigestOf::Login => "person of a login",
+            DigestOf::Subject => "person of a rights request",
         };
         pseudonym(&self.0, family, &person.to_text())
     }

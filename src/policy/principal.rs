@@ -21,6 +21,8 @@ pub struct Principal {
     capabilities: BTreeSet<Capability>,
     /// Memberships that give nothing for want of a training, and since when; `None`: there never was one.
     lapsed: BTreeMap<RoleName, Option<TrainingDay>>,
+    /// Memberships that still give something and ask for a training: the first day on which it counts no more.
+    ends: BTreeMap<RoleName, TrainingDay>,
     createrole: bool,
     /// Seconds since 1970.
     at: i64,
@@ -59,6 +61,14 @@ impl Principal {
         self.createrole
     }
 
+    /// May it end sessions of a login, and cancel what they run? Everybody their own; who manages roles everybody's, but for those of
+    /// roles that have `CREATEROLE`, on which only their like decide.
+    pub fn may_signal(&self, policies: &Policies, role: &str) -> bool {
+        role == self.name
+            || (self.can(Capability::ManageRoles)
+                && (self.createrole || !policies.any_createrole(&policies.memberships(role))))
+    }
+
     /// The moment this is true at, in seconds since 1970.
     pub fn at(&self) -> i64 {
         self.at
@@ -74,6 +84,22 @@ impl Principal {
         Error::new(SqlState::InsufficientPrivilege, message)
             .detail(format!("this needs {}", capability.needed_role()))
             .hint(self.why_lapsed().unwrap_or_else(|| capability.hint().to_owned()))
+    }
+
+    /// What the login should be told of its trainings: those that are missing or over, and those that end within `seconds`. A text for
+    /// each, and what helps.
+    pub fn training_notices(&self, seconds: i64) -> Vec<(String, String)> {
+        let record = format!(
+            "a platform administrator records a new one: CALL privacy.record_training('{}', completed => DATE '…')",
+            self.name
+        );
+        let over = self.lapsed.iter().map(|(group, ended)| match ended {
+            Some(day) => format!("the membership in {group} gives nothing: its training was valid until {day}"),
+            None => format!("the membership in {group} gives nothing: no training is recorded"),
+        });
+        let near = self.ends.iter().filter(|(_, day)| day.begins().saturating_sub(self.at) <= seconds);
+        let near = near.map(|(group, day)| format!("the training for the membership in {group} is valid until {day}"));
+        over.chain(near).map(|text| (text, record.clone())).collect()
     }
 
     /// Which memberships give nothing, why, and what restores them; `None` when all count.
@@ -95,13 +121,17 @@ impl Policies {
     /// Who `role` acts as at `now` (seconds since 1970), through every membership; `None` when there is no such role.
     pub fn principal(&self, role: &str, now: i64) -> Option<Principal> {
         let login = self.roles.get(role)?;
-        let mut lapsed = BTreeMap::new();
+        let (mut lapsed, mut ends) = (BTreeMap::new(), BTreeMap::new());
         let roles = self.reach(role, |name, group| match login.training_for(group) {
             Some(ended) if ended.is_none_or(|day| day.begins() <= now) => {
                 lapsed.insert(name.to_owned(), ended);
                 false
             }
-            Some(_) | None => true,
+            Some(ended) => {
+                ends.extend(ended.map(|day| (name.to_owned(), day)));
+                true
+            }
+            None => true,
         });
         let mut capabilities: BTreeSet<Capability> =
             self.built_ins(&roles).flat_map(|group| group.capabilities).copied().collect();
@@ -110,7 +140,7 @@ impl Policies {
             capabilities.extend([Capability::ManageRoles, Capability::Administer]);
         }
         let memberships = self.memberships(role);
-        Some(Principal { name: role.to_owned(), roles, memberships, capabilities, lapsed, createrole, at: now })
+        Some(Principal { name: role.to_owned(), roles, memberships, capabilities, lapsed, ends, createrole, at: now })
     }
 
     /// Has a question by `principal` about `table` anybody it may count, whatever is granted? A group manager's has where it is known

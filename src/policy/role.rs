@@ -133,6 +133,9 @@ pub struct Role {
     /// Of a login: the day its training was completed.
     #[serde(default)]
     pub trained: Option<TrainingDay>,
+    /// Of a login: sessions at once; `None`: as many as there is room for.
+    #[serde(default)]
+    pub connection_limit: Option<u32>,
     /// `ALTER ROLE … SET name = value`.
     pub settings: std::collections::BTreeMap<String, String>,
     /// Made by the server, cannot be dropped.

@@ -21,7 +21,7 @@ pub const PERSON_SETTING: &str = "privacy.person";
 /// `CREATE POLICY name ON table [TO roles] [USING (…)] [WITH (min_group_size = n)]`.
 ///
 /// On a table with one row a person it says which persons take part at all, in every table under the same privacy policy; on any other
-/// table, which of its rows do. Where the expression is not true, the row is out.
+/// table, which of its rows do; of a directory, which are shown. Where the expression is not true, the row is out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowPolicy {
     pub name: String,
@@ -92,6 +92,7 @@ impl Policies {
     ) -> Result<()> {
         policy.set_options(options, self.settings.min_group_size)?;
         self.refuse_unknown_roles(&policy.roles)?;
+        refuse_floor(self.known_table(table)?, &policy)?;
         let held = &mut self.table_mut(table)?.row_policies;
         if held.iter().any(|held| held.name == policy.name) {
             return Err(Error::new(
@@ -106,6 +107,7 @@ impl Policies {
 
     pub(super) fn alter_policy(&mut self, table: &str, name: &str, change: RowPolicyChange) -> Result<()> {
         let system = self.settings.min_group_size;
+        let known = self.known_table(table)?.clone();
         if let Some(roles) = &change.roles {
             self.refuse_unknown_roles(roles)?;
         }
@@ -117,7 +119,8 @@ impl Policies {
         if let Some(using) = change.using {
             policy.using = using;
         }
-        policy.set_options(&change.options, system)
+        policy.set_options(&change.options, system)?;
+        if change.options.is_empty() { Ok(()) } else { refuse_floor(&known, policy) }
     }
 
     pub(super) fn drop_policy(&mut self, table: &str, name: &str, if_exists: bool) -> Result<()> {
@@ -248,6 +251,16 @@ impl Table {
         }
         Ok(policy)
     }
+}
+
+/// Rows of a directory are shown, not counted.
+fn refuse_floor(table: &Table, policy: &RowPolicy) -> Result<()> {
+    if table.access != Access::Directory || policy.min_group_size.is_none() {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::InvalidParameterValue, format!("directory \"{}\" has no min_group_size", table.name))
+        .detail("its rows are shown to whom they are granted to; a floor is of answers that count persons")
+        .hint("leave WITH (min_group_size = …) out"))
 }
 
 fn unknown_policy(table: &str, name: &str) -> Error {

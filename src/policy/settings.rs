@@ -44,6 +44,10 @@ pub struct Settings {
     pub response_quantum_ms: u64,
     /// `privacy.weights`: which values of an answer get more of the statement's epsilon.
     pub weights: Weights,
+    /// `max_connections`: sessions at once, all roles together.
+    pub max_connections: u64,
+    /// `superuser_reserved_connections`: how many of these only those who manage roles may take.
+    pub reserved_connections: u64,
 }
 
 impl Default for Settings {
@@ -69,6 +73,8 @@ impl Default for Settings {
             purpose_required: false,
             response_quantum_ms: 10,
             weights: Weights::default(),
+            max_connections: 100,
+            reserved_connections: 3,
         }
     }
 }
@@ -94,19 +100,22 @@ pub enum Setting {
     PurposeRequired,
     ResponseQuantum,
     Weights,
+    MaxConnections,
+    ReservedConnections,
 }
 
 /// Fewer than ten persons can be recognised in each other's company; no setting goes below.
 const LEAST_GROUP: u64 = 10;
 const LARGEST_GROUP: u64 = 1_000_000;
 const LARGEST_ROW_CAP: u64 = 10_000_000;
+const MOST_CONNECTIONS: u64 = 10_000;
 const HOUR_SECONDS: u64 = 3_600;
 const LONGEST_ACCESS_SECONDS: u64 = 30 * 86_400;
 const LONGEST_QUANTUM_MS: u64 = 10_000;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
@@ -125,6 +134,8 @@ impl Setting {
         Self::PurposeRequired,
         Self::ResponseQuantum,
         Self::Weights,
+        Self::MaxConnections,
+        Self::ReservedConnections,
     ];
 
     /// Case does not matter.
@@ -152,6 +163,8 @@ impl Setting {
             Self::AccessRowCap => "privacy.access_row_cap",
             Self::ResponseQuantum => "privacy.response_quantum",
             Self::Weights => "privacy.weights",
+            Self::MaxConnections => "max_connections",
+            Self::ReservedConnections => "superuser_reserved_connections",
         }
     }
 
@@ -174,6 +187,8 @@ impl Setting {
             Self::AccessRowCap => "an integer from 1 to 10000000",
             Self::ResponseQuantum => "milliseconds, 10s at most; 0 is none",
             Self::Weights => "a list such as 'hours=4, persons=1'",
+            Self::MaxConnections => "an integer from 1 to 10000",
+            Self::ReservedConnections => "an integer from 0 to 10000",
         }
     }
 }
@@ -182,6 +197,15 @@ impl Settings {
     /// The floor of a release that reads a sensitive column: never below that of the others.
     pub fn sensitive_floor(&self) -> u64 {
         self.sensitive_min_group_size.max(self.min_group_size)
+    }
+
+    /// Do these settings give the same releases? How many may connect, and how long they may ask, changes none.
+    pub(super) fn releases_as(&self, other: &Self) -> bool {
+        let without_limits = |settings: &Self| {
+            let Self { statement_timeout_ms, max_connections, reserved_connections, .. } = Self::default();
+            Self { statement_timeout_ms, max_connections, reserved_connections, ..settings.clone() }
+        };
+        without_limits(self) == without_limits(other)
     }
 
     /// As `SHOW` prints it.
@@ -205,6 +229,8 @@ impl Settings {
             Setting::AccessRowCap => self.access_row_cap.to_string(),
             Setting::ResponseQuantum => show_timeout(self.response_quantum_ms),
             Setting::Weights => self.weights.show(),
+            Setting::MaxConnections => self.max_connections.to_string(),
+            Setting::ReservedConnections => self.reserved_connections.to_string(),
         }
     }
 
@@ -259,6 +285,12 @@ impl Settings {
                     parse_timeout(text).filter(|quantum| *quantum <= LONGEST_QUANTUM_MS).ok_or_else(refuse)?;
             }
             Setting::Weights => next.weights = Weights::parse(text)?,
+            Setting::MaxConnections => {
+                next.max_connections = parse_count(text, 1, MOST_CONNECTIONS).ok_or_else(refuse)?;
+            }
+            Setting::ReservedConnections => {
+                next.reserved_connections = parse_count(text, 0, MOST_CONNECTIONS).ok_or_else(refuse)?;
+            }
         }
         Ok(next)
     }
@@ -307,7 +339,9 @@ impl Settings {
             | Setting::MaxAccessInterval
             | Setting::SensitiveMinGroupSize
             | Setting::PurposeRequired
-            | Setting::ResponseQuantum => Err(Error::new(
+            | Setting::ResponseQuantum
+            | Setting::MaxConnections
+            | Setting::ReservedConnections => Err(Error::new(
                 SqlState::InsufficientPrivilege,
                 format!("permission denied to set parameter \"{}\"", setting.name()),
             )

@@ -184,6 +184,7 @@ pub(crate) fn context(text: &str) -> Context {
         policies: Arc::new(policies),
         tables: tables.into_iter().map(|known| (known.table.name.clone(), known)).collect(),
         access: BTreeMap::new(),
+        subjects: BTreeMap::new(),
         viewer: None,
         views: BTreeMap::new(),
         show_suppressed: false,
@@ -192,6 +193,7 @@ pub(crate) fn context(text: &str) -> Context {
         delta: Delta::new(1e-9).unwrap(),
         weights: Default::default(),
         now: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),
+        moment: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),
         text: text.to_owned(),
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
+use datafusion::config::ConfigOptions;
 use datafusion::execution::SessionStateDefaults;
+use datafusion::functions::datetime::now::NowFunc;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF};
 use paravent_udfs::{Delta, Epsilon};
@@ -16,6 +18,7 @@ use super::allow;
 use super::errors_of::ErrorOf;
 use super::scope::Scopes;
 use super::statistics::Statistics;
+use super::subject::Subject;
 use super::views::KnownView;
 use crate::policy::{AccessGrant, Policies, Principal, Purpose, Table, UniqueKey, Weights};
 
@@ -29,6 +32,8 @@ pub struct Context {
     pub views: BTreeMap<String, KnownView>,
     /// Live grants of access to rows, by table.
     pub access: BTreeMap<String, AccessGrant>,
+    /// Whose rows the `direct` ones among them show, by table.
+    pub subjects: BTreeMap<String, Subject>,
     /// The person that the login is tied to.
     pub viewer: Option<Viewer>,
     /// Which of their rows the principal's questions count.
@@ -43,8 +48,10 @@ pub struct Context {
     pub weights: Weights,
     /// The live purpose that the session declares.
     pub purpose: Option<Purpose>,
-    /// When the statement began: what `now()` says.
+    /// When the statement began: what rights that end are held against.
     pub now: DateTime<Utc>,
+    /// When its transaction began, in whole microseconds: what `now()` says.
+    pub moment: DateTime<Utc>,
     /// The statement's own text, for positions.
     pub text: String,
 }
@@ -138,6 +145,11 @@ impl Functions {
                 }
             }
         }
+        // A moment has a time zone, as in Postgres.
+        let mut zoned = ConfigOptions::default();
+        zoned.execution.time_zone = Some("+00:00".to_owned());
+        let now = Arc::new(ScalarUDF::from(NowFunc::new_with_config(&zoned)));
+        scalar.extend(["now", "current_timestamp"].map(|name| (name.to_owned(), now.clone())));
         scalar.insert("clamp".to_owned(), paravent_udfs::clamp());
         scalar.insert("width_bucket".to_owned(), paravent_udfs::width_bucket());
         for function in ErrorOf::all() {

@@ -3,6 +3,9 @@
 //! In: a table and who looks at it. Out: a plan of its rows in which a masked value stands only where its condition holds for the
 //! viewer. The conditions are administrators' SQL over the row, `session_person()`, directories and public tables; they read those
 //! unmasked. Must never: read a protected table, or let what the viewer wrote see a value that the mask hides.
+//!
+//! Row policies of the directory that concern the viewer take rows away, below the masks. The conditions read other rows, and other
+//! directories, whole, as they read values unmasked: a `NOT EXISTS` over rows that were taken away would show more.
 
 use std::sync::Arc;
 
@@ -117,9 +120,23 @@ pub(super) fn open(context: &Context, known: &KnownTable) -> Result<Opened> {
         shown.push(expression.alias(&described.name));
         fields.push(known.schema.field(index).clone().with_nullable(true));
     }
+    let (rows, policies) = allowed(context, &known.table, rows)?;
     let plan = built(LogicalPlanBuilder::from(rows).project(shown).and_then(LogicalPlanBuilder::build))?;
     let schema = Arc::new(Schema::new(fields));
-    Ok(Opened { table: known.table.name.clone(), kind: OpenedKind::Directory { masked }, plan, schema })
+    Ok(Opened { table: known.table.name.clone(), kind: OpenedKind::Directory { masked, policies }, plan, schema })
+}
+
+/// The rows that the row policies leave to the viewer, and the policies' names.
+fn allowed(context: &Context, table: &Table, rows: LogicalPlan) -> Result<(LogicalPlan, Vec<String>)> {
+    let Some(scope) = context.scopes.of(&table.name) else { return Ok((rows, vec![])) };
+    let column = |name: &String| {
+        let index = table.columns.iter().position(|column| column.name == *name).ok_or_else(Error::internal)?;
+        Ok(Expr::Column(Column::from(rows.schema().qualified_field(index))))
+    };
+    let columns = scope.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
+    let rows =
+        LogicalPlanBuilder::from(rows.clone()).filter(scope.function.call(columns)).and_then(LogicalPlanBuilder::build);
+    Ok((built(rows)?, scope.policies()))
 }
 
 /// Errors: what the conditions are refused for, as if they were asked by nobody in particular.

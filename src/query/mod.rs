@@ -46,6 +46,7 @@ mod shape_tests;
 mod split;
 pub mod statement;
 pub mod statistics;
+mod subject;
 mod verify;
 #[cfg(test)]
 pub(crate) mod verify_tests;
@@ -65,5 +66,6 @@ pub use resolve::{Resolved, Unbound, column_type, plan, resolve};
 pub use rewrite::rewrite;
 pub use row_policy::{RowRule, row_rule};
 pub use scope::{Excluded, PersonScope, PersonTest, Scopes, for_each_person, texts};
+pub use subject::Subject;
 pub use verify::{Reads, Verified, VerifiedRelease, verify};
 pub use views::{KnownView, view_columns};

@@ -1,4 +1,5 @@
-//! Rows that may be shown, and how: a directory's behind its masks, a protected table's de-identified under a live grant of access.
+//! Rows that may be shown, and how: a directory's behind its masks; a protected table's under a live grant of access, de-identified, or
+//! as they are where they are the one person's whose own request the grant serves.
 //!
 //! In: a table and what the asker may see of it. Out: [`Opened`], a plan of raw rows made of policies alone, and what is done to each
 //! column before anybody sees a row. What the asker wrote stands above and reads the result, never what is below: a filter, an
@@ -7,6 +8,12 @@
 //! Law: no statement that shows rows also releases, and no release reads opened rows: a directory would carry identities into
 //! aggregates, and a pseudonym would pass for a group.
 //! Rows of persons that are shown under a grant are **not** differentially private. That is why they need a second person's approval.
+//!
+//! **Level `direct`** answers a person who asks for their own data. All of their rows are shown, whatever takes them out of answers: an
+//! objection, a missing consent or a row policy says who takes part in analyses, and takes nothing of the right to one's own data.
+//! Nothing of a row is left out, moved or masked but what is about others: an identifier that is not the row's own person key may name
+//! somebody else (a manager, a sender) and is a pseudonym, under a key that ends with the grant, so that it finds nobody in rows of
+//! another grant. Hidden columns and contents are never shown. Values outside a declared domain are shown: they are the person's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +25,7 @@ use paravent_udfs::ViewerMask;
 
 use super::context::{Context, KnownTable, Source, SourceKind};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{AccessGrant, Bounds, Class};
+use crate::policy::{AccessGrant, Bounds, Class, Level};
 
 /// The names of rows, keyed by the grant: how the rows that were shown are counted. Never shown.
 pub const ROW: &str = "__row";
@@ -36,10 +43,10 @@ pub struct Opened {
 
 #[derive(Debug, Clone)]
 pub enum OpenedKind {
-    /// The masks are in the plan.
-    Directory { masked: Vec<String> },
-    /// The rows are de-identified when they have been read.
-    Deidentified(RowRecipe),
+    /// The masks are in the plan, and the row policies.
+    Directory { masked: Vec<String>, policies: Vec<String> },
+    /// What is shown of the rows is made when they have been read.
+    Granted(RowRecipe),
 }
 
 /// What becomes of a table's rows under a grant. The plan's columns: one for each of `columns`, the person key, `identity` columns that
@@ -47,6 +54,7 @@ pub enum OpenedKind {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowRecipe {
     pub access: u64,
+    pub level: Level,
     pub columns: Vec<RowColumn>,
     pub identity: usize,
     /// Persons who must share a row's attributes.
@@ -74,6 +82,8 @@ pub enum Shows {
     Noised { bounds: Bounds, integer: bool },
     /// The value: where the administrator has turned noise off.
     Measure,
+    /// The value, to answer the person's own request.
+    Own,
 }
 
 impl Opened {
@@ -97,12 +107,22 @@ impl Opened {
     /// For people and the log: what protects these rows.
     pub fn in_words(&self) -> String {
         match &self.kind {
-            OpenedKind::Directory { masked } if masked.is_empty() => format!("directory {}", self.table),
-            OpenedKind::Directory { masked } => format!("directory {}, masked {}", self.table, masked.join(", ")),
-            OpenedKind::Deidentified(recipe) => format!(
-                "de-identified rows of {} under access {}, floor {}, row noise {}",
-                self.table, recipe.access, recipe.floor, recipe.noise
-            ),
+            OpenedKind::Directory { masked, policies } => {
+                let list = |what: &str, names: &[String]| match names {
+                    [] => String::new(),
+                    names => format!(", {what} {}", names.join(", ")),
+                };
+                format!("directory {}{}{}", self.table, list("masked", masked), list("row policies", policies))
+            }
+            OpenedKind::Granted(recipe) => match recipe.level {
+                Level::Deidentified => format!(
+                    "de-identified rows of {} under access {}, floor {}, row noise {}",
+                    self.table, recipe.access, recipe.floor, recipe.noise
+                ),
+                Level::Direct => {
+                    format!("rows of {} of one person, as they are, under access {}", self.table, recipe.access)
+                }
+            },
         }
     }
 }
@@ -112,8 +132,13 @@ impl RowRecipe {
     pub(super) fn of(context: &Context, known: &KnownTable, grant: &AccessGrant) -> Result<Self> {
         let mut columns = Vec::new();
         for field in known.schema.fields().iter().filter(|field| grant.covers(field.name())) {
-            if let Some(shows) = shows(context, known, field) {
+            let shows = match grant.level {
+                Level::Deidentified => shows(context, known, field),
+                Level::Direct => shows_own(context, known, field),
+            };
+            if let Some(shows) = shows {
                 let rules = known.table.column(field.name()).map(|column| &column.rules);
+                let rules = rules.filter(|_| grant.level == Level::Deidentified);
                 let mask = rules.map_or(Ok(None), |rules| rules.mask())?;
                 columns.push(RowColumn { name: field.name().clone(), shows, mask });
             }
@@ -121,14 +146,11 @@ impl RowRecipe {
         let settings = &context.policies.settings;
         let policies = known.table.policy().map(str::to_owned).into_iter().collect();
         let identity = known.proven_keys.first().map_or(columns.len(), |key| key.columns.len());
-        Ok(Self {
-            access: grant.id,
-            columns,
-            identity,
-            floor: context.policies.floor(&context.principal, &policies),
-            noise: settings.row_noise,
-            cap: settings.access_row_cap,
-        })
+        let (floor, noise) = match grant.level {
+            Level::Deidentified => (context.policies.floor(&context.principal, &policies), settings.row_noise),
+            Level::Direct => (1, 0.0),
+        };
+        Ok(Self { access: grant.id, level: grant.level, columns, identity, floor, noise, cap: settings.access_row_cap })
     }
 
     /// What is shown of the columns, without the rows' names.
@@ -139,7 +161,7 @@ impl RowRecipe {
                 Shows::Pseudonym { .. } => DataType::Utf8,
                 Shows::Noised { integer: true, .. } => DataType::Int64,
                 Shows::Noised { integer: false, .. } => DataType::Float64,
-                Shows::Attribute | Shows::Measure => raw.data_type().clone(),
+                Shows::Attribute | Shows::Measure | Shows::Own => raw.data_type().clone(),
             };
             Ok(Field::new(&column.name, shown, true))
         };
@@ -147,15 +169,29 @@ impl RowRecipe {
     }
 }
 
+/// The same of the person's own row.
+fn shows_own(context: &Context, known: &KnownTable, field: &Field) -> Option<Shows> {
+    let column = known.table.column(field.name())?;
+    let own = known.table.protection().is_some_and(|(_, key)| key == column.name);
+    match column.class? {
+        Class::Identifier if own => Some(Shows::Own),
+        Class::Identifier => Some(pseudonym(context, known, &column.name)),
+        Class::Attribute | Class::Measure | Class::Sensitive | Class::Public => Some(Shows::Own),
+        Class::Hidden | Class::Content => None,
+    }
+}
+
+fn pseudonym(context: &Context, known: &KnownTable, column: &str) -> Shows {
+    let family = context.policies.family_of(&known.table, column);
+    let epoch = context.policies.key_epoch(&family);
+    Shows::Pseudonym { family, epoch }
+}
+
 /// `None`: never a column of rows.
 fn shows(context: &Context, known: &KnownTable, field: &Field) -> Option<Shows> {
     let column = known.table.column(field.name())?;
     match column.class? {
-        Class::Identifier => {
-            let family = context.policies.family_of(&known.table, &column.name);
-            let epoch = context.policies.key_epoch(&family);
-            Some(Shows::Pseudonym { family, epoch })
-        }
+        Class::Identifier => Some(pseudonym(context, known, &column.name)),
         Class::Attribute | Class::Public => Some(Shows::Attribute),
         Class::Measure if context.policies.settings.row_noise == 0.0 => Some(Shows::Measure),
         Class::Measure => {
@@ -256,7 +292,10 @@ pub(super) fn refuse_unshown(context: &Context, error: Error) -> Error {
         SqlState::InsufficientPrivilege,
         format!("permission denied for rows: {} under access {grants}", error.message),
     )
-    .detail("rows show the columns of the grant: identifiers as pseudonyms, attributes, and measures that have bounds; sensitive, hidden and unclassified columns never")
+    .detail(
+        "rows show the columns of the grant. Of de-identified rows: identifiers as pseudonyms, attributes, and measures that have \
+         bounds; at level \"direct\" sensitive columns, too; hidden and unclassified columns never",
+    )
     .hint("name columns of the grant (SELECT * FROM privacy.grants), request others with CALL privacy.request_access(…), or aggregate");
     refusal.at(error.position)
 }

@@ -40,6 +40,7 @@ use super::opened::Opened;
 use super::private::{Draft, Private};
 use super::split::Names;
 use super::statistics::Use;
+use super::subject::Subject;
 use crate::error::{Error, Result, SqlState};
 use paravent_udfs::{Epsilon, Rho};
 
@@ -59,6 +60,7 @@ pub fn rewrite(context: &Context, checked: Checked) -> Result<Private> {
         notices: vec![],
         drafts: vec![],
         opened: vec![],
+        subject: None,
         hidden: 0,
     };
     let node = rewriter.node(&checked.plan)?;
@@ -95,6 +97,8 @@ pub(super) struct Rewriter<'a> {
     pub drafts: Vec<Draft>,
     /// Tables whose rows are shown.
     pub opened: Vec<Opened>,
+    /// The one person whose rows are being made ready, in the place of scopes.
+    pub subject: Option<Subject>,
     /// Makes names of hidden columns unique.
     pub hidden: usize,
 }

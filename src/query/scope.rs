@@ -122,7 +122,9 @@ impl Scopes {
                     (person_key, persons.get(policy).filter(|scope| !scope.tests.is_empty()).cloned())
                 }
                 Access::Linked { by, .. } => (&by.column, None),
-                Access::Public | Access::Directory | Access::Unclassified => return None,
+                // Nobody asks whose row it is.
+                Access::Directory => (&table.columns.first()?.name, None),
+                Access::Public | Access::Unclassified => return None,
             };
             TableScope::new(key, persons, rules).map(|scope| (table.name.clone(), scope))
         };
@@ -140,6 +142,15 @@ impl Scopes {
 }
 
 impl TableScope {
+    /// The names of the row policies that take rows away.
+    pub(super) fn policies(&self) -> Vec<String> {
+        let names = self.reasons.iter().filter_map(|reason| match reason {
+            Reason::Rule(_, name) => Some(name.clone()),
+            Reason::Reports | Reason::Excluded => None,
+        });
+        names.collect()
+    }
+
     fn new(key: &str, persons: Option<Arc<PersonScope>>, rules: Vec<Arc<RowRule>>) -> Option<Self> {
         if persons.is_none() && rules.is_empty() {
             return None;

@@ -263,6 +263,8 @@ pub struct RoleOptions {
     pub password: Option<Option<String>>,
     /// As written; `infinity` for none.
     pub valid_until: Option<String>,
+    /// `Some(None)`: no limit, written as -1.
+    pub connection_limit: Option<Option<u32>>,
     pub in_role: Vec<String>,
 }
 

@@ -10,7 +10,8 @@
 //! 5. floor and threshold are no lower than the settings ask, and delta pays for who passes them (`selection`);
 //! 6. no group key is made of an identifier (`origin`);
 //! 7. no column is read that its class keeps from it, and a sensitive one has the higher floor (`classes`);
-//! 8. rows that are shown are a directory's behind its masks or de-identified under a live grant, and nothing else is (`opened`);
+//! 8. rows that are shown are a directory's behind its masks, or under a live grant de-identified or one person's own, and nothing else
+//!    is (`opened`, `subject`);
 //! 9. the plan above reads released and public rows only, and every source is what the catalog says (`sources`);
 //! 10. every scan of rows of persons stands under the scope that the policies give its reader (`scopes`).
 
@@ -24,6 +25,7 @@ mod repeat;
 mod scopes;
 mod selection;
 mod sources;
+mod subject;
 mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,8 +76,8 @@ impl Verified {
         for opened in &self.opened {
             let columns = reads.entry(opened.table.clone()).or_default();
             match &opened.kind {
-                OpenedKind::Deidentified(recipe) => columns.extend(recipe.columns.iter().map(|c| c.name.clone())),
-                OpenedKind::Directory { .. } => {}
+                OpenedKind::Granted(recipe) => columns.extend(recipe.columns.iter().map(|c| c.name.clone())),
+                OpenedKind::Directory { .. } => columns.extend(shown_of(&self.shape, &opened.table)),
             }
         }
         reads
@@ -93,7 +95,7 @@ impl Verified {
     /// The grant of access that the rows of the answer are shown under.
     pub fn recipe(&self) -> Option<&RowRecipe> {
         self.opened.iter().find_map(|opened| match &opened.kind {
-            OpenedKind::Deidentified(recipe) => Some(recipe),
+            OpenedKind::Granted(recipe) => Some(recipe),
             OpenedKind::Directory { .. } => None,
         })
     }
@@ -149,6 +151,21 @@ impl Verified {
         let opened = self.opened.iter().map(Opened::in_words);
         self.releases.iter().map(line).chain(opened).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// The columns of a directory that the plan above it uses.
+fn shown_of(shape: &LogicalPlan, table: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    let _ = shape.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<Source>()
+            && source.kind == SourceKind::Opened(table.to_owned())
+        {
+            used.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    used
 }
 
 impl VerifiedRelease {
@@ -212,7 +229,7 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
 fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
     let options = Arc::new(ConfigOptions::default());
     let analysed = Analyzer::new().execute_and_check(plan, &options, |_, _| {});
-    let config = OptimizerContext::new_with_config_options(options).with_query_execution_start_time(context.now);
+    let config = OptimizerContext::new_with_config_options(options).with_query_execution_start_time(context.moment);
     let optimised = analysed.and_then(|plan| Optimizer::new().optimize(plan, &config, |_, _| {}));
     // The engine's text may quote what the analyst wrote, so it goes nowhere.
     optimised.map_err(|_| unproven("the engine cannot optimise a private plan"))

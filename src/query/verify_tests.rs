@@ -2,10 +2,11 @@
 //!
 //! Every case takes a good plan, of which it says that it is proven, and spoils one thing by hand. `above`: what stands on the
 //! releases; `below`: rows of persons; `linked`: rows that find their person through another table; `priced`: noise, floor, threshold and charge; `scoped`: rows that rules take out;
-//! `shown`: rows that are shown. `mutations` spoils at random.
+//! `shown`: rows that are shown; `classed`: columns that the asker may not read. `mutations` spoils at random.
 
 mod above;
 mod below;
+mod classed;
 pub(crate) mod dice;
 mod hand;
 mod linked;
@@ -75,6 +76,7 @@ fn all() -> Vec<Bad> {
         above::cases(),
         below::of_rows(),
         below::of_joins(),
+        classed::cases(),
         linked::cases(),
         priced::cases(),
         scoped::cases(),

@@ -1,4 +1,4 @@
-//! De-identified rows: what a grant of access shows of a table's rows, made of all of them before anybody sees one.
+//! What a grant of access shows of a table's rows, made of all of them before anybody sees one: de-identified rows, or one person's own.
 //!
 //! In: raw rows, a recipe, keys. Out: rows of pseudonyms, attributes that enough persons share, and measures moved by noise, in an order
 //! that tells nothing, each with the name by which it is counted. Everything is decided over the whole table under the grant's own
@@ -16,6 +16,9 @@
 //!
 //! **Pseudonyms.** 15 of 62 letters and digits, 89 bits: among a million values two meet with probability 10^-15; two that do are refused.
 //!
+//! **Level `direct`** shows one person's own rows as they are: nothing is suppressed or moved, and rows of a second person among them are
+//! a fault that shows none. Identifiers of others are pseudonyms there, too.
+//!
 //! **Sensitivity, Cost** none is promised: these rows are *not* differentially private.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -32,7 +35,7 @@ use sha2::Sha256;
 
 use crate::error::{Error, Result, SqlState};
 use crate::keys::Key;
-use crate::policy::Bounds;
+use crate::policy::{Bounds, Level};
 use crate::query::{RowRecipe, Shows};
 
 /// Steps of the lattice from no noise to the most.
@@ -65,12 +68,16 @@ pub(super) fn deidentify(
     let (person, _) = rest.split_first().ok_or_else(Error::internal)?;
     let names = names(keys, rest)?;
     let persons = encoded(std::slice::from_ref(person))?;
+    if recipe.level == Level::Direct && persons.iter().any(|person| Some(person) != persons.first()) {
+        tracing::error!("rows of more than one person were read for one person's request");
+        return Err(Error::internal());
+    }
 
     let mut shown = Vec::new();
     for (column, value) in recipe.columns.iter().zip(values) {
         let drawn = match &column.shows {
             Shows::Pseudonym { family, .. } => pseudonyms(keys, family, value)?,
-            Shows::Attribute | Shows::Measure => value.clone(),
+            Shows::Attribute | Shows::Measure | Shows::Own => value.clone(),
             Shows::Noised { bounds, integer } => {
                 let noise = Lattice::of(*bounds, recipe.noise, *integer)?;
                 noise.moved(keys, &column.name, value, &names)?

@@ -1,24 +1,29 @@
 //! The query engine: puts real sources into verified plans and runs them.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
-use datafusion::physical_plan::collect;
+use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
 
 use super::admission::Admission;
 use super::few_rows::MostRows;
+use super::progress::{Progress, Stage};
 use super::{Released, Shaped};
+use crate::catalog::Yielding;
 use crate::catalog::files::out_of_memory;
 use crate::error::{Error, Result};
 use crate::query::{Source, SourceKind};
@@ -29,11 +34,18 @@ pub struct Sources {
     tables: BTreeMap<String, Arc<dyn TableProvider>>,
     /// Identity of the tables' data.
     snapshots: BTreeMap<String, String>,
-    /// What is shown of tables' rows.
-    opened: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// What is shown of tables' rows, and the memory that it takes.
+    opened: BTreeMap<String, (Arc<dyn TableProvider>, MemoryReservation)>,
+    /// Told of what runs on them.
+    progress: Arc<Progress>,
 }
 
 impl Sources {
+    /// Sources whose statement is watched.
+    pub fn watched(progress: Arc<Progress>) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
     /// `snapshot`: the identity of its data, where it is known.
     pub fn add(&mut self, table: String, provider: Arc<dyn TableProvider>, snapshot: Option<String>) {
         if let Some(snapshot) = snapshot {
@@ -48,9 +60,9 @@ impl Sources {
     }
 
     /// Rows that are made ready to be shown.
-    pub(super) fn open(&mut self, table: String, rows: RecordBatch) -> Result<()> {
+    pub(super) fn open(&mut self, table: String, rows: RecordBatch, held: MemoryReservation) -> Result<()> {
         let rows = MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(|_| Error::internal())?;
-        self.opened.insert(table, Arc::new(rows));
+        self.opened.insert(table, (Arc::new(rows), held));
         Ok(())
     }
 }
@@ -75,14 +87,51 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(paravent_udfs::planner(noise))
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
         Self { state, admission: Admission::new(cores), counted: MostRows::default() }
     }
 
-    /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them.
-    pub(super) async fn rows(&self, plan: &LogicalPlan, sources: &Sources) -> Result<RecordBatch> {
-        let (schema, batches) = self.run(plan, sources, &[]).await?;
-        concat_batches(&schema, &batches).map_err(|_| Error::internal())
+    /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them; and the memory
+    /// that they take, of that which queries may take. Nothing where there are more than `most`. Errors: as for [`Self::run`].
+    pub(super) async fn rows(
+        &self,
+        plan: &LogicalPlan,
+        sources: &Sources,
+        most: usize,
+    ) -> Result<Option<(RecordBatch, MemoryReservation)>> {
+        let physical = self.physical(plan, sources, &[]).await?;
+        let schema = physical.schema();
+        sources.progress.enter(Stage::Waiting);
+        let turn = self.admission.admit(&physical).await?;
+        let _scanning = sources.progress.scan(&physical);
+        let held = MemoryConsumer::new("rows that are shown").register(&self.state.runtime_env().memory_pool);
+        let task = self.state.task_ctx();
+        let reading = async move {
+            let mut stream = execute_stream(physical, task).map_err(failed)?;
+            let (mut batches, mut rows) = (Vec::new(), 0);
+            while let Some(batch) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+                let batch = batch.map_err(failed)?;
+                held.try_grow(batch.get_array_memory_size()).map_err(failed)?;
+                rows += batch.num_rows();
+                if rows > most {
+                    return Ok(None);
+                }
+                batches.push(batch);
+            }
+            // For a moment they are there twice.
+            held.try_grow(held.size()).map_err(failed)?;
+            let rows = concat_batches(&schema, &batches).map_err(|_| Error::internal())?;
+            drop(batches);
+            held.try_resize(rows.get_array_memory_size()).map_err(failed)?;
+            Ok(Some((rows, held)))
+        };
+        turn.run(reading).await?
+    }
+
+    /// Other long work, in turn with the long queries and where they run.
+    pub async fn aside<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        self.admission.long_turn().await?.run(work).await
     }
 
     pub(super) fn state(&self) -> &SessionState {
@@ -119,19 +168,34 @@ impl Engine {
         sources: &Sources,
         released: &[Released],
     ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let physical = self.physical(plan, sources, released).await?;
+        let schema = physical.schema();
+        sources.progress.enter(Stage::Waiting);
+        let turn = self.admission.admit(&physical).await?;
+        let _scanning = sources.progress.scan(&physical);
+        let batches = turn.run(collect(physical, self.state.task_ctx())).await?.map_err(failed)?;
+        Ok((schema, batches))
+    }
+
+    async fn physical(
+        &self,
+        plan: &LogicalPlan,
+        sources: &Sources,
+        released: &[Released],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let bound = bind(plan, sources, released)?;
         let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
         let physical = planned.map_err(|_| Error::internal())?;
-        let schema = physical.schema();
-        if schema.fields().iter().any(|field| is_unreleased(field)) {
+        if physical.schema().fields().iter().any(|field| is_unreleased(field)) {
             return Err(Error::internal());
         }
-        let _admitted = self.admission.admit(&physical).await?;
-        let batches = collect(physical, self.state.task_ctx())
-            .await
-            .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;
-        Ok((schema, batches))
+        Ok(physical)
     }
+}
+
+/// Nothing of the text, which may quote a cell.
+pub(super) fn failed(error: DataFusionError) -> Error {
+    out_of_memory(&error).unwrap_or_else(Error::internal)
 }
 
 /// Every scan gets its real source; a scan of anything else fails.
@@ -154,7 +218,7 @@ fn source_of(
     let lost = || datafusion::common::DataFusionError::Plan("a scan without a source".to_owned());
     let source = scan.source.downcast_ref::<Source>().ok_or_else(lost)?;
     match &source.kind {
-        SourceKind::Opened(name) => sources.opened.get(name).cloned().ok_or_else(lost),
+        SourceKind::Opened(name) => sources.opened.get(name).map(|(rows, _)| rows.clone()).ok_or_else(lost),
         SourceKind::Protected(name) | SourceKind::Public(name) | SourceKind::Directory(name) => {
             sources.tables.get(name).cloned().ok_or_else(lost)
         }

@@ -5,7 +5,9 @@
 //! rows a person has at most is counted once for each version of a table's data; where it is at most M, the node is left out.
 //!
 //! In: a verified plan. Out: one with the same rows. Must never: leave out a bound above anything that can give a person more rows
-//! than the table has: joins, unions, `unnest`. What is counted stays here: it decides how a plan is run, never what it gives.
+//! than the table has: joins, unions, `unnest`. What is counted stays here: it decides how a plan is run, never what it gives. Whether
+//! anybody has more rows than the administrator declared may be felt in the time an answer takes, as it could be before:
+//! `BoundGroups` itself is quicker where nobody has.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -15,6 +15,7 @@ mod few_rows;
 #[cfg(test)]
 mod laws;
 mod measured;
+mod progress;
 mod released;
 mod scopes;
 
@@ -22,6 +23,7 @@ pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use deidentified::{RowKeys, RowName};
 pub use engine::{Engine, Sources};
 pub use measured::Measured;
+pub use progress::{Progress, Stage};
 pub use released::{Released, Shaped};
 pub use scopes::ScopeCache;
 
@@ -63,26 +65,37 @@ pub fn shown(release: &VerifiedRelease, rows: Option<&Measured>, levels: &[f64])
 /// Rows of one table that can be made ready to be shown.
 const MOST_OPENED: usize = 5_000_000;
 
-/// Makes the rows ready that the answer shows: a directory's behind its masks, a table's de-identified. `keys`: for the latter.
+/// What making a row ready takes beside the row: its name, its person and its attributes in the form in which they are compared.
+const BYTES_PER_ROW: usize = 256;
+
+/// Makes the rows ready that the answer shows: a directory's behind its masks, a table's under a grant of access. `keys`: for the
+/// latter. They are all there before anything of the statement runs, and take of the memory that queries may take, until `sources` goes.
+///
+/// A directory's rows could be handed on as they are read, since the masks are in the plan; they are not: the engine moves what the
+/// asker wrote below other conditions, and an expression that fails would tell of a row that a row policy takes away.
+///
+/// Errors: 54000 for too many rows, 53200 where the memory does not suffice.
 pub async fn open(engine: &Engine, verified: &Verified, sources: &mut Sources, keys: Option<&RowKeys>) -> Result<()> {
     for opened in verified.opened() {
-        let raw = engine.rows(opened.plan(), sources).await?;
-        if raw.num_rows() > MOST_OPENED {
+        let Some((raw, held)) = engine.rows(opened.plan(), sources, MOST_OPENED).await? else {
             return Err(Error::new(SqlState::ProgramLimitExceeded, "the table is too large for its rows to be shown")
                 .detail("what is shown of a row is decided over all rows of the table")
                 .hint("ask for aggregates, or have an administrator register a part of the files"));
-        }
+        };
         let rows = match opened.kind() {
             OpenedKind::Directory { .. } => raw.with_schema(opened.schema().clone()).map_err(|_| Error::internal())?,
-            OpenedKind::Deidentified(recipe) => {
+            OpenedKind::Granted(recipe) => {
                 let keys = keys.cloned().ok_or_else(Error::internal)?;
                 let (recipe, schema) = (recipe.clone(), opened.schema().clone());
+                let beside = raw.num_rows().saturating_mul(BYTES_PER_ROW);
+                held.try_grow(held.size().saturating_add(beside)).map_err(engine::failed)?;
                 // Millions of hashes: not on a thread that serves.
                 let made = move || deidentified::deidentify(&raw, &recipe, &schema, &keys);
                 tokio::task::spawn_blocking(made).await.map_err(|_| Error::internal())??
             }
         };
-        sources.open(opened.table().to_owned(), rows)?;
+        held.try_resize(rows.get_array_memory_size()).map_err(engine::failed)?;
+        sources.open(opened.table().to_owned(), rows, held)?;
     }
     Ok(())
 }

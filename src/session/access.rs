@@ -10,11 +10,16 @@ use super::answer::Notice;
 use super::listing::Listing;
 use super::procedures::Arguments;
 use crate::error::Result;
-use crate::policy::{AccessGrant, AccessRequest, Capability, Change, Decision, Level, Principal, parse_interval};
+use crate::policy::{
+    AccessGrant, AccessRequest, Capability, Change, Decision, DigestOf, Digester, Level, Person, Principal,
+    parse_interval,
+};
 use crate::query::statement::{Admin, Call};
 
-pub(super) fn request(call: &Call) -> Result<Vec<Change>> {
-    let given = Arguments::new(call, &["table", "columns", "level", "interval", "reason", "rights_request"])?;
+const REQUEST: [&str; 7] = ["table", "columns", "level", "interval", "reason", "rights_request", "person"];
+
+pub(super) fn request(call: &Call, digester: &Digester) -> Result<Vec<Change>> {
+    let given = Arguments::new(call, &REQUEST)?;
     let seconds = parse_interval(given.required("interval")?).ok_or_else(|| {
         given
             .refuse_value("interval")
@@ -28,13 +33,21 @@ pub(super) fn request(call: &Call) -> Result<Vec<Change>> {
         seconds,
         reason: given.required("reason")?.to_owned(),
         rights_request: given.optional("rights_request").map(str::to_owned).filter(|text| !text.trim().is_empty()),
+        person: person(&given, digester),
     };
     Ok(vec![Change::RequestAccess { request, now: Utc::now().timestamp() }])
 }
 
-pub(super) fn approve(call: &Call) -> Result<Vec<Change>> {
-    let given = Arguments::new(call, &["id"])?;
-    decide(&given, Decision::Approve)
+pub(super) fn approve(call: &Call, digester: &Digester) -> Result<Vec<Change>> {
+    let given = Arguments::new(call, &["id", "person"])?;
+    let person = person(&given, digester);
+    decide(&given, Decision::Approve { person })
+}
+
+/// Nothing behind this line knows who it is.
+fn person(given: &Arguments<'_>, digester: &Digester) -> Option<String> {
+    let key = given.optional("person").filter(|text| !text.trim().is_empty())?;
+    Some(digester.digest(DigestOf::Subject, Person::of_text(key)))
 }
 
 pub(super) fn deny(call: &Call) -> Result<Vec<Change>> {
@@ -65,7 +78,9 @@ impl Session {
         let policies = self.server.catalog.policies();
         let grant = policies.access.values().rev().find(|grant| grant.principal == actor.name())?;
         let mut notice = Notice::new(format!("access {} is requested", grant.id));
-        notice.hint = Some(format!("it begins when somebody else says CALL privacy.approve_access({})", grant.id));
+        let named = if grant.person.is_some() { ", person => '…'" } else { "" };
+        notice.hint =
+            Some(format!("it begins when somebody else says CALL privacy.approve_access({}{named})", grant.id));
         Some(notice)
     }
 
@@ -73,6 +88,7 @@ impl Session {
     pub(super) async fn grants_view(&self, principal: &Principal) -> Result<RecordBatch> {
         let policies = self.server.catalog.policies();
         let uses = self.server.ledger.access_uses().await?;
+        let rows = self.server.ledger.access_rows().await?;
         let now = Utc::now().timestamp();
         let all = principal.can(Capability::Audit) || principal.can(Capability::Administer);
         let mine = |grant: &&AccessGrant| all || grant.principal == principal.name();
@@ -91,6 +107,7 @@ impl Session {
             .moment("valid_from", |grant| grant.from)
             .moment("valid_until", |grant| grant.until)
             .count("uses", |grant| uses.get(&grant.id).copied().unwrap_or_default())
+            .count("rows_shown", |grant| rows.get(&grant.id).copied().unwrap_or_default())
             .batch()
     }
 }

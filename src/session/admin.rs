@@ -25,6 +25,7 @@ impl Session {
         if let Admin::Call(call) = admin {
             self.draw_rotated_key(call).await?;
         }
+        self.server.sweep_access().await;
         let policies = self.server.catalog.policies();
         self.server.ledger.forget_before_epoch(policies.release_epoch).await?;
         Ok(Answer::done(tag).with_notices(self.requested(&actor, admin).into_iter().collect()))
@@ -42,8 +43,8 @@ impl Session {
                 actor.require(Capability::ManageRoles)?;
                 ("CREATE ROLE", vec![])
             }
-            Admin::CreateRole(options) => ("CREATE ROLE", vec![create_role(options)?]),
-            Admin::AlterRole(options) => ("ALTER ROLE", vec![alter_role(options)?]),
+            Admin::CreateRole(options) => ("CREATE ROLE", with_limit(create_role(options)?, options)),
+            Admin::AlterRole(options) => ("ALTER ROLE", with_limit(alter_role(options)?, options)),
             Admin::DropRole { names, if_exists } => (
                 "DROP ROLE",
                 names.iter().map(|name| Change::DropRole { name: name.clone(), if_exists: *if_exists }).collect(),
@@ -308,6 +309,12 @@ fn alter_role(options: &RoleOptions) -> Result<Change> {
         verifier: verifier(options)?,
         valid_until: valid_until(options)?,
     })
+}
+
+/// The limit of connections is a change of its own.
+fn with_limit(change: Change, options: &RoleOptions) -> Vec<Change> {
+    let limit = options.connection_limit.map(|limit| Change::LimitConnections { role: options.name.clone(), limit });
+    std::iter::once(change).chain(limit).collect()
 }
 
 /// `Some(None)`: `PASSWORD NULL`.

@@ -4,6 +4,9 @@
 //! through the one path; nothing here sees a row. Law: one snapshot of the data is paid for once; what is known of it is not asked
 //! again.
 //!
+//! Sensitive and hidden columns are not asked about: nobody reads the one without a purpose that names it, nor the other outside of a
+//! metric, and an administrator's ANALYZE is neither. Their bounds are declared; a notice says which have none.
+//!
 //! **Sensitivity** of each question: one person has one row in the inner query, so each measurement moves by one.
 //! **Noise** as of any release: persons and trees of quantiles. **Cost** `privacy.analyze_epsilon` in all, over two statements: the first
 //! finds the magnitudes on a logarithmic scale and spends three tenths of rho, the second the quantiles between them.
@@ -52,6 +55,8 @@ struct Target {
     columns: Vec<String>,
     /// Rows per person are not declared.
     rows: bool,
+    /// Numeric columns without declared bounds that ANALYZE does not look at.
+    withheld: Vec<String>,
     snapshot: String,
     of: String,
 }
@@ -70,6 +75,7 @@ impl Session {
         let settings = self.server.catalog.policies().settings.clone();
         for name in tables {
             let target = self.target(name).await?;
+            self.notices.extend(target.of_withheld());
             let kept = self.server.ledger.statistics(name, &target.snapshot).await?;
             let known = kept.and_then(|text| Statistics::from_text(&text)).is_some_and(|known| known.of == target.of);
             if known {
@@ -114,10 +120,16 @@ impl Session {
                 && column.bounds.is_none()
         };
         let columns = table.columns.iter().filter(wanted).map(|column| column.name.clone()).collect();
+        let withheld = |column: &&crate::policy::Column| {
+            matches!(column.class, Some(Class::Sensitive | Class::Hidden))
+                && column.is_numeric()
+                && column.bounds.is_none()
+        };
+        let withheld = table.columns.iter().filter(withheld).map(|column| column.name.clone()).collect();
         let rows = table.max_rows_per_person.is_none() && !table.is_unique(&[person_key.as_str()]);
         let key = format!("{}.{}", quoted(&holder), quoted(&person_key));
         let (snapshot, of) = (self.statistics_snapshot(&table).await?, format!("{:?}", table.access));
-        Ok(Target { table, from, key, columns, rows, snapshot, of })
+        Ok(Target { table, from, key, columns, rows, withheld, snapshot, of })
     }
 
     /// The identity of the data that statistics of a table are about: its own, and that of the tables its persons are found in.
@@ -199,6 +211,17 @@ impl Session {
 }
 
 impl Target {
+    fn of_withheld(&self) -> Option<Notice> {
+        let first = self.withheld.first()?;
+        let (table, columns) = (&self.table.name, self.withheld.join(", "));
+        Some(Notice {
+            hint: Some(format!("ALTER TABLE {table} ALTER COLUMN {first} SET (lower = …, upper = …)")),
+            ..Notice::new(format!(
+                "no statistics of {columns} of table {table}: bounds of sensitive and hidden columns are declared"
+            ))
+        })
+    }
+
     /// One row a person: `n` rows, the largest `u…` and the least `d…` of each column; of them the wanted values `v…`.
     fn question(&self, wanted: &[(String, Range)]) -> Result<String> {
         let (mut outer, mut middle) = ("count(*)".to_owned(), "who".to_owned());

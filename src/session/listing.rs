@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 
 use crate::error::{Error, Result};
 
@@ -32,6 +34,22 @@ impl<'a, T> Listing<'a, T> {
     pub fn number(self, name: &'static str, value: impl Fn(&T) -> f64) -> Self {
         let array: Float64Array = self.things.iter().map(|thing| Some(value(thing))).collect();
         self.add(name, Arc::new(array))
+    }
+
+    pub fn maybe_number(self, name: &'static str, value: impl Fn(&T) -> Option<f64>) -> Self {
+        let array: Float64Array = self.things.iter().map(|thing| value(thing)).collect();
+        self.add(name, Arc::new(array))
+    }
+
+    pub fn integer(self, name: &'static str, value: impl Fn(&T) -> Option<i32>) -> Self {
+        let array: Int32Array = self.things.iter().map(|thing| value(thing)).collect();
+        self.add(name, Arc::new(array))
+    }
+
+    /// Microseconds since 1970.
+    pub fn instant(self, name: &'static str, value: impl Fn(&T) -> Option<i64>) -> Self {
+        let array: TimestampMicrosecondArray = self.things.iter().map(|thing| value(thing)).collect();
+        self.add(name, Arc::new(array.with_timezone_utc()))
     }
 
     /// Seconds since 1970.

@@ -4,6 +4,7 @@
 //! a query is `path::query`; what is not a query is answered here, and touches nobody's rows.
 
 mod access;
+mod activity;
 mod admin;
 mod analyze;
 mod answer;
@@ -15,15 +16,19 @@ mod path;
 mod procedures;
 mod pseudonyms;
 mod purposes;
+mod query_log;
 mod recent;
 mod reports;
 mod risk;
 mod row_policies;
 mod row_policies_view;
+mod running;
 mod scopes;
 mod server;
+mod single_flight;
 mod startup;
 mod surroundings;
+mod sweep;
 mod training;
 mod transaction;
 mod utility;
@@ -31,16 +36,18 @@ mod views;
 mod warnings;
 
 pub use crate::query::statement::{CopyFormat, Direction};
+pub use activity::{Backend, Running};
 pub use answer::{Answer, Notice, Rows};
 pub use server::{Config, DATABASE, Server};
 pub use transaction::TransactionState;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, SchemaRef};
+use chrono::Utc;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +58,7 @@ use crate::ledger::{LogId, Outcome};
 use crate::policy::{Principal, Settings};
 use crate::query::parse;
 use crate::query::statement::{Admin, CursorOptions, Parsed, Statement};
+use activity::Seat;
 use cursors::Cursors;
 use path::{Asked, Failure};
 use transaction::{End, Transaction};
@@ -66,8 +74,6 @@ pub struct Client {
     pub asked: Vec<(String, String)>,
     pub address: SocketAddr,
     pub encrypted: bool,
-    /// What `pg_backend_pid()` says and a CancelRequest names.
-    pub backend_pid: i32,
 }
 
 /// Which of the protocol's ways a statement came by; for the log.
@@ -113,10 +119,16 @@ pub struct Session {
     unfinished: Option<LogId>,
     /// What the running statement has to say beside its rows.
     notices: Vec<Notice>,
+    /// Of trainings, what was said already.
+    told: BTreeSet<String>,
+    /// The same, said by functions that it calls.
+    warnings: Arc<Mutex<Vec<Notice>>>,
+    /// Its place among the sessions; what others see of it.
+    seat: Seat,
 }
 
 impl Session {
-    fn new(server: Arc<Server>, client: Client) -> Result<Self> {
+    fn new(server: Arc<Server>, client: Client, seat: Seat) -> Result<Self> {
         let policies = server.catalog.policies();
         let mut variables = Variables::new(policies.settings.clone(), client.user.clone());
         let role = policies.roles.get(&client.user).ok_or_else(|| no_login(&client.user))?;
@@ -134,6 +146,9 @@ impl Session {
             cursors: Cursors::default(),
             unfinished: None,
             notices: Vec::new(),
+            told: BTreeSet::new(),
+            warnings: Arc::default(),
+            seat,
         })
     }
 
@@ -162,17 +177,23 @@ impl Session {
         let parsed = &statement.parsed;
         let asked =
             Asked { text: &parsed.text, kind: parsed.statement.kind(), parameters, protocol, began: Instant::now() };
+        self.transaction.enter(Utc::now());
+        self.seat.backend().asks(asked.text, self.application_name());
         let answered = match self.follow_policies().await {
             Ok(()) => self.limited(&asked, &parsed.statement, cancel).await,
             Err(error) => Err(error.into()),
         };
+        self.notices.extend(self.warnings.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default());
         match answered {
             Ok(answer) => {
                 let answer = answer.with_notices(std::mem::take(&mut self.notices));
                 Ok(answer.noticing(|notice| self.variables.wants(notice)))
             }
             Err(failure) => {
-                self.notices.clear();
+                // They are not sent beside an error; what was not said of trainings is said the next time.
+                for unsaid in self.notices.drain(..) {
+                    self.told.remove(&unsaid.message);
+                }
                 self.transaction.fail();
                 if !failure.logged {
                     self.log_refusal(&asked, &failure.error).await?;
@@ -181,6 +202,18 @@ impl Session {
                 Err(Error { position: failure.error.position.map(|position| position + offset), ..failure.error })
             }
         }
+    }
+
+    /// The client is told that it may go on: what it sent so far is answered.
+    pub fn rests(&mut self) {
+        self.transaction.rest();
+        let since = self.transaction.in_block().then(|| self.transaction.moment().timestamp_micros());
+        self.seat.backend().is_in(self.transaction.state(), since);
+    }
+
+    /// This session as others see it.
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.seat.backend()
     }
 
     pub fn transaction(&self) -> TransactionState {
@@ -242,7 +275,7 @@ impl Session {
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
         self.variables.follow(self.server.catalog.policies().settings.clone());
-        self.principal().map(|_| ())
+        self.tell_of_trainings()
     }
 
     /// Cancel and timeout end what can wait; a change of the policies is never left half-way.
@@ -271,7 +304,7 @@ impl Session {
         let error = Error::new(SqlState::QueryCanceled, message);
         match self.unfinished.take() {
             Some(log) => {
-                self.server.ledger.finish(log, Outcome::Cancelled, asked.began.elapsed()).await?;
+                self.server.ledger.finish(log, Outcome::Cancelled, asked.began.elapsed(), Vec::new()).await?;
                 Err(Failure { error, logged: true })
             }
             None => Err(error.into()),

@@ -13,7 +13,7 @@ use super::recent::Given;
 use super::surroundings::Surroundings;
 use super::{Protocol, Session};
 use crate::error::{Error, Result, SqlState};
-use crate::ledger::{Charge, Entry, Limits, Outcome, Price, Reservation};
+use crate::ledger::{Charge, Entry, Limits, Outcome, Price, Reservation, ToStore};
 use crate::query::{self, Verified};
 use crate::release::{self, Measured, Origin, Released, Shaped};
 
@@ -81,7 +81,7 @@ impl Session {
             return Ok(self.again(asked, &given).await?);
         }
         let verified = compile(around, query, asked.parameters)?;
-        let known = self.known(around, &verified).await?;
+        let (known, _turn) = self.known_in_turn(around, &verified).await?;
         let notices: Vec<Notice> =
             known.notices().into_iter().chain(verified.notices().iter().map(Notice::new)).collect();
         self.notices.extend(notices.iter().cloned());
@@ -90,12 +90,13 @@ impl Session {
         let log = reservation.log_id();
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
         let anew = known.origins.contains(&Origin::New);
-        let answered = self.fulfil(around, reservation, &verified, known).await;
+        let mut store = Vec::new();
+        let answered = self.fulfil(around, reservation, &verified, known, &mut store).await;
         let outcome = match &answered {
             Ok((shaped, persons)) => Outcome::Answered { rows: shaped.rows(), from_store, persons: *persons },
             Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
         };
-        self.server.ledger.finish(log, outcome, asked.began.elapsed()).await?;
+        self.server.ledger.finish(log, outcome, asked.began.elapsed(), store).await?;
         self.unfinished = None;
         if anew {
             wait_for_whole_quantum(asked.began, around.context.policies.settings.response_quantum_ms).await;
@@ -110,13 +111,15 @@ impl Session {
         answered.map(|(shaped, _)| shaped).map_err(|error| Failure { error, logged: true })
     }
 
-    /// What a paid statement gets, and how many persons it describes, as noised.
+    /// What a paid statement gets, and how many persons it describes, as noised. `store`: what is to be kept of it, also where what
+    /// comes after the releases fails.
     async fn fulfil(
         &self,
         around: &Surroundings,
         paid: Reservation,
         verified: &Verified,
         known: Known,
+        store: &mut Vec<ToStore>,
     ) -> Result<(Shaped, Option<u64>)> {
         let mut sources = self.sources(&around.tables, &around.snapshots).await?;
         let keys = self.row_keys(verified).await?;
@@ -132,7 +135,7 @@ impl Session {
             if *origin == Origin::New
                 && let Some(key) = release::rows_key(release, &shown, &around.snapshots, &around.context.scopes, epoch)?
             {
-                self.server.ledger.store(&paid, &key, rows.answers()?, rows.to_bytes()?, epoch).await?;
+                store.push(ToStore::new(&paid, key, rows.answers()?, rows.to_bytes()?, epoch));
             }
         }
         let persons = verified.releases().iter().zip(&measured).map(|(release, rows)| rows.persons(release));

@@ -20,8 +20,8 @@ impl Session {
             "privacy.record_training" => training::record(call),
             "privacy.exclude_person" => self.exclude_person(call),
             "privacy.include_person" => self.include_person(call),
-            "privacy.request_access" => access::request(call),
-            "privacy.approve_access" => access::approve(call),
+            "privacy.request_access" => access::request(call, self.server.catalog.digester()),
+            "privacy.approve_access" => access::approve(call, self.server.catalog.digester()),
             "privacy.deny_access" => access::deny(call),
             "privacy.revoke_access" => access::revoke(call),
             _ => Err(Error::new(SqlState::UndefinedFunction, format!("procedure {} does not exist", call.procedure))

@@ -9,7 +9,7 @@ use super::Session;
 use super::procedures::Arguments;
 use crate::error::{Error, Result};
 use crate::keys::{Key, KeyName};
-use crate::policy::Change;
+use crate::policy::{Change, Level};
 use crate::query::statement::Call;
 use crate::query::{Shows, Verified};
 use crate::release::RowKeys;
@@ -36,16 +36,21 @@ impl Session {
     /// The keys of what a statement shows of rows; none where it shows none.
     pub(super) async fn row_keys(&self, verified: &Verified) -> Result<Option<RowKeys>> {
         let Some(recipe) = verified.recipe() else { return Ok(None) };
+        let access = self.key(KeyName::Access(recipe.access)).await?;
         let mut families = BTreeMap::new();
         for column in &recipe.columns {
             if let Shows::Pseudonym { family, epoch } = &column.shows
                 && !families.contains_key(family)
             {
                 let name = KeyName::Family { family: family.clone(), epoch: *epoch };
-                families.insert(family.clone(), self.key(name).await?);
+                // Beside a person's own rows a pseudonym of another grant would be a name: those of `direct` rows are the grant's own.
+                let key = match recipe.level {
+                    Level::Deidentified => self.key(name).await?,
+                    Level::Direct => access.clone(),
+                };
+                families.insert(family.clone(), key);
             }
         }
-        let access = self.key(KeyName::Access(recipe.access)).await?;
         Ok(Some(RowKeys { access, families, purpose: self.purpose().unwrap_or_default() }))
     }
 

@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use paravent_udfs::Noise;
+use tokio_util::sync::CancellationToken;
 
+use super::activity::Activities;
 use super::recent::Recent;
 use super::scopes::ExcludedNow;
+use super::single_flight::Flights;
 use super::{Client, Session};
 use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
@@ -50,6 +53,8 @@ pub struct Server {
     pub(super) scopes: ScopeCache,
     pub(super) excluded: ExcludedNow,
     pub(super) recent: Recent,
+    pub(super) activities: Arc<Activities>,
+    pub(super) flights: Flights,
 }
 
 impl Server {
@@ -75,7 +80,10 @@ impl Server {
             scopes: ScopeCache::default(),
             excluded: ExcludedNow::default(),
             recent: Recent::default(),
+            activities: Arc::default(),
+            flights: Flights::default(),
         };
+        server.sweep_access().await;
         Ok((Arc::new(server), generated))
     }
 
@@ -90,8 +98,9 @@ impl Server {
         }
     }
 
-    /// A session for a login that has proved itself. Errors: no such database (3D000), may not log in (28000).
-    pub async fn open_session(self: &Arc<Self>, client: Client) -> Result<Session> {
+    /// A session for a login that has proved itself; `stop` ends it. Errors: no such database (3D000), may not log in (28000), too many
+    /// sessions (53300).
+    pub async fn open_session(self: &Arc<Self>, client: Client, stop: CancellationToken) -> Result<Session> {
         if client.database != DATABASE {
             return Err(Error::new(
                 SqlState::InvalidCatalogName,
@@ -99,6 +108,7 @@ impl Server {
             )
             .hint(format!("there is one database: {DATABASE}")));
         }
-        Session::open(self.clone(), client).await
+        self.sweep_access().await;
+        Session::open(self.clone(), client, stop).await
     }
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
+
 use super::path::Asked;
 use super::utility::Variables;
 use super::{Client, Protocol, Server, Session};
@@ -16,10 +18,11 @@ use crate::policy::looks_like;
 const KIND: &str = "CONNECT";
 
 impl Session {
-    pub(super) async fn open(server: Arc<Server>, mut client: Client) -> Result<Self> {
+    pub(super) async fn open(server: Arc<Server>, mut client: Client, stop: CancellationToken) -> Result<Self> {
         let asked = std::mem::take(&mut client.asked);
-        let mut session = Self::new(server, client)?;
-        session.principal()?;
+        let seat = server.seat(&client, stop)?;
+        let mut session = Self::new(server, client, seat)?;
+        session.tell_of_trainings()?;
         for (name, value) in &asked {
             match session.variables.start_as_asked(name, value) {
                 Ok(notice) => session.notices.extend(notice),

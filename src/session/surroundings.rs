@@ -11,13 +11,14 @@ use datafusion::sql::sqlparser::ast;
 use paravent_udfs::{Delta, Epsilon};
 
 use super::Session;
-use super::scopes::Scoped;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, DigestOf, Person, Policies, Principal, Settings, Table, UniqueKey, View};
+use crate::policy::{
+    Access, AccessGrant, Capability, DigestOf, Person, Policies, Principal, Settings, Table, UniqueKey, View,
+};
 use crate::query::statement::Statement;
 use crate::query::statistics::Statistics;
-use crate::query::{Context, KnownTable, KnownView, Viewer, directory_query, parse};
+use crate::query::{Context, KnownTable, KnownView, Subject, Viewer, directory_query, parse};
 use crate::release::Sources;
 
 /// The context of one query and the sources behind its tables.
@@ -69,9 +70,18 @@ impl Session {
             let grant = policies.live_access(&principal, &table.name, now.timestamp())?;
             Some((table.name.clone(), grant.clone()))
         });
-        let access = grants.collect();
-        let classified: Vec<&Table> = tables.iter().filter(|table| table.access != Access::Unclassified).collect();
-        let scoped = if readable { self.scopes(&policies, &principal, &classified).await? } else { Scoped::default() };
+        let access: BTreeMap<String, AccessGrant> = grants.collect();
+        let digester = self.server.catalog.digester();
+        let subject = |grant: &AccessGrant| Some(Subject::new(grant.person.clone()?, digester.clone()));
+        let subjects = access.iter().filter_map(|(table, grant)| Some((table.clone(), subject(grant)?))).collect();
+        // Who asks about nobody may see a directory.
+        let in_question = |table: &&Table| match table.access {
+            Access::Unclassified => false,
+            Access::Directory => true,
+            Access::Public | Access::Protected { .. } | Access::Linked { .. } => readable,
+        };
+        let in_question: Vec<&Table> = tables.iter().filter(in_question).collect();
+        let scoped = self.scopes(&policies, &principal, &in_question).await?;
         let now = Utc::now();
         let context = Context {
             purpose: self.declared_purpose(&policies, &principal, now)?,
@@ -81,6 +91,7 @@ impl Session {
             tables: known,
             views: named.views,
             access,
+            subjects,
             viewer: self.viewer(),
             show_suppressed,
             functions: self.server.functions.clone(),
@@ -88,6 +99,7 @@ impl Session {
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
             now,
+            moment: self.transaction.moment(),
             text: text.to_owned(),
         };
         Ok(Surroundings { context, snapshots, tables, scoping: scoped.tables })
@@ -107,11 +119,7 @@ impl Session {
         let snapshot = server.files.snapshot(&table.location).await?;
         let mut proven = Vec::new();
         for key in &table.unique_keys {
-            let known = server.catalog.key_is_verified(&table.name, key, snapshot.as_str()).await?;
-            if known {
-                proven.push(key.clone());
-            } else if server.files.key_holds(table, key).await? {
-                server.catalog.record_verified_key(&table.name, key, snapshot.as_str()).await?;
+            if self.key_holds(table, key, snapshot.as_str()).await? {
                 proven.push(key.clone());
             }
         }
@@ -128,7 +136,7 @@ impl Session {
 
     /// `snapshots`: identity of the data, by table.
     pub(super) async fn sources(&self, tables: &[Table], snapshots: &BTreeMap<String, String>) -> Result<Sources> {
-        let mut sources = Sources::default();
+        let mut sources = Sources::watched(self.seat.backend().progress.clone());
         for table in tables {
             let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
             sources.add(table.name.clone(), provider, snapshots.get(&table.name).cloned());

@@ -3,6 +3,8 @@
 //! In: statements in the order they come. Out: refusals and warnings, and the state that ReadyForQuery tells. Nothing is
 //! undone here: answers that left stay paid for and logged, whatever becomes of the block.
 
+use chrono::{DateTime, Utc};
+
 use super::Notice;
 use crate::error::{Error, Result, SqlState};
 use crate::query::statement::Statement;
@@ -18,6 +20,8 @@ pub enum TransactionState {
 #[derive(Debug, Clone)]
 pub struct Transaction {
     state: TransactionState,
+    /// When the transaction began that the present statement belongs to: what `now()` says until it ends.
+    moment: Option<DateTime<Utc>>,
     /// In the order they were set; a name may come several times, and the last one counts.
     savepoints: Vec<String>,
 }
@@ -31,13 +35,31 @@ pub enum End {
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { state: TransactionState::Idle, savepoints: vec![] }
+        Self { state: TransactionState::Idle, moment: None, savepoints: vec![] }
     }
 }
 
 impl Transaction {
     pub fn state(&self) -> TransactionState {
         self.state
+    }
+
+    /// A statement begins, and with it, where there is none, a transaction. What a client sends in one string, or up to one Sync, is
+    /// one transaction.
+    pub fn enter(&mut self, now: DateTime<Utc>) {
+        self.moment.get_or_insert(in_microseconds(now));
+    }
+
+    /// The client was told that it may go on.
+    pub fn rest(&mut self) {
+        if !self.in_block() {
+            self.moment = None;
+        }
+    }
+
+    /// When it began.
+    pub fn moment(&self) -> DateTime<Utc> {
+        self.moment.unwrap_or_else(|| in_microseconds(Utc::now()))
     }
 
     pub fn in_block(&self) -> bool {
@@ -136,6 +158,11 @@ impl Transaction {
     }
 }
 
+/// As Postgres has them.
+fn in_microseconds(moment: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(moment.timestamp_micros()).unwrap_or(moment)
+}
+
 /// Each keeps a copy of the session's variables.
 const SAVEPOINTS: usize = 100;
 
@@ -184,6 +211,25 @@ mod tests {
         assert_eq!(block.rollback_to("a").unwrap(), 0);
         assert_eq!((block.state(), block.depth()), (TransactionState::InTransaction, 1));
         assert_eq!(block.rollback_to("b").unwrap_err().sqlstate, SqlState::InvalidSavepointSpecification);
+    }
+
+    #[test]
+    fn a_transaction_has_one_moment() {
+        let (mut block, start) = (Transaction::default(), Utc::now());
+        let later = |seconds| start + chrono::TimeDelta::seconds(seconds);
+        block.enter(start);
+        block.enter(later(1));
+        assert_eq!(block.moment().timestamp_micros(), start.timestamp_micros());
+        assert_eq!(block.moment().timestamp_subsec_nanos() % 1000, 0);
+        block.rest();
+        block.enter(later(2));
+        block.begin();
+        block.rest();
+        block.enter(later(3));
+        assert_eq!(block.moment().timestamp_micros(), later(2).timestamp_micros());
+        block.commit();
+        block.enter(later(4));
+        assert_eq!(block.moment().timestamp_micros(), later(4).timestamp_micros());
     }
 
     #[test]

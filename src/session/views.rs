@@ -9,16 +9,17 @@ use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast;
 
 use super::answer::Rows;
+use super::query_log::QueryLog;
 use super::surroundings::relations;
 use super::{Session, memberships};
-use crate::catalog::system::{SystemSession, View};
+use crate::catalog::system::{Moments, SystemSession, View};
 use crate::error::{Error, Result, SqlState};
-use crate::ledger::{Limits, budget_batch};
+use crate::ledger::{Limits, budget_batch, integrity_schema};
 use crate::policy::{Capability, Principal, Setting};
 use crate::query::Verified;
 
 /// The views that the server fills, and who may read each.
-const VIEWS: [(&str, &str); 13] = [
+const VIEWS: [(&str, &str); 15] = [
     ("privacy", "budget"),
     ("privacy", "settings"),
     ("privacy", "memberships"),
@@ -30,8 +31,10 @@ const VIEWS: [(&str, &str); 13] = [
     ("privacy", "column_risk"),
     ("privacy", "row_policies"),
     ("privacy", "warnings"),
+    ("privacy", "running_queries"),
     ("audit", "query_log"),
     ("audit", "changes"),
+    ("audit", "integrity"),
 ];
 
 impl Session {
@@ -51,12 +54,12 @@ impl Session {
             let asked = named.contains(&(schema.to_owned(), name.to_owned()));
             if asked {
                 refuse_view(&principal, schema, name)?;
-                views.push(View { schema, name, batch: self.view(&principal, schema, name).await? });
+                views.push(self.view_table(&principal, schema, name).await?);
             } else if browses
                 && refuse_view(&principal, schema, name).is_ok()
                 && let Ok(columns) = self.view_columns(&principal, schema, name).await
             {
-                unread.push(View { schema, name, batch: RecordBatch::new_empty(columns) });
+                unread.push(View::of_rows(schema, name, RecordBatch::new_empty(columns))?);
             }
         }
         if let Some((schema, name)) =
@@ -67,6 +70,8 @@ impl Session {
         }
         // Those that the statement does not read are there to be listed.
         views.extend(unread);
+        let activity = self.activity_rows(&principal, &relations);
+        let signals = self.signals(&principal);
         Ok(SystemSession {
             database: self.client.database.clone(),
             user: self.client.user.clone(),
@@ -74,7 +79,13 @@ impl Session {
             principal,
             views,
             settings: self.all_settings(),
-            backend_pid: self.client.backend_pid,
+            backend_pid: self.seat.backend().pid(),
+            activity,
+            signals,
+            moments: Moments {
+                transaction: self.transaction.moment().timestamp_micros(),
+                statement: self.seat.backend().now().0.statement_began.unwrap_or_default(),
+            },
             cursors: self.cursors.rows(),
             settings_made: Arc::default(),
         })
@@ -86,11 +97,24 @@ impl Session {
         if let Some(columns) = known {
             return Ok(columns);
         }
-        let columns = self.view(principal, schema, name).await?.schema();
+        let columns = match (schema, name) {
+            // Its rows take a walk through everything.
+            ("audit", "integrity") => integrity_schema(),
+            _ => self.view_table(principal, schema, name).await?.rows.schema(),
+        };
         if let Ok(mut known) = self.server.view_columns.lock() {
             known.insert((schema, name), columns.clone());
         }
         Ok(columns)
+    }
+
+    async fn view_table(&self, principal: &Principal, schema: &'static str, name: &'static str) -> Result<View> {
+        match (schema, name) {
+            ("audit", "query_log") => {
+                Ok(View { schema, name, rows: Arc::new(QueryLog::new(self.server.ledger.clone())) })
+            }
+            _ => View::of_rows(schema, name, self.view(principal, schema, name).await?),
+        }
     }
 
     async fn view(&self, principal: &Principal, schema: &str, name: &str) -> Result<RecordBatch> {
@@ -117,9 +141,10 @@ impl Session {
             ("privacy", "memberships") => memberships::batch(&policies, principal),
             ("privacy", "row_policies") => self.row_policies(),
             ("privacy", "warnings") => self.warnings().await,
+            ("privacy", "running_queries") => self.running_queries(principal),
             ("privacy", "grants") => self.grants_view(principal).await,
-            ("audit", "query_log") => self.server.ledger.query_log().await,
             ("audit", "changes") => self.server.catalog.changes().await,
+            ("audit", "integrity") => self.server.ledger.integrity().await,
             _ => Err(Error::internal()),
         }
     }

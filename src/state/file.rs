@@ -11,7 +11,8 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::migrations::MIGRATIONS;
+use super::migrations::{MIGRATIONS, SEALED_CHANGES};
+use super::record::seal_changes;
 use crate::error::{Error, Result, SqlState};
 
 /// How long another server's write may hold the file.
@@ -66,6 +67,9 @@ fn migrate(connection: &mut Connection) -> Result<()> {
     }
     for step in &MIGRATIONS[version..] {
         transaction.execute_batch(step)?;
+        if *step == SEALED_CHANGES {
+            seal_changes(&transaction)?;
+        }
     }
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
     transaction.commit()?;

@@ -1,6 +1,7 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES, OPENED_ROWS];
+pub(super) const MIGRATIONS: &[&str] =
+    &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES, OPENED_ROWS, SEALED_CHANGES, SWEPT_ACCESS];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -135,4 +136,19 @@ CREATE TABLE opened_row (
     row          BLOB NOT NULL,
     PRIMARY KEY (access_grant, row)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Changes join the chain: ids without gaps, and a seal. Rows that are there are sealed right after this step, see `record`.
+pub(super) const SEALED_CHANGES: &str = "
+ALTER TABLE catalog_change ADD COLUMN id INTEGER;
+ALTER TABLE catalog_change ADD COLUMN chain BLOB;
+CREATE UNIQUE INDEX catalog_change_id ON catalog_change (id);
+";
+
+/// Grants of access that are over, and how many rows each showed. What they needed while they were live is gone.
+const SWEPT_ACCESS: &str = "
+CREATE TABLE access_swept (
+    access_grant INTEGER PRIMARY KEY,
+    rows         INTEGER NOT NULL
+) STRICT;
 ";

@@ -6,20 +6,24 @@
 //! Invariants: one thread owns the writing connection, so no lock is held across an await; every write is whole, and on disk
 //! under `synchronous = FULL` before it is answered; an error's text goes nowhere, because it may hold values.
 
+mod chain;
 mod commit;
 mod file;
 mod migrations;
+mod record;
 #[cfg(test)]
 mod tests;
 mod thread;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Error, Result};
+pub use chain::{Broken, Chain};
 use commit::Writer;
+pub use record::{ChangeRow, record_change, verify_changes};
 use thread::Worker;
 
 /// A handle on the file; clones share it. The threads end, after what was already asked of them, when the last handle goes.
@@ -29,6 +33,7 @@ pub struct State {
 }
 
 struct Workers {
+    path: PathBuf,
     writer: Writer,
     reader: Worker,
 }
@@ -41,6 +46,7 @@ impl State {
         let reader = file::open_for_reading(path)?;
         Ok(Self {
             workers: Arc::new(Workers {
+                path: path.to_owned(),
                 writer: Writer::start("state-writer", writer)?,
                 reader: Worker::start("state-reader", reader)?,
             }),
@@ -72,21 +78,41 @@ impl State {
             .await
     }
 
+    /// The same on a connection and a thread of its own, for what takes long: nobody waits for it.
+    pub async fn read_apart<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let workers = self.workers.clone();
+        let reading = move || {
+            let mut connection = file::open_for_reading(&workers.path)?;
+            let snapshot = connection.transaction()?;
+            job(&snapshot)
+        };
+        tokio::task::spawn_blocking(reading).await.map_err(|_| Error::internal())?
+    }
+
+    /// What seals the rows that are only added.
+    pub async fn chain(&self) -> Result<Chain> {
+        self.secret(chain::KEY).await.map(Chain::new)
+    }
+
     /// 32 bytes under `name`, drawn from the operating system the first time and the same ever after.
     pub async fn secret(&self, name: &'static str) -> Result<[u8; 32]> {
-        self.write(move |transaction| {
-            let held: Option<[u8; 32]> = transaction
-                .query_row("SELECT value FROM secret WHERE name = ?1", [name], |row| row.get(0))
-                .optional()?;
-            if let Some(value) = held {
-                return Ok(value);
-            }
-            let value = file::random_bytes::<32>()?;
-            transaction.execute("INSERT INTO secret VALUES (?1, ?2)", (name, value))?;
-            Ok(value)
-        })
-        .await
+        self.write(move |transaction| secret(transaction, name)).await
     }
+}
+
+fn secret(transaction: &Transaction, name: &str) -> Result<[u8; 32]> {
+    let held: Option<[u8; 32]> =
+        transaction.query_row("SELECT value FROM secret WHERE name = ?1", [name], |row| row.get(0)).optional()?;
+    if let Some(value) = held {
+        return Ok(value);
+    }
+    let value = file::random_bytes::<32>()?;
+    transaction.execute("INSERT INTO secret VALUES (?1, ?2)", (name, value))?;
+    Ok(value)
 }
 
 impl std::fmt::Debug for State {

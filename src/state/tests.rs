@@ -153,3 +153,51 @@ fn a_folder_that_does_not_exist_is_named_as_the_problem() {
     let refused = State::open("/nonexistent/folder/state.db").unwrap_err();
     assert_eq!(refused.sqlstate, SqlState::UndefinedFile);
 }
+
+/// A file as the step before left it: its changes have neither ids nor seals, and their epochs have gaps.
+#[tokio::test]
+async fn changes_from_before_they_were_sealed_are_sealed_once() {
+    use migrations::{MIGRATIONS, SEALED_CHANGES};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let before = MIGRATIONS.iter().position(|step| *step == SEALED_CHANGES).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    MIGRATIONS[..before].iter().for_each(|step| connection.execute_batch(step).unwrap());
+    for epoch in [1, 2, 7] {
+        let row = (epoch, 5, "admin", "a statement", "[]");
+        connection.execute("INSERT INTO catalog_change VALUES (?1, ?2, ?3, ?4, ?5)", row).unwrap();
+    }
+    connection.execute("INSERT INTO catalog_epoch VALUES (1, 7, 1)", []).unwrap();
+    connection.pragma_update(None, "user_version", before as u32).unwrap();
+    drop(connection);
+    for _ in 0..2 {
+        let state = State::open(&path).unwrap();
+        let chain = state.chain().await.unwrap();
+        assert_eq!(state.read_apart(move |connection| verify_changes(&chain, connection)).await.unwrap(), None);
+    }
+    let state = State::open(&path).unwrap();
+    let later = ChangeRow {
+        epoch: 8,
+        at: 6,
+        actor: "bob".to_owned(),
+        change: "another".to_owned(),
+        differences: "[]".to_owned(),
+    };
+    let recorded = state.write(move |tx| {
+        tx.execute("UPDATE catalog_epoch SET epoch = 8", [])?;
+        record_change(tx, &later)
+    });
+    recorded.await.unwrap();
+    let chain = state.chain().await.unwrap();
+    assert_eq!(state.read_apart(move |connection| verify_changes(&chain, connection)).await.unwrap(), None);
+    // What is there without a seal from then on was put there, and stays so.
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("UPDATE catalog_change SET actor = 'eve', id = NULL, chain = NULL WHERE epoch = 2")
+        .unwrap();
+    drop(state);
+    let state = State::open(&path).unwrap();
+    let chain = state.chain().await.unwrap();
+    let broken = state.read_apart(move |connection| verify_changes(&chain, connection)).await.unwrap();
+    assert_eq!(broken, Some(Broken { table: "catalog_change", id: 0 }));
+}

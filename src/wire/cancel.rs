@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tokio_util::sync::CancellationToken;
 
 use super::errors::{Failure, Flow};
 use crate::error::Error;
+use crate::session::Backend;
 
 /// The connections of one listener.
 #[derive(Clone, Default)]
@@ -22,8 +22,7 @@ pub(super) struct Cancels {
 
 struct Target {
     secret: Bytes,
-    /// The statement that runs now.
-    statement: Option<CancellationToken>,
+    backend: Arc<Backend>,
 }
 
 /// One connection's place among the [`Cancels`]; leaves it when dropped.
@@ -33,65 +32,28 @@ pub(super) struct CancelKey {
     pub secret: Bytes,
 }
 
-/// While this lives the statement can be cancelled.
-pub(super) struct Running {
-    cancels: Cancels,
-    pid: i32,
-    pub token: CancellationToken,
-}
-
 impl Cancels {
     /// `secret_bytes`: 4 in protocol 3.0, more from 3.2 on.
-    pub fn register(&self, secret_bytes: usize) -> Flow<CancelKey> {
+    pub fn register(&self, backend: &Arc<Backend>, secret_bytes: usize) -> Flow<CancelKey> {
         let mut secret = vec![0; secret_bytes];
-        random(&mut secret)?;
+        SysRng.try_fill_bytes(&mut secret).map_err(|_| Failure::Fatal(Error::internal()))?;
         let secret = Bytes::from(secret);
-        let mut connections = self.lock();
-        let pid = loop {
-            let mut bytes = [0; 4];
-            random(&mut bytes)?;
-            let pid = i32::from_be_bytes(bytes) & i32::MAX;
-            if pid != 0 && !connections.contains_key(&pid) {
-                break pid;
-            }
-        };
-        let target = Target { secret: secret.clone(), statement: None };
-        connections.insert(pid, target);
+        let target = Target { secret: secret.clone(), backend: backend.clone() };
+        let pid = backend.pid();
+        self.lock().insert(pid, target);
         Ok(CancelKey { cancels: self.clone(), pid, secret })
     }
 
     pub fn cancel(&self, pid: i32, secret: &[u8]) {
         if let Some(target) = self.lock().get(&pid)
             && same(&target.secret, secret)
-            && let Some(statement) = &target.statement
         {
-            statement.cancel();
-        }
-    }
-
-    fn set(&self, pid: i32, statement: Option<CancellationToken>) {
-        if let Some(target) = self.lock().get_mut(&pid) {
-            target.statement = statement;
+            target.backend.cancel();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Target>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CancelKey {
-    /// `shutdown` ends the statement, too.
-    pub fn begin(&self, shutdown: &CancellationToken) -> Running {
-        let token = shutdown.child_token();
-        self.cancels.set(self.pid, Some(token.clone()));
-        Running { cancels: self.cancels.clone(), pid: self.pid, token }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.cancels.set(self.pid, None);
     }
 }
 
@@ -101,10 +63,6 @@ impl Drop for CancelKey {
     }
 }
 
-fn random(bytes: &mut [u8]) -> Flow {
-    SysRng.try_fill_bytes(bytes).map_err(|_| Failure::Fatal(Error::internal()))
-}
-
 /// Takes as long for a good guess as for a bad one.
 fn same(secret: &[u8], guess: &[u8]) -> bool {
     secret.len() == guess.len() && secret.iter().zip(guess).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
@@ -112,27 +70,14 @@ fn same(secret: &[u8], guess: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::same;
 
+    /// That only the right one cancels is seen over the wire (`tests/wire_session.rs`).
     #[test]
-    fn only_the_right_secret_reaches_the_statement_that_runs() {
-        let cancels = Cancels::default();
-        let key = cancels.register(4).unwrap();
-        let shutdown = CancellationToken::new();
-        cancels.cancel(key.pid, &key.secret);
-
-        let running = key.begin(&shutdown);
-        cancels.cancel(key.pid, b"");
-        let mut wrong = key.secret.to_vec();
-        wrong[3] ^= 1;
-        cancels.cancel(key.pid, &wrong);
-        assert!(!running.token.is_cancelled());
-        cancels.cancel(key.pid, &key.secret);
-        assert!(running.token.is_cancelled());
-        drop(running);
-
-        assert!(!key.begin(&shutdown).token.is_cancelled());
-        drop(key);
-        assert!(cancels.lock().is_empty());
+    fn a_secret_is_the_same_in_every_byte() {
+        assert!(same(b"abcd", b"abcd"));
+        for wrong in [&b""[..], b"abc", b"abcde", b"abce", b"bbcd"] {
+            assert!(!same(b"abcd", wrong));
+        }
     }
 }

@@ -3,18 +3,17 @@
 //! In: a socket and the session that its login opened; a connection cannot be made without one. Out: replies.
 //! Must never lose the state of the protocol: after an error in the extended protocol nothing is read but Sync.
 
-use datafusion::common::ScalarValue;
-use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
-use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
-use tokio_util::sync::CancellationToken;
-
-use super::cancel::{CancelKey, Running};
+use super::FAREWELL;
+use super::cancel::CancelKey;
 use super::errors::{Failure, Flow, error_message, fatal, notice_message};
 use super::extended::Extended;
 use super::socket::{OUTPUT_BYTES, Socket};
 use super::startup::parameter_status;
 use crate::error::SqlState;
-use crate::session::{Answer, Prepared, Protocol, Session, TransactionState};
+use crate::session::{Answer, Prepared, Protocol, Running, Session, TransactionState};
+use datafusion::common::ScalarValue;
+use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
 /// The longest message that a session takes: long statements and parameters, but no bulk data, as nothing is written here.
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -23,29 +22,40 @@ pub(super) struct Connection {
     pub socket: Socket,
     pub session: Session,
     pub extended: Extended,
-    key: CancelKey,
-    shutdown: CancellationToken,
+    /// While this is held a CancelRequest finds the session.
+    _key: CancelKey,
     /// What the client was last told of each parameter.
     reported: Vec<(String, String)>,
     skips_until_sync: bool,
 }
 
 impl Connection {
-    pub fn new(socket: Socket, session: Session, key: CancelKey, shutdown: CancellationToken) -> Self {
+    pub fn new(socket: Socket, session: Session, key: CancelKey) -> Self {
         Self {
             socket,
             session,
             extended: Extended::default(),
-            key,
-            shutdown,
+            _key: key,
             reported: Vec::new(),
             skips_until_sync: false,
         }
     }
 
+    /// A session that is to end does so although its client takes nothing more.
     pub async fn serve(mut self) {
-        if let Err(failure) = self.converse().await {
-            let _ = self.socket.end::<()>(failure).await;
+        let ended = self.session.backend().ended().clone();
+        let overdue = async {
+            ended.cancelled().await;
+            tokio::time::sleep(FAREWELL).await;
+        };
+        let conversation = async {
+            if let Err(failure) = self.converse().await {
+                let _ = self.socket.end::<()>(failure).await;
+            }
+        };
+        tokio::select! {
+            () = conversation => {}
+            () = overdue => {}
         }
     }
 
@@ -77,7 +87,7 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Err(fatal(
+            () = self.session.backend().ended().cancelled() => Err(fatal(
                 SqlState::AdminShutdown,
                 "terminating connection due to administrator command",
             )),
@@ -147,6 +157,7 @@ impl Connection {
     }
 
     async fn ready(&mut self) -> Flow {
+        self.session.rests();
         for (name, value) in self.session.reported_parameters() {
             let known = self.reported.iter_mut().find(|(known, _)| *known == name);
             match known {
@@ -165,9 +176,9 @@ impl Connection {
         Ok(self.socket.flush().await?)
     }
 
-    /// Something that a CancelRequest, a hung-up client and the end of the server all end.
+    /// Something that a CancelRequest, a hung-up client and the end of the session all end.
     pub fn begin(&self) -> Running {
-        self.key.begin(&self.shutdown)
+        self.session.backend().begin()
     }
 
     /// Runs a statement. Nobody pays on for a client who has hung up.
@@ -181,7 +192,11 @@ impl Connection {
         let answer = self.session.answer(statement, parameters, protocol, &running.token);
         tokio::pin!(answer);
         tokio::select! {
-            answer = &mut answer => return Ok(answer?),
+            answer = &mut answer => {
+                let answer = answer?;
+                running.sends();
+                return Ok(answer);
+            }
             () = self.socket.hung_up() => running.token.cancel(),
         }
         Ok(answer.await?)

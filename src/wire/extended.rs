@@ -19,7 +19,6 @@ use pgwire::messages::extendedquery::{
 };
 use pgwire::messages::response::EmptyQueryResponse;
 
-use super::cancel::Running;
 use super::connection::Connection;
 use super::decode::Parameter;
 use super::errors::{Failure, Flow, refuse};
@@ -28,7 +27,7 @@ use super::socket::malformed;
 use super::types::{column_type, declared_type, formats, row_description};
 use super::{copy, rows};
 use crate::error::SqlState;
-use crate::session::{Answer, Direction, Prepared, Protocol, Session, TransactionState};
+use crate::session::{Answer, Direction, Prepared, Protocol, Running, Session, TransactionState};
 
 /// Of one connection. Drivers keep some hundreds of statements.
 const MOST_STATEMENTS: usize = 4096;

@@ -24,6 +24,7 @@ mod startup;
 mod text;
 mod tls;
 mod types;
+mod waiting_room;
 
 use std::future::Future;
 use std::io;
@@ -31,6 +32,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -40,27 +42,30 @@ use crate::session::Server;
 use cancel::Cancels;
 use startup::Gate;
 use tls::Tls;
+use waiting_room::{Place, WaitingRoom};
 
 pub use tls::TlsFiles;
 
 /// How long a stopped server waits for its clients to take the news.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Sockets beyond the limit that may still ask for a cancellation, or be told that there is no room.
-const WAITING_ROOM: usize = 32;
+/// A client that has gone without a word is noticed: after this long without one the system asks, this often, every so many seconds.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(6);
+/// How long bytes may lie unacknowledged: a client whose machine is gone does not take the rest of its rows.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone)]
 pub struct ListenerOptions {
     pub tls: Option<TlsFiles>,
     /// With a certificate, refuse who does not use it.
     pub require_tls: bool,
-    pub max_connections: usize,
     /// From the first byte to the end of the login.
     pub startup_timeout: Duration,
 }
 
 impl Default for ListenerOptions {
     fn default() -> Self {
-        Self { tls: None, require_tls: true, max_connections: 100, startup_timeout: Duration::from_secs(10) }
+        Self { tls: None, require_tls: true, startup_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -91,17 +96,19 @@ impl Listener {
             cancels: Cancels::default(),
             shutdown: stop.clone(),
         };
-        let mut connections = JoinSet::new();
+        let (mut connections, mut waiting) = (JoinSet::new(), WaitingRoom::default());
         tokio::pin!(shutdown);
         loop {
+            let next = async {
+                waiting.vacancy().await;
+                self.tcp.accept().await
+            };
             tokio::select! {
                 () = &mut shutdown => break,
-                accepted = self.tcp.accept() => match accepted {
-                    Ok((tcp, _)) if connections.len() < self.options.max_connections + WAITING_ROOM => {
-                        let has_room = connections.len() < self.options.max_connections;
-                        connections.spawn(serve(gate.clone(), tcp, has_room, self.options.startup_timeout));
+                accepted = next => match accepted {
+                    Ok((tcp, _)) => {
+                        connections.spawn(serve(gate.clone(), tcp, waiting.enter(), self.options.startup_timeout));
                     }
-                    Ok(_) => {}
                     // Out of file descriptors, as a rule: wait until some are closed.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
@@ -121,14 +128,26 @@ impl Listener {
     }
 }
 
-async fn serve(gate: Gate, tcp: TcpStream, has_room: bool, startup_timeout: Duration) {
+async fn serve(gate: Gate, tcp: TcpStream, place: Place, startup_timeout: Duration) {
+    // Where the system cannot, an idle timeout does.
+    let _ = watch(&tcp);
     let admitted = tokio::select! {
         () = gate.shutdown.cancelled() => return,
-        admitted = timeout(startup_timeout, gate.admit(tcp, has_room)) => admitted,
+        () = place.lost() => return,
+        admitted = timeout(startup_timeout, gate.admit(tcp)) => admitted,
     };
+    drop(place);
     if let Ok(Ok(Some(connection))) = admitted {
         connection.serve().await;
     }
+}
+
+fn watch(tcp: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(tcp);
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    Ok(())
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

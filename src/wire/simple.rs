@@ -56,6 +56,8 @@ impl Connection {
             }
         }
         self.send_notices(&answer)?;
-        self.complete(answer.tag())
+        self.complete(answer.tag())?;
+        // Many statements in one string do not gather their replies for a client that does not read.
+        self.socket.drain(&running.token).await
     }
 }

@@ -46,16 +46,17 @@ struct Settled {
 }
 
 impl Gate {
-    /// `None`: there was nothing to admit. `has_room` is asked only once a client wants in, so that a full server can be cancelled.
-    pub async fn admit(&self, tcp: TcpStream, has_room: bool) -> Flow<Option<Connection>> {
+    /// `None`: there was nothing to admit. Whether there is room is asked of a client that has proved who it is, as some places are kept
+    /// for those who administer; a full server can be cancelled.
+    pub async fn admit(&self, tcp: TcpStream) -> Flow<Option<Connection>> {
         let address = tcp.peer_addr()?;
         tcp.set_nodelay(true)?;
         let Some(mut settled) = self.settle_encryption(tcp).await? else {
             return Ok(None);
         };
-        let entered = self.enter(&mut settled, address, has_room).await;
+        let entered = self.enter(&mut settled, address).await;
         match entered.map_err(Failure::into_fatal) {
-            Ok(Some((session, key))) => Ok(Some(Connection::new(settled.socket, session, key, self.shutdown.clone()))),
+            Ok(Some((session, key))) => Ok(Some(Connection::new(settled.socket, session, key))),
             Ok(None) => Ok(None),
             Err(failure) => settled.socket.end(failure).await,
         }
@@ -119,12 +120,7 @@ impl Gate {
         Ok(false)
     }
 
-    async fn enter(
-        &self,
-        settled: &mut Settled,
-        address: SocketAddr,
-        has_room: bool,
-    ) -> Flow<Option<(Session, CancelKey)>> {
+    async fn enter(&self, settled: &mut Settled, address: SocketAddr) -> Flow<Option<(Session, CancelKey)>> {
         let Settled { socket, encrypted } = settled;
         let Some(packet) = socket.receive_startup().await? else {
             return Ok(None);
@@ -137,9 +133,6 @@ impl Gate {
         if self.require_tls && !*encrypted {
             return Err(fatal(SqlState::InvalidAuthorizationSpecification, "connection requires TLS"));
         }
-        if !has_room {
-            return Err(fatal(SqlState::TooManyConnections, "sorry, too many clients already"));
-        }
         let secret_bytes = negotiate_version(socket, &startup)?;
         let client = introduce(startup.parameters, address, *encrypted)?;
 
@@ -150,9 +143,8 @@ impl Gate {
         };
         let verifier = self.server.verifier(&client.user).await;
         scram::prove(socket, &scram, &client.user, verifier).await?;
-        let key = self.cancels.register(secret_bytes)?;
-        let client = Client { backend_pid: key.pid, ..client };
-        let session = self.server.open_session(client).await?;
+        let session = self.server.open_session(client, self.shutdown.child_token()).await?;
+        let key = self.cancels.register(session.backend(), secret_bytes)?;
         greet(socket, &key, secret_bytes)?;
         Ok(Some((session, key)))
     }
@@ -216,7 +208,6 @@ fn introduce(mut parameters: BTreeMap<String, String>, address: SocketAddr, encr
         asked,
         address,
         encrypted,
-        backend_pid: 0,
     })
 }
 

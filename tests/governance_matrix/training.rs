@@ -1,9 +1,13 @@
 //! Training before access (W19), over the wire: it lapses in open sessions, and the refusal says why.
 
-use crate::support::{refused, rows, run, value};
+use crate::support::{TestServer, refused, rows, run, value};
 use crate::{login, staffed};
 
 const COUNT: &str = "SELECT count(*) FROM person";
+
+fn told_of(server: &TestServer, commands: &str) -> String {
+    String::from_utf8(server.psql(("ana", "ana"), commands).stderr).unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_membership_without_a_valid_training_gives_nothing() {
@@ -19,6 +23,8 @@ async fn a_membership_without_a_valid_training_gives_nothing() {
         assert_eq!(refusal.sqlstate, "42501", "{refusal}");
         assert!(refusal.hint.as_ref().unwrap().contains("no training is recorded"), "{refusal}");
     }
+    let said = told_of(&server, "SELECT 1;");
+    assert!(said.contains("NOTICE") && said.contains("gives nothing: no training is recorded"), "{said}");
     value(&lea, COUNT).await;
     let says = "SELECT has_table_privilege('person', 'SELECT'), pg_has_role('insights_analyst', 'USAGE'), \
                 pg_has_role('insights_analyst', 'MEMBER')";
@@ -45,6 +51,15 @@ async fn a_membership_without_a_valid_training_gives_nothing() {
     let expected = [Some("1 year".to_owned()), Some(trained), Some("t".to_owned())];
     assert_eq!(rows(&ana, member).await, std::slice::from_ref(&expected), "one's own");
     assert_eq!(rows(&pat, member).await, [expected], "an administrator's view");
+
+    // Told as they connect, and in the session that is open: that it ends soon, that it is over; once each.
+    let told = |commands: &str| told_of(&server, commands);
+    assert!(!told("SELECT 1;").contains("training"), "in a year is not soon");
+    run(&carol, "CALL privacy.require_training('insights_analyst', valid_for => '20 days')").await;
+    let soon = format!("insights_analyst is valid until {}", today + chrono::Days::new(10));
+    let said = told("SELECT 1; SELECT 2;");
+    assert!(said.contains("NOTICE") && said.matches(&soon).count() == 1, "{said}");
+    assert!(said.contains("privacy.record_training('ana'"), "{said}");
 
     // A shorter validity, and the day is past: in the session that is open.
     run(&carol, "CALL privacy.require_training('insights_analyst', valid_for => '10 days')").await;

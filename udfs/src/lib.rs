@@ -11,6 +11,10 @@
 //!         person rows
 //! ```
 //!
+//! What runs is not always that: facts are summed before they are joined with people (`eager`), persons are numbered by their keys
+//! instead of hashed with their groups (`by_person`), and nothing is believed of outer joins and grouping sets (`unordered`). Each gives
+//! the rows of the plan above, and no more.
+//!
 //! This crate knows nothing of servers, roles or policies. Sensitivities and prices are the
 //! caller's to compute; each mechanism's documentation states its Sensitivity, Noise, Cost and
 //! Source.

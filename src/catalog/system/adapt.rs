@@ -8,6 +8,7 @@
 //! * A scalar subquery has at most one row, so it is the first value of itself; with an aggregate it can be decorrelated.
 //! * `ARRAY(SELECT e …)` is `array_agg(e)`, or an empty array where that is null.
 //! * `x = ANY (a)` is a function of x and a; `x <> ALL (a)` is its negation.
+//! * The names of the roles in a list of OIDs are a function of the list.
 //! * A name cast to `regclass` and its like is looked up; a number cast to it and to text is looked up the other way.
 
 use std::collections::HashSet;
@@ -29,6 +30,7 @@ use super::correlated::is_correlated;
 use super::empty::without_rows;
 use super::expressions::reworded;
 use super::names::alias_projection;
+use super::policies::names_of_roles;
 use super::reg_types::{outputs, reg_lookup, reg_name};
 use super::relations::is_catalog_relation;
 use super::set_functions::{column_name, in_from, in_select, series_in_select, unnest_beside};
@@ -109,6 +111,9 @@ impl VisitorMut for Expressions {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(new) = names_of_roles(expr) {
+            *expr = new;
+        }
         if self.correlated == Correlated::Null
             && let Some((query, is_array)) = subquery_of(expr)
             && is_correlated(query)

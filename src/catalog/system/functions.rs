@@ -15,11 +15,12 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
-use super::SystemSession;
 use super::objects::Objects;
+use super::policies;
 use super::privileges;
 use super::references::Reference;
 use super::tables::{constraint_definition, index_definition};
+use super::{SystemSession, activity, moments};
 use super::{any_equals, functions_of_text, set_functions};
 use crate::error::{Error, SqlState};
 
@@ -79,7 +80,7 @@ pub(super) fn function(name: &'static str, returns: DataType, body: Body) -> Sca
 }
 
 /// One that is called once a row, and never while a statement is planned.
-fn volatile(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
+pub(super) fn volatile(name: &'static str, returns: DataType, body: Body) -> ScalarUDF {
     made(name, returns, body, Volatility::Volatile)
 }
 
@@ -88,7 +89,7 @@ fn made(name: &'static str, returns: DataType, body: Body, volatility: Volatilit
     ScalarUDF::new_from_impl(Function { name, signature: Signature::one_of(arguments, volatility), returns, body })
 }
 
-fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {
+pub(super) fn each_row<T>(arrays: &[ArrayRef], rows: usize, value: impl Fn(&Arguments) -> Result<T>) -> Result<Vec<T>> {
     let texts: Vec<ArrayRef> = arrays.iter().map(|array| Ok(cast(array, &DataType::Utf8)?)).collect::<Result<_>>()?;
     (0..rows)
         .map(|row| {
@@ -153,9 +154,12 @@ pub(super) fn all(session: &SystemSession, relations: &Shared) -> Vec<ScalarUDF>
     functions.extend(unknown(relations));
     functions.extend(privileges::all(&session.user, relations));
     functions.push(any_equals::any_equals());
+    functions.push(policies::role_names(relations));
     functions.extend(functions_of_text::all(relations));
     functions.extend(set_functions::all());
     functions.push(set_config(session));
+    functions.extend(activity::functions(&session.signals));
+    functions.extend(moments::all(session.moments));
     functions
 }
 
@@ -326,6 +330,8 @@ fn definitions(objects: &Shared) -> Vec<ScalarUDF> {
             let mut references = objects.references.iter();
             references.find(|reference| reference.constraint_oid.to_string() == oid).map(Reference::definition)
         }),
+        // Kept as it was written.
+        text("pg_get_expr", objects, |_, arguments| arguments.first().copied().flatten().map(str::to_owned)),
         text("pg_get_viewdef", objects, |objects, arguments| {
             objects.relation(arguments.first().copied().flatten()?)?.definition.clone()
         }),
@@ -346,7 +352,6 @@ fn definitions(objects: &Shared) -> Vec<ScalarUDF> {
 /// Things that do not exist here, or that would tell how much data there is.
 fn unknown(objects: &Shared) -> Vec<ScalarUDF> {
     let texts = [
-        "pg_get_expr",
         "pg_get_function_arguments",
         "pg_get_function_identity_arguments",
         "pg_get_function_result",

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::policies::{PolicyRow, policies};
 use super::references::{Reference, references};
-use super::{CursorRow, SystemSession};
+use super::{ActivityRow, CursorRow, SystemSession};
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result};
 use crate::policy::{Access, Capability, Column, Policies, Principal, Table};
@@ -75,6 +76,7 @@ pub(super) struct RoleRow {
     pub createrole: bool,
     /// Microseconds since 1970.
     pub valid_until: Option<i64>,
+    pub connection_limit: Option<u32>,
     pub member_of: Vec<String>,
 }
 
@@ -89,7 +91,9 @@ pub(super) struct Objects {
     pub relations: Vec<Relation>,
     pub keys: Vec<Key>,
     pub references: Vec<Reference>,
+    pub policies: Vec<PolicyRow>,
     pub cursors: Vec<CursorRow>,
+    pub activity: Vec<ActivityRow>,
     pub roles: Vec<RoleRow>,
     /// The roles that the session acts as at present: a membership whose training lapsed is one still, and gives nothing.
     pub acts_as: BTreeSet<String>,
@@ -107,9 +111,11 @@ impl Objects {
             owner_oid: oid("role", OWNER),
             schemas: schemas(),
             references: references(&session.policies, &relations, &keys),
+            policies: policies(&session.policies, &session.principal, &relations),
             relations,
             keys,
             cursors: session.cursors.clone(),
+            activity: session.activity.clone(),
             roles: roles(&session.policies, &session.principal),
             acts_as: session.principal.roles().clone(),
             types: Arc::default(),
@@ -124,7 +130,7 @@ impl Objects {
                 schema: view.schema.to_owned(),
                 name: view.name.to_owned(),
                 kind: "v",
-                fields: view.batch.schema(),
+                fields: view.rows.schema(),
                 comment: None,
                 column_comments: vec![],
                 selectable: true,
@@ -145,7 +151,9 @@ impl Objects {
             relations: vec![],
             keys: vec![],
             references: vec![],
+            policies: vec![],
             cursors: vec![],
+            activity: vec![],
             roles: vec![],
             acts_as: BTreeSet::new(),
             types: Arc::default(),
@@ -338,6 +346,7 @@ fn roles(policies: &Policies, principal: &Principal) -> Vec<RoleRow> {
             login: role.login,
             createrole: role.createrole,
             valid_until: role.valid_until.map(|seconds| seconds.saturating_mul(1_000_000)),
+            connection_limit: role.connection_limit,
             member_of: role.member_of.iter().filter(|group| shown.contains_key(group)).cloned().collect(),
         })
         .collect()

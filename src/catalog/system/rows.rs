@@ -103,6 +103,15 @@ impl<'a, T> Rows<'a, T> {
         self.add(name, Arc::new(array))
     }
 
+    pub fn texts(self, name: &'static str, value: impl Fn(&T) -> Vec<String>) -> Self {
+        let mut list = ListBuilder::new(StringBuilder::new());
+        for thing in &self.things {
+            value(thing).iter().for_each(|text| list.values().append_value(text));
+            list.append(true);
+        }
+        self.add(name, Arc::new(list.finish()))
+    }
+
     /// A column of text arrays, all null.
     pub fn no_texts(self, name: &'static str) -> Self {
         let mut list = ListBuilder::new(StringBuilder::new());

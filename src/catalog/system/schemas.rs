@@ -46,8 +46,7 @@ pub(super) fn catalog_list(
     for schema in ["privacy", "audit"] {
         let views = MemorySchemaProvider::new();
         for view in session.views.iter().filter(|view| view.schema == schema) {
-            let table = memory(vec![view.batch.clone()])?;
-            views.register_table(view.name.to_owned(), table)?;
+            views.register_table(view.name.to_owned(), view.rows.clone())?;
         }
         catalog.register_schema(schema, Arc::new(views))?;
     }

@@ -11,6 +11,9 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
@@ -25,6 +28,7 @@ use datafusion_pg_catalog::pg_catalog::{
 use super::objects::{Objects, Relation, oid};
 use super::schemas::{StaticTables, SystemRows};
 use super::{information_schema, tables};
+use crate::catalog::Yielding;
 
 /// Tables that Postgres itself shows to superusers only.
 const WITHHELD: [&str; 7] = [
@@ -134,17 +138,19 @@ fn relations(found: &StaticTables) -> Result<Vec<Relation>> {
 }
 
 /// The engine with its functions, without files, formats and table factories.
-pub(super) fn template(keywords: &Arc<ArrowTable>) -> SessionState {
+pub(super) fn template(keywords: &Arc<ArrowTable>) -> Result<SessionState> {
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .set_str("datafusion.execution.time_zone", "+00:00")
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
     let state = SessionStateBuilder::new()
         .with_config(config)
+        .with_runtime_env(runtime()?)
         .with_default_features()
         .with_file_formats(vec![])
         .with_table_factories(Default::default())
         .with_type_planner(Arc::new(PgOidTypePlanner))
+        .with_physical_optimizer_rule(Arc::new(Yielding))
         .build();
     let context = SessionContext::new_with_state(state);
     for function in [
@@ -158,5 +164,17 @@ pub(super) fn template(keywords: &Arc<ArrowTable>) -> SessionState {
     }
     context.register_udtf("pg_get_keywords", keywords.clone());
     CoerceIntArgsToBigInt::widen(&context);
-    context.state()
+    Ok(context.state())
+}
+
+/// What sorting and joining in all catalog queries together may take.
+const MEMORY_BYTES: usize = 512 << 20;
+
+/// Nothing is spilled: what does not fit is refused.
+fn runtime() -> Result<Arc<RuntimeEnv>> {
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(MEMORY_BYTES)))
+        .with_disk_manager_builder(disk)
+        .build_arc()
 }

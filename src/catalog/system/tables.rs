@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
 
+use super::activity;
 use super::objects::{BTREE, HEAP, Key, Objects, Relation, RoleRow, oid};
+use super::policies;
 use super::references::Reference;
 use super::rows::Rows;
 use super::types::pg_type;
 
 /// What [`build`] knows.
-pub(super) const NAMES: [&str; 18] = [
+pub(super) const NAMES: [&str; 21] = [
     "pg_attribute",
     "pg_auth_members",
     "pg_available_extensions",
@@ -27,9 +29,12 @@ pub(super) const NAMES: [&str; 18] = [
     "pg_index",
     "pg_indexes",
     "pg_namespace",
+    "pg_policies",
+    "pg_policy",
     "pg_prepared_statements",
     "pg_roles",
     "pg_settings",
+    "pg_stat_activity",
     "pg_tables",
     "pg_user",
     "pg_views",
@@ -49,9 +54,12 @@ pub(super) fn build(name: &str, objects: &Objects, settings: &BTreeMap<String, S
         "pg_index" => indexes(objects)?,
         "pg_indexes" => index_definitions(objects)?,
         "pg_namespace" => namespaces(objects)?,
+        "pg_policies" => policies::pg_policies(objects)?,
+        "pg_policy" => policies::pg_policy(objects)?,
         "pg_prepared_statements" => prepared_statements()?,
         "pg_roles" => roles(objects)?,
         "pg_settings" => shown_settings(settings)?,
+        "pg_stat_activity" => activity::table(objects)?,
         "pg_tables" => tables(objects)?,
         "pg_user" => users(objects)?,
         "pg_views" => views(objects)?,
@@ -89,8 +97,8 @@ pub(super) fn classes(objects: &Objects, relations: &[Relation]) -> Result<Recor
         .all_flag("relhasrules", false)
         .all_flag("relhastriggers", false)
         .all_flag("relhassubclass", false)
-        .all_flag("relrowsecurity", false)
-        .all_flag("relforcerowsecurity", false)
+        .flag("relrowsecurity", |r| policies::has_policies(objects, r))
+        .flag("relforcerowsecurity", |r| policies::has_policies(objects, r))
         .all_flag("relispopulated", true)
         .all_text("relreplident", "d")
         .all_flag("relispartition", false)
@@ -179,7 +187,7 @@ fn roles(objects: &Objects) -> Result<RecordBatch> {
         .all_flag("rolcreatedb", false)
         .flag("rolcanlogin", |r| r.login)
         .all_flag("rolreplication", false)
-        .all_int("rolconnlimit", -1)
+        .int("rolconnlimit", |r| r.connection_limit.map_or(-1, |limit| i32::try_from(limit).unwrap_or(i32::MAX)))
         .all_text("rolpassword", "********")
         .moment("rolvaliduntil", |r| r.valid_until)
         .all_flag("rolbypassrls", false)
@@ -378,7 +386,7 @@ fn tables(objects: &Objects) -> Result<RecordBatch> {
         .flag("hasindexes", |r| objects.keys.iter().any(|key| key.table_oid == r.oid))
         .all_flag("hasrules", false)
         .all_flag("hastriggers", false)
-        .all_flag("rowsecurity", false)
+        .flag("rowsecurity", |r| policies::has_policies(objects, r))
         .batch()
 }
 

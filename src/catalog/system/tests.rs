@@ -89,13 +89,16 @@ fn session(user: &str) -> SystemSession {
         user: user.to_owned(),
         principal: policies.principal(user, 0).unwrap(),
         policies: Arc::new(policies),
-        views: vec![View { schema: "privacy", name: "budget", batch: budget }],
+        views: vec![View::of_rows("privacy", "budget", budget).unwrap()],
         settings: BTreeMap::from([
             ("search_path".to_owned(), "\"$user\", public".to_owned()),
             ("TimeZone".to_owned(), "UTC".to_owned()),
         ]),
         backend_pid: 4711,
         cursors: vec![],
+        activity: vec![],
+        signals: Default::default(),
+        moments: super::Moments { transaction: 1_000_001, statement: 2_000_002 },
         settings_made: Arc::default(),
     }
 }
@@ -330,7 +333,7 @@ async fn columns_are_named_and_typed_as_in_postgres() {
     let (parameters, schema) = server.0.describe(&session("ana"), &parse("SELECT 1, NULL, now()")).await.unwrap();
     assert!(parameters.is_empty());
     let types: Vec<String> = schema.fields().iter().map(|f| f.data_type().to_string()).collect();
-    assert_eq!(types, ["Int32", "Utf8", "Timestamp(ns, \"+00:00\")"]);
+    assert_eq!(types, ["Int32", "Utf8", "Timestamp(µs, \"+00:00\")"]);
 }
 
 #[tokio::test]

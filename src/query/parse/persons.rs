@@ -39,7 +39,8 @@ pub(super) fn persons(pieces: &[Piece]) -> Vec<bool> {
         .collect()
 }
 
-/// The end of `privacy.person`, `privacy.exclude_person` or another procedure about one; in quotes, too.
+/// The end of `privacy.person`, `privacy.exclude_person` or another procedure about one; in quotes, too. An argument `person`, or one so
+/// far behind that it would be it.
 fn names_person(pieces: &[Piece], place: usize) -> bool {
     let name = |place: usize| match pieces.get(place).map(|piece| &piece.token.token) {
         Some(Token::Word(word)) => word.value.to_ascii_lowercase(),
@@ -50,7 +51,30 @@ fn names_person(pieces: &[Piece], place: usize) -> bool {
     let dotted = matches!(before.as_slice(), [dot, schema]
         if pieces[*dot].token.token == Token::Period && name(*schema) == "privacy");
     let own = name(place);
-    own.starts_with("privacy.") && own.ends_with("person") || dotted && own.ends_with("person")
+    let argument = own == "person" && matches!(next(pieces, place), Some(Token::RArrow | Token::Assignment));
+    let far = FAR.iter().any(|(procedure, commas)| {
+        (dotted && own == *procedure || own.strip_prefix("privacy.") == Some(procedure))
+            && commas_after(pieces, place) >= *commas
+    });
+    argument || far || own.starts_with("privacy.") && own.ends_with("person") || dotted && own.ends_with("person")
+}
+
+/// Procedures whose last argument is a person, and how many commas are before it.
+const FAR: [(&str, usize); 2] = [("request_access", 6), ("approve_access", 1)];
+
+/// Those in the brackets of an array are none of the call's.
+fn commas_after(pieces: &[Piece], place: usize) -> usize {
+    let (mut depth, mut inside, mut outside) = (0_usize, 0, 0);
+    for piece in pieces.iter().skip(place) {
+        match piece.token.token {
+            Token::LBracket => depth += 1,
+            Token::RBracket => depth = depth.saturating_sub(1),
+            Token::Comma if depth > 0 => inside += 1,
+            Token::Comma => outside += 1,
+            _ => {}
+        }
+    }
+    if depth > 0 { outside + inside } else { outside }
 }
 
 fn is_filler(word: Option<&str>) -> bool {
@@ -91,6 +115,15 @@ mod tests {
             "/* WHO */ CALL privacy.exclude_person('WHO'",
             "CAL privacy.exclude_person('WHO')",
             "CALL privacy.exclude_person(WHO, 'x)",
+            "CALL privacy.request_access('t', '{c}', 'direct', '1 hour', 'WHO asked', 'letter of WHO', 'WHO')",
+            "CALL privacy.request_access('t', ARRAY['c', 'd'], 'direct', '1 hour', 'why', 'letter', WHO)",
+            "CALL privacy.request_access('t', ARRAY['c', 'd', 'direct', '1 hour', 'why', 'letter', 'WHO')",
+            "CALL privacy.request_access(person => 'WHO', \"table\" => 'WHO')",
+            "CALL privacy.request_acces(PERSON := $$WHO$$, reason => 'WHO')",
+            "CALL privacy.approve_access(1, 'WHO')",
+            "CALL privacy.approve_access(person => 'WHO', id => 1) -- WHO",
+            "CALL \"privacy\".\"approve_access\"(1, \"WHO\"",
+            "CALL privacy.approve_access(1, 'WHO",
         ] {
             let kept = kept(sql);
             assert!(!kept.to_lowercase().contains("who"), "{sql} is kept as {kept}");
@@ -100,6 +133,18 @@ mod tests {
         assert_eq!(kept("ALTER ROLE m SET privacy.person = 'x'"), "ALTER ROLE m SET privacy.person = '***'");
         let call = "CALL privacy.exclude_person(person => 'x', reason => 'y')";
         assert_eq!(kept(call), "CALL privacy.exclude_person(person => '***', reason => '***')");
+    }
+
+    #[test]
+    fn what_names_nobody_is_kept() {
+        for sql in [
+            "CALL privacy.request_access('t', ARRAY['a', 'b', 'c', 'd'], 'deidentified', '1 hour', 'a study')",
+            "CALL privacy.approve_access(7)",
+            "CALL privacy.deny_access(7, 'no')",
+        ] {
+            assert_eq!(kept(sql), sql);
+        }
+        assert!(!kept("CALL privacy.approve_access(1, person => 4711)").contains("4711"));
     }
 
     #[test]

@@ -102,10 +102,9 @@ fn option(reader: &mut Reader<'_>, role: &mut RoleOptions) -> Result<()> {
         }
         "CONNECTION" => {
             reader.expect(&["LIMIT"])?;
-            match reader.value()?.as_str() {
-                "-1" => Ok(()),
-                _ => Err(refuse_missing("CONNECTION LIMIT", "").at(place)),
-            }
+            let place = reader.position();
+            let limit = connection_limit(&reader.value()?).map_err(|error| error.at(place))?;
+            once(&mut role.connection_limit, limit, place)
         }
         "INHERIT" | "NOSUPERUSER" | "NOCREATEDB" | "NOREPLICATION" | "NOBYPASSRLS" => Ok(()),
         "SUPERUSER" | "CREATEDB" | "REPLICATION" | "BYPASSRLS" => {
@@ -119,6 +118,16 @@ fn option(reader: &mut Reader<'_>, role: &mut RoleOptions) -> Result<()> {
             Err(refuse_missing(&format!("the option {word} of CREATE ROLE"), "write GRANT role TO role").at(place))
         }
         _ => Err(unexpected),
+    }
+}
+
+/// -1 is none, as in Postgres.
+fn connection_limit(text: &str) -> Result<Option<u32>> {
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(limit) if (0..=i64::from(i32::MAX)).contains(&limit) => Ok(u32::try_from(limit).ok()),
+        _ => Err(Error::new(SqlState::InvalidParameterValue, format!("invalid connection limit: {text}"))
+            .hint("write how many sessions the role may have at once, or -1 for no limit")),
     }
 }
 

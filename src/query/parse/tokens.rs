@@ -256,7 +256,7 @@ fn may_hold_secret(text: &str) -> bool {
 
 fn is_about_persons(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    text.contains("privacy") && text.contains("person")
+    text.contains("privacy") && ["person", "request_access", "approve_access"].iter().any(|sign| text.contains(sign))
 }
 
 fn is_about_roles(text: &str) -> bool {

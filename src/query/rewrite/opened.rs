@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan}
 
 use super::{Rewriter, public};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::Access;
+use crate::policy::{Access, Level};
 use crate::query::context::{KnownTable, Source, SourceKind};
 use crate::query::facts::{Node, Public, built};
 use crate::query::opened::{Opened, OpenedKind, ROW, RowRecipe, keeps_rows};
@@ -42,13 +42,14 @@ impl Rewriter<'_> {
         let known = self.known(name)?.clone();
         match &known.table.access {
             Access::Directory => directory::open(self.context, &known),
-            Access::Protected { .. } | Access::Linked { .. } => self.open_deidentified(&known),
+            Access::Protected { .. } | Access::Linked { .. } => self.open_granted(&known),
             Access::Unclassified | Access::Public => Err(Error::internal()),
         }
     }
 
-    /// The table's rows as every question reads them (of this principal's scope, with their persons), and nothing of the statement.
-    fn open_deidentified(&mut self, known: &KnownTable) -> Result<Opened> {
+    /// The table's rows as every question reads them (of this principal's scope, with their persons), or those of the one person whose
+    /// request is served; and nothing of the statement.
+    fn open_granted(&mut self, known: &KnownTable) -> Result<Opened> {
         let name = &known.table.name;
         let grant = self.context.access.get(name).ok_or_else(Error::internal)?;
         let recipe = RowRecipe::of(self.context, known, grant)?;
@@ -63,8 +64,13 @@ impl Rewriter<'_> {
         }
         let source = Source::new(SourceKind::Protected(name.clone()), known.schema.clone());
         let scan = LogicalPlanBuilder::scan(name.as_str(), Arc::new(source), None);
+        self.subject = match grant.level {
+            Level::Deidentified => None,
+            Level::Direct => Some(self.context.subjects.get(name).cloned().ok_or_else(Error::internal)?),
+        };
         let node = self.protected_scan(known, built(scan.and_then(LogicalPlanBuilder::build))?, (true, false))?;
         let node = self.closed(node)?;
+        self.subject = None;
         let at = |column: &str| -> Result<Expr> {
             let index = known.schema.index_of(column).map_err(|_| Error::internal())?;
             Ok(Expr::Column(node.column(index)))
@@ -87,7 +93,7 @@ impl Rewriter<'_> {
             recipe.schema(known)?.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.push(Field::new(ROW, DataType::Binary, false));
         let schema = Arc::new(Schema::new(fields));
-        Ok(Opened { table: name.clone(), kind: OpenedKind::Deidentified(recipe), plan, schema })
+        Ok(Opened { table: name.clone(), kind: OpenedKind::Granted(recipe), plan, schema })
     }
 
     /// Behind the visible columns of an answer of de-identified rows, the names of those rows; other answers as they are.

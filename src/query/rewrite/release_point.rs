@@ -95,7 +95,7 @@ impl Rewriter<'_> {
         }
         let cells = contributions.cells();
         let single = matches!(groups_proof, Proof::Key | Proof::Dependency);
-        let identity = identity(node, &derived, &contributions, &cells, (max_groups, single), self.context.now)?;
+        let identity = identity(node, &derived, &contributions, &cells, (max_groups, single), self.context.moment)?;
         let rows = per_group_rows(node, &derived, &contributions, one_row)?;
         let bounded = match groups_proof {
             Proof::Key | Proof::Dependency => rows,

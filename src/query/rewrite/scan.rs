@@ -73,14 +73,21 @@ impl Rewriter<'_> {
         let visible = known.schema.fields().len();
         let key = known.schema.index_of(way.column).map_err(|_| Error::internal())?;
         let key = Expr::Column(Column::from(scan.schema().qualified_field(key)));
-        let domains = (0..visible).map(|i| domain(known, known.schema.field(i).name())).collect::<Result<Vec<_>>>()?;
+        let own = self.subject.is_some();
+        let domain = |i: usize| if own { Ok(None) } else { domain(known, known.schema.field(i).name()) };
+        let domains = (0..visible).map(domain).collect::<Result<Vec<_>>>()?;
         let mut expressions = (0..visible)
             .zip(&domains)
             .map(|(i, domain)| within(Expr::Column(Column::from(scan.schema().qualified_field(i))), domain.as_deref()))
             .collect::<Result<Vec<_>>>()?;
         expressions.push(key.clone().alias(self.hidden_name("person")));
-        let mut counts = key.is_not_null();
-        if let Some(scope) = self.context.scopes.of(&table.name) {
+        let mut counts = key.clone().is_not_null();
+        if let Some(subject) = &self.subject {
+            // Rows of linked tables are theirs through the join that leads to them.
+            if table.protection().is_some() {
+                counts = counts.and(subject.of(key));
+            }
+        } else if let Some(scope) = self.context.scopes.of(&table.name) {
             let column = |name: &String| {
                 let index = known.schema.index_of(name).map_err(|_| Error::internal())?;
                 Ok(Expr::Column(Column::from(scan.schema().qualified_field(index))))

@@ -2,9 +2,12 @@
 //!
 //! * What shows rows releases nothing, and shows a directory's rows or one table's de-identified rows, not both.
 //! * A directory's column stands behind its mask: alone where it has none, else behind the mask or in a CASE whose other side is masked;
-//!   nothing but directories and public tables is read to make it, and the asker sees no column that is not granted.
-//! * De-identified rows are of the table, the columns and the principal of a grant that is live now; each column is what its class
-//!   allows; beside every row of the answer stands the name by which it is counted.
+//!   nothing but directories and public tables is read to make it, the asker sees no column that is not granted, and no row that a row
+//!   policy of the directory takes away.
+//! * Rows under a grant are of the table, the columns and the principal of a grant that is live now; each column is what its class
+//!   allows at the grant's level; each row is of the person whose key stands behind it; beside every row of the answer stands the name
+//!   by which it is counted.
+//! * At level `direct` every row is the one person's whom the grant names (`subject`), before and after the plan is optimised.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +16,12 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use paravent_udfs::{ViewerMask, viewer_mask_udf};
 
-use super::{optimise, origin, price, scopes, sources, unproven};
+use super::{optimise, origin, owner, price, scopes, sources, subject, unproven};
 use crate::error::{Error, Result};
-use crate::policy::{Access, Capability, Class, Level};
+use crate::policy::{Access, AccessGrant, Capability, Class, GROUP_MANAGER, Level};
 use crate::query::context::{Context, KnownTable, Source, SourceKind};
 use crate::query::opened::{Opened, OpenedKind, ROW, RowColumn, RowRecipe, Shows};
+use crate::query::scope::is_scope;
 
 pub(super) fn verify(
     context: &Context,
@@ -25,12 +29,12 @@ pub(super) fn verify(
     shape: &LogicalPlan,
     releases: usize,
 ) -> Result<Vec<Opened>> {
-    let deidentified = opened.iter().filter(|o| matches!(o.kind, OpenedKind::Deidentified(_))).count();
+    let granted = opened.iter().filter(|o| matches!(o.kind, OpenedKind::Granted(_))).count();
     if !opened.is_empty() && releases > 0 {
         return Err(unproven("rows are shown beside a release"));
     }
-    if deidentified > 1 || (deidentified == 1 && opened.len() > 1) {
-        return Err(unproven("de-identified rows beside other rows"));
+    if granted > 1 || (granted == 1 && opened.len() > 1) {
+        return Err(unproven("rows under a grant beside other rows"));
     }
     for scan in scans(shape)? {
         verify_scan(context, &scan, &opened)?;
@@ -46,10 +50,13 @@ fn verify_one(context: &Context, opened: Opened) -> Result<Opened> {
     }
     match &opened.kind {
         OpenedKind::Directory { .. } => verify_directory(context, &opened, known)?,
-        OpenedKind::Deidentified(recipe) => verify_deidentified(context, &opened, recipe, known)?,
+        OpenedKind::Granted(recipe) => verify_granted(context, &opened, recipe, known)?,
     }
     let plan = optimise(context, opened.plan)?;
-    scopes::verify(context, &plan)?;
+    match &opened.kind {
+        OpenedKind::Directory { .. } => scopes::verify(context, &plan)?,
+        OpenedKind::Granted(recipe) => verify_whose(context, &opened.table, recipe, &plan)?,
+    }
     Ok(Opened { plan, ..opened })
 }
 
@@ -72,6 +79,7 @@ fn verify_directory(context: &Context, opened: &Opened, known: &KnownTable) -> R
             return Err(unproven("a directory reads what is no directory"));
         }
     }
+    verify_policies(context, known, &top.input)?;
     for (expression, field) in top.expr.iter().zip(opened.schema.fields()) {
         let column = known.table.column(field.name()).ok_or_else(|| unproven("a column of nowhere"))?;
         let shown = matches!(column.class, Some(Class::Identifier | Class::Attribute | Class::Measure | Class::Public));
@@ -83,6 +91,32 @@ fn verify_directory(context: &Context, opened: &Opened, known: &KnownTable) -> R
         let mask = column.rules.mask()?;
         if !shown || !is_masked(unaliased(expression), mask, column.rules.visible_when.is_some(), &value)? {
             return Err(unproven("a directory's column without its mask"));
+        }
+    }
+    Ok(())
+}
+
+/// Directly below the masks, on columns of the row itself.
+fn verify_policies(context: &Context, known: &KnownTable, below: &LogicalPlan) -> Result<()> {
+    let expected = scopes::expected(context, &known.table);
+    if expected.is_empty() {
+        return Ok(());
+    }
+    let table = &known.table.name;
+    let scope = context.scopes.of(table).ok_or_else(|| unproven("a directory without its row policies"))?;
+    let LogicalPlan::Filter(filter) = below else {
+        return Err(unproven("a directory without its row policies"));
+    };
+    let Expr::ScalarFunction(call) = &filter.predicate else {
+        return Err(unproven("a directory without its row policies"));
+    };
+    if scope.reasons != expected || !is_scope(&call.func, scope) || call.args.len() != scope.columns.len() {
+        return Err(unproven("a directory under other row policies"));
+    }
+    for (argument, name) in call.args.iter().zip(&scope.columns) {
+        let own = BTreeSet::from([(table.clone(), name.clone())]);
+        if !matches!(argument, Expr::Column(_)) || origin::of_expression(argument, &filter.input)? != own {
+            return Err(unproven("a row policy of other columns"));
         }
     }
     Ok(())
@@ -116,22 +150,26 @@ fn is_masked(
     }
 }
 
-fn verify_deidentified(context: &Context, opened: &Opened, recipe: &RowRecipe, known: &KnownTable) -> Result<()> {
+fn verify_granted(context: &Context, opened: &Opened, recipe: &RowRecipe, known: &KnownTable) -> Result<()> {
     let grant = context.access.get(&opened.table).ok_or_else(|| unproven("rows without a grant"))?;
     let decided = context.policies.access.get(&grant.id) == Some(grant);
     let mine = grant.principal == context.principal.name() && grant.table == opened.table;
-    let live = grant.level == Level::Deidentified && grant.is_live(context.now.timestamp());
+    let live = grant.level == recipe.level && grant.is_live(context.now.timestamp());
     let holds = context.principal.can(Capability::HoldAccess);
     if !(holds && decided && mine && live && recipe.access == grant.id) {
         return Err(unproven("rows under a grant that is not live, or not of these rows"));
     }
-    let policy = known.table.policy().ok_or_else(|| unproven("de-identified rows of nobody"))?;
+    if grant.level == Level::Direct && !serves_a_person(context, grant) {
+        return Err(unproven("rows as they are, without the person who asked for them"));
+    }
+    let policy = known.table.policy().ok_or_else(|| unproven("rows of nobody under a grant"))?;
     let policies = BTreeSet::from([policy.to_owned()]);
     let settings = &context.policies.settings;
-    if recipe.floor < price::floor(context, &policies)
-        || recipe.noise < settings.row_noise
-        || recipe.cap > settings.access_row_cap
-    {
+    let bare = match recipe.level {
+        Level::Deidentified => recipe.floor < price::floor(context, &policies) || recipe.noise < settings.row_noise,
+        Level::Direct => false,
+    };
+    if bare || recipe.cap > settings.access_row_cap {
         return Err(unproven("rows with less protection than the settings ask"));
     }
     let width = opened.plan.schema().fields().len();
@@ -139,13 +177,13 @@ fn verify_deidentified(context: &Context, opened: &Opened, recipe: &RowRecipe, k
         return Err(unproven("rows of another shape than their recipe"));
     }
     sources::verify(context, &opened.plan, 0, &policies)?;
-    scopes::verify(context, &opened.plan)?;
+    verify_whose(context, &opened.table, recipe, &opened.plan)?;
     for (index, column) in recipe.columns.iter().enumerate() {
         let own = BTreeSet::from([(opened.table.clone(), column.name.clone())]);
         if !grant.columns.contains(&column.name) || origin::of_column(&opened.plan, index)? != own {
             return Err(unproven("a column that the grant does not name"));
         }
-        verify_column(context, known, column, opened.schema.field(index).data_type())?;
+        verify_column(context, known, recipe.level, column, opened.schema.field(index).data_type())?;
     }
     let person = origin::of_column(&opened.plan, recipe.columns.len())?;
     let names_person = |(table, column): &(String, String)| {
@@ -157,7 +195,31 @@ fn verify_deidentified(context: &Context, opened: &Opened, recipe: &RowRecipe, k
     Ok(())
 }
 
-fn verify_column(context: &Context, known: &KnownTable, column: &RowColumn, shown: &DataType) -> Result<()> {
+/// A person's own request, that a second person has read; and no group manager's curiosity.
+fn serves_a_person(context: &Context, grant: &AccessGrant) -> bool {
+    let second = grant.decided_by.as_ref().is_some_and(|by| *by != grant.principal);
+    grant.person.is_some() && grant.rights_request.is_some() && second && !context.principal.belongs_to(GROUP_MANAGER)
+}
+
+/// Of whom the rows are: of the persons in the asker's scope, or of the one whose request is served.
+fn verify_whose(context: &Context, table: &str, recipe: &RowRecipe, plan: &LogicalPlan) -> Result<()> {
+    owner::verify_rows(context, plan, recipe.columns.len())?;
+    match recipe.level {
+        Level::Deidentified => scopes::verify(context, plan),
+        Level::Direct => {
+            let person = context.access.get(table).and_then(|grant| grant.person.as_deref());
+            subject::verify(context, plan, person.ok_or_else(|| unproven("a person whom nobody named"))?)
+        }
+    }
+}
+
+fn verify_column(
+    context: &Context,
+    known: &KnownTable,
+    level: Level,
+    column: &RowColumn,
+    shown: &DataType,
+) -> Result<()> {
     let described = known.table.column(&column.name).ok_or_else(|| unproven("a column of nowhere"))?;
     let fits = match (&column.shows, described.class) {
         (Shows::Pseudonym { family, epoch }, Some(Class::Identifier)) => {
@@ -165,15 +227,30 @@ fn verify_column(context: &Context, known: &KnownTable, column: &RowColumn, show
                 && *epoch == context.policies.key_epoch(family)
                 && *shown == DataType::Utf8
         }
+        (Shows::Own, Some(class)) => is_own(known, &column.name, class),
         (Shows::Attribute, Some(Class::Attribute | Class::Public)) => true,
         (Shows::Noised { bounds, .. }, Some(Class::Measure)) => described.bounds == Some(*bounds),
         (Shows::Measure, Some(Class::Measure)) => context.policies.settings.row_noise == 0.0,
-        (Shows::Pseudonym { .. } | Shows::Attribute | Shows::Noised { .. } | Shows::Measure, _) => false,
+        (Shows::Pseudonym { .. } | Shows::Attribute | Shows::Noised { .. } | Shows::Measure | Shows::Own, _) => false,
     };
-    if fits && column.mask == described.rules.mask()? {
-        Ok(())
-    } else {
-        Err(unproven("a column shows more than its class allows"))
+    let of_level = match &column.shows {
+        Shows::Pseudonym { .. } => true,
+        Shows::Attribute | Shows::Noised { .. } | Shows::Measure => level == Level::Deidentified,
+        Shows::Own => level == Level::Direct,
+    };
+    let masked = match level {
+        Level::Deidentified => column.mask == described.rules.mask()?,
+        Level::Direct => column.mask.is_none(),
+    };
+    if fits && of_level && masked { Ok(()) } else { Err(unproven("a column shows more than its class allows")) }
+}
+
+/// What is the person's own in their row: all but who else is in it, and what feeds metrics.
+fn is_own(known: &KnownTable, column: &str, class: Class) -> bool {
+    match class {
+        Class::Identifier => known.table.protection().is_some_and(|(_, key)| key == column),
+        Class::Attribute | Class::Measure | Class::Sensitive | Class::Public => true,
+        Class::Hidden | Class::Content => false,
     }
 }
 
@@ -187,7 +264,7 @@ fn verify_scan(context: &Context, scan: &TableScan, opened: &[Opened]) -> Result
     }
     let readable = |column: &String| match &made.kind {
         OpenedKind::Directory { .. } => source.granted || context.policies.may_read(&context.principal, name, column),
-        OpenedKind::Deidentified(_) => !source.granted,
+        OpenedKind::Granted(_) => !source.granted,
     };
     if scan.projected_schema.fields().iter().all(|field| readable(field.name())) {
         Ok(())
@@ -196,9 +273,9 @@ fn verify_scan(context: &Context, scan: &TableScan, opened: &[Opened]) -> Result
     }
 }
 
-/// De-identified rows carry their names in the last column, and in no other.
+/// Rows under a grant carry their names in the last column, and in no other.
 fn verify_names(shape: &LogicalPlan, opened: &[Opened]) -> Result<()> {
-    let Some(rows) = opened.iter().find(|opened| matches!(opened.kind, OpenedKind::Deidentified(_))) else {
+    let Some(rows) = opened.iter().find(|opened| matches!(opened.kind, OpenedKind::Granted(_))) else {
         return Ok(());
     };
     let last = shape.schema().fields().len().checked_sub(1).ok_or_else(Error::internal)?;

@@ -51,6 +51,21 @@ pub(super) fn verify(context: &Context, states: &Aggregate) -> Result<()> {
     }
 }
 
+/// Every row is of the person whose key stands in this column.
+pub(super) fn verify_rows(context: &Context, plan: &LogicalPlan, column: usize) -> Result<()> {
+    if reads_nothing(plan) {
+        return Ok(());
+    }
+    if column >= plan.schema().fields().len() {
+        return Err(unproven("rows without their person"));
+    }
+    let key = Column::from(plan.schema().qualified_field(column));
+    match owner(context, plan)? {
+        Owner::Person(keys) if keys.always.contains(&key) => Ok(()),
+        Owner::Person(_) | Owner::Nobody | Owner::Unmet => Err(unproven("rows whose person is not known")),
+    }
+}
+
 /// What the optimiser leaves of a predicate that is never true: `WHERE 1 = 0`.
 pub(super) fn reads_nothing(plan: &LogicalPlan) -> bool {
     match plan {

@@ -77,7 +77,7 @@ fn is_call(condition: &Expr, scope: &TableScope, scan: &TableScan) -> bool {
 }
 
 /// Everything that the policies take out of a table for the principal.
-fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
+pub(super) fn expected(context: &Context, table: &Table) -> BTreeSet<Reason> {
     let policies = &context.policies;
     let concerns = |rule: &&RowPolicy| {
         let named = rule.roles.is_empty() || rule.roles.iter().any(|role| context.principal.belongs_to(role));

@@ -20,6 +20,7 @@ fn recipe(floor: u64, noise: f64) -> RowRecipe {
     let column = |name: &str, shows: Shows| RowColumn { name: name.to_owned(), shows, mask: None };
     RowRecipe {
         access: 1,
+        level: Level::Deidentified,
         columns: vec![
             column("id", Shows::Pseudonym { family: "people".to_owned(), epoch: 1 }),
             column("team", Shows::Attribute),

@@ -1,4 +1,4 @@
-//! The seal of the log: each row's `chain` is HMAC-SHA-256 of the row and of the seal before it, under a key of this state file.
+//! The seal of what is only added to (the log, the record of changes): each row's `chain` is HMAC-SHA-256 of the row and of the seal before it, under a key of this state file.
 //!
 //! In: a row about to be added. Out: its seal. [`Chain::verify`] finds a row that was changed, removed or put in between, and
 //! an end that was cut off, because the head (how many rows, the last seal) is sealed too. Whoever holds the state file *and*
@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::Serialize;
 use sha2::Sha256;
 
+use super::secret;
 use crate::error::{Error, Result};
 
 type Seal = [u8; 32];
@@ -21,29 +22,37 @@ pub struct Broken {
 }
 
 #[derive(Clone)]
-pub(super) struct Chain {
+pub struct Chain {
     key: Seal,
 }
 
 /// The next link of one table's chain: ids have no gaps, so the id is the number of rows.
-pub(super) struct Link {
+pub struct Link {
     table: &'static str,
-    pub(super) id: i64,
+    pub id: i64,
     previous: Seal,
 }
 
+/// Where a state file keeps the key.
+pub(super) const KEY: &str = "log chain";
+
 impl Chain {
-    pub(super) fn new(key: Seal) -> Self {
+    pub fn new(key: Seal) -> Self {
         Self { key }
     }
 
-    pub(super) fn next(&self, tx: &Transaction, table: &'static str) -> Result<Link> {
+    /// Of the file that the transaction is of.
+    pub(super) fn of(tx: &Transaction) -> Result<Self> {
+        secret(tx, KEY).map(Self::new)
+    }
+
+    pub fn next(&self, tx: &Transaction, table: &'static str) -> Result<Link> {
         let (rows, previous) = head(tx, table)?.map_or((0, [0; 32]), |head| (head.0, head.1));
         Ok(Link { table, id: rows + 1, previous })
     }
 
     /// Moves the head on; the caller writes the row with this seal in the same transaction.
-    pub(super) fn seal(&self, tx: &Transaction, link: &Link, row: &impl Serialize) -> Result<Seal> {
+    pub fn seal(&self, tx: &Transaction, link: &Link, row: &impl Serialize) -> Result<Seal> {
         let seal = self.link(&link.previous, link.id, row)?;
         let of_head = self.seal_of_head(link.table, link.id, &seal)?;
         tx.prepare_cached("INSERT OR REPLACE INTO chain_head VALUES (?1, ?2, ?3, ?4)")?
@@ -52,7 +61,7 @@ impl Chain {
     }
 
     /// Walks one table from the start. `rows` gives id, content and seal of each row in the order of ids.
-    pub(super) fn verify_table<R: Serialize>(
+    pub fn verify_table<R: Serialize>(
         &self,
         connection: &Connection,
         table: &'static str,
