@@ -21,8 +21,8 @@ from questions import EVENTS_PER_PERSON, ROWS_PER_PERSON, UPPER
 
 VERSION = f"OpenDP {importlib.metadata.version('opendp')} with Polars {polars.__version__}"
 PREPARED = "prepared beforehand, and told the groups' names"
-NOTES = {name: PREPARED for name in ("Q1", "Q3", "Q5", "Q6")}
-NOTES |= {"Q2": PREPARED + "; a sum divided by a count afterwards"}
+NOTES = {name: PREPARED for name in ("Q1", "Q3", "Q5")}
+NOTES |= {"Q2": PREPARED + "; a sum divided by a count afterwards", "Q6": PREPARED + "; two counts divided afterwards"}
 NOTES |= {name: PREPARED + "; rows joined beforehand" for name in ("Q2j", "Q4")}
 
 dp.enable_features("contrib")
@@ -50,7 +50,8 @@ def prepare(files):
     persons = people.select(polars.len()).collect().item()
     named = lambda *keys: people.select(keys).unique().collect().lazy()
     weeks = polars.LazyFrame({"week": range(52)}, schema={"week": polars.Int32})
-    functions, places, levels, orgs = named("function"), named("function", "country"), named("level"), named("org")
+    functions, places, levels = named("function"), named("function", "country"), named("level")
+    orgs_kinds = named("org").join(polars.LazyFrame({"many": [False, True]}), how="cross").collect().lazy()
     places_weeks = named("country").join(weeks, how="cross").collect().lazy()
     flat = pwf.with_columns(QUARTERS("after_hours"), QUARTERS("email_hours"))
     star = pw.join(people, on="person_id").with_columns(QUARTERS("after_hours"))
@@ -86,11 +87,18 @@ def prepare(files):
         return asker(pwf, median.with_keys(levels), "v", ["level"])
 
     def share_by_org():
-        query = about(pwf, by=["org"], max_length=persons).truncate_num_groups(1, by=["org"], keep="first")
-        own = query.group_by("person_id", "org").agg(col("focus_hours").mean().alias("f"))
-        many = (col("f") > 10).cast(polars.Int32).dp.sum((0, 1))
-        shares = own.group_by("org").agg(many, count).with_keys(orgs)
-        return asker(pwf, shares, (col("f") / col("n").clip(1)).alias("v"), ["org"])
+        """Persons of either kind, divided afterwards. Its `truncate_num_groups(1)` would keep no group at all."""
+        own = about(pwf).group_by("person_id").agg(col("focus_hours").mean(), col("org").first())
+        kinds = own.with_columns(many=col("focus_hours") > 10).group_by("org", "many").agg(count)
+        measured = asker(pwf, kinds.with_keys(orgs_kinds), "n", ["org", "many"])
+
+        def ask(n):
+            persons = {}
+            for org, many, number in measured(n):
+                persons.setdefault(org, [0, 0])[many] = max(number, 0)
+            return [(org, many / max(few + many, 1)) for org, (few, many) in persons.items()]
+
+        return ask
 
     return {
         "Q1": persons_by_function(),

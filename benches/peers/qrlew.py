@@ -17,7 +17,9 @@ from privacy import EACH_DELTA, EACH_EPSILON
 from questions import EVENTS_PER_PERSON, QUESTIONS, ROWS_PER_PERSON, UPPER
 
 VERSION = f"Qrlew {importlib.metadata.version('pyqrlew')} over DuckDB"
-NOTES = {"Q1": "it counts rows, not persons"}
+NOTES = {"Q1": "right only as each person may count once: its COUNT(DISTINCT) counts rows"}
+# Rows that a person may have in what is aggregated last.
+MULTIPLICITY = {"Q1": 1, "Q4": EVENTS_PER_PERSON, "Q6": 1}
 GROUPS = ["function", "level", "country", "org"]
 COLUMNS = {
     "people": GROUPS,
@@ -71,7 +73,6 @@ def prepare(files):
 
         return ask
 
-    asked = {name: asker(question.sql, ROWS_PER_PERSON) for name, question in QUESTIONS.items()}
-    asked["Q4"] = asker(QUESTIONS["Q4"].sql, EVENTS_PER_PERSON)
+    asked = {name: asker(question.sql, MULTIPLICITY.get(name, ROWS_PER_PERSON)) for name, question in QUESTIONS.items()}
     asked["Q5"] = "it has no private median (its parser panics)"
     return asked

@@ -20,6 +20,7 @@ from snsql import Privacy, from_connection  # once it is told to be quiet
 VERSION = f"SmartNoise SQL {importlib.metadata.version('smartnoise-sql')} over DuckDB"
 NO_SUBQUERY = "it takes no subqueries, so no measure of each person"
 NOTES = {
+    "Q1": "of a view in which each person may have one row: its noise is for rows",
     "Q2j": "of a view that has joined beforehand",
     "Q4": "of a view that has joined beforehand",
 }
@@ -56,9 +57,11 @@ def metadata():
     groups = {name: {"type": "string"} for name in ("function", "level", "country", "org")}
     hours = {name: {"type": "float", "lower": 0, "upper": upper} for name, upper in UPPER.items()}
     bounded = lambda rows: {"max_ids": rows, "sample_max_ids": True, "censor_dims": True}
-    flat = bounded(ROWS_PER_PERSON) | {"clamp_columns": True} | person | week | groups | hours
+    columns = {"clamp_columns": True} | person | week | groups | hours
+    flat = bounded(ROWS_PER_PERSON) | columns
     return {"": {"main": {
         "pwf": flat,
+        "pwf_once": bounded(1) | columns,
         "pw_joined": flat,
         "events_joined": bounded(EVENTS_PER_PERSON) | person | groups,
     }}}
@@ -66,6 +69,7 @@ def metadata():
 
 def prepare(files):
     connection = connect(files)
+    connection.execute("CREATE VIEW pwf_once AS SELECT * FROM pwf")
     for table in ("pw", "events"):
         connection.execute(f"CREATE VIEW {table}_joined AS SELECT * FROM {table} JOIN people USING (person_id)")
     reader = from_connection(
@@ -83,5 +87,6 @@ def prepare(files):
 
     of = lambda name, table: QUESTIONS[name].sql.replace(f"{table} JOIN people USING (person_id)", f"{table}_joined")
     asked = {name: asker(of(name, table).replace("FROM ", "FROM main."))
-             for name, table in (("Q1", ""), ("Q2", ""), ("Q2j", "pw"), ("Q3", ""), ("Q4", "events"))}
+             for name, table in (("Q2", ""), ("Q2j", "pw"), ("Q3", ""), ("Q4", "events"))}
+    asked["Q1"] = asker(QUESTIONS["Q1"].sql.replace("FROM pwf", "FROM main.pwf_once"))
     return asked | {"Q5": "it has no private median", "Q6": NO_SUBQUERY}
