@@ -100,9 +100,15 @@ async fn without_a_live_grant_no_row_leaves() {
     let other = server.login(("analyst_2", "analyst")).await;
     assert_eq!(refused(&other, "SELECT team FROM staff").await.sqlstate, "42501");
     assert_eq!(refused(&admin, "SELECT team FROM staff").await.sqlstate, "42501");
-    // Over, at once, in the open session.
+    // Over, at once, in the open session and for what a cursor holds.
+    run(&analyst, "DECLARE held SCROLL CURSOR WITH HOLD FOR SELECT team FROM staff").await;
+    run(&analyst, "DECLARE released SCROLL CURSOR WITH HOLD FOR SELECT count(*) FROM staff").await;
+    assert_eq!(rows(&analyst, "FETCH 2 FROM held").await.len(), 2);
     run(&admin, "CALL privacy.revoke_access(1)").await;
     assert_eq!(refused(&analyst, "SELECT team FROM staff").await.sqlstate, "42501");
+    assert_eq!(refused(&analyst, "FETCH 2 FROM held").await.sqlstate, "42501");
+    assert_eq!(refused(&analyst, "FETCH PRIOR FROM held").await.sqlstate, "34000");
+    assert_eq!(rows(&analyst, "FETCH ALL FROM released").await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use super::Session;
 use super::answer::Notice;
 use super::listing::Listing;
 use super::procedures::Arguments;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 use crate::policy::{
     AccessGrant, AccessRequest, Capability, Change, Decision, DigestOf, Digester, Level, Person, Principal,
     parse_interval,
@@ -82,6 +82,18 @@ impl Session {
         notice.hint =
             Some(format!("it begins when somebody else says CALL privacy.approve_access({}{named})", grant.id));
         Some(notice)
+    }
+
+    /// Rows that a cursor holds are shown as long as the grant lasts that they were read under. Errors: 42501.
+    pub(super) fn refuse_ended_access(&mut self, cursor: &str) -> Result<()> {
+        let (policies, now) = (self.server.catalog.policies(), Utc::now().timestamp());
+        let live = |id: u64| policies.access.get(&id).is_some_and(|grant| grant.is_live(now));
+        if !self.cursors.end_access(cursor, live) {
+            return Ok(());
+        }
+        Err(Error::new(SqlState::InsufficientPrivilege, format!("cursor \"{cursor}\" is closed"))
+            .detail("the grant of access that its rows were shown under is over")
+            .hint("CALL privacy.request_access(…)"))
     }
 
     /// Everybody's own; those who decide and those who audit see all.

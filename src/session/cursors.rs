@@ -32,6 +32,8 @@ struct Cursor {
     options: CursorOptions,
     /// As `pg_cursors` shows it.
     statement: String,
+    /// The grant of access that its rows are shown under.
+    access: Option<u64>,
     /// Microseconds since 1970.
     declared_at: i64,
     /// Savepoints there were in the block that declared it; `None`: that block has committed, or there was none.
@@ -67,7 +69,7 @@ impl Cursors {
         name: &str,
         (schema, batches): (SchemaRef, Vec<RecordBatch>),
         options: CursorOptions,
-        statement: &str,
+        (statement, access): (&str, Option<u64>),
         transaction: &Transaction,
     ) -> Result<()> {
         self.check(name, options, transaction)?;
@@ -78,6 +80,7 @@ impl Cursors {
             position: 0,
             options,
             statement: statement.to_owned(),
+            access,
             declared_at: chrono::Utc::now().timestamp_micros(),
             declared_under: transaction.in_block().then(|| transaction.depth()),
         };
@@ -100,6 +103,13 @@ impl Cursors {
         let cursor = self.open.get_mut(name).ok_or_else(|| missing(name))?;
         let batches = cursor.go(direction)?;
         Ok(Fetched { schema: cursor.schema.clone(), batches, binary: cursor.options.binary })
+    }
+
+    /// Rows that are shown under a grant go when it is over. Gives whether `name` went.
+    pub fn end_access(&mut self, name: &str, live: impl Fn(u64) -> bool) -> bool {
+        let before = self.open.contains_key(name);
+        self.open.retain(|_, cursor| cursor.access.is_none_or(&live));
+        before && !self.open.contains_key(name)
     }
 
     pub fn close(&mut self, name: &str) -> Result<()> {
@@ -248,7 +258,7 @@ mod tests {
 
     fn declare(cursors: &mut Cursors, name: &str, options: CursorOptions, block: &Transaction) -> Result<()> {
         let rows = rows(&[&[1, 2, 3], &[], &[4], &[5, 6]]);
-        cursors.declare(name, rows, options, "DECLARE …", block)
+        cursors.declare(name, rows, options, ("DECLARE …", None), block)
     }
 
     #[test]

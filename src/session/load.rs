@@ -104,8 +104,8 @@ impl Loads {
 
 impl Session {
     pub(super) async fn begin_load(&mut self, asked: &Asked<'_>, copy: &CopyIn) -> Result<Answer, Failure> {
-        self.refuse_while_pending("COPY FROM")?;
-        let policies = self.server.catalog.policies();
+        // A table of this block may be loaded in it: COMMIT makes the table first.
+        let policies = self.policies_seen();
         let principal = self.principal()?;
         let table = loadable(&policies, &principal, &copy.table).map_err(|error| error.at(copy.position))?;
         let (schema, places) = columns(table, copy.columns.as_deref())?;
@@ -133,7 +133,7 @@ impl Session {
     /// The columns of `SELECT columns FROM table`, for who may load the table and not ask: clients that load in binary prepare this to
     /// learn the types. To run it is refused all the same.
     pub(super) fn loaded_columns(&self, query: &ast::Query) -> Result<Option<SchemaRef>> {
-        let policies = self.server.catalog.policies();
+        let policies = self.policies_seen();
         let ast::SetExpr::Select(select) = query.body.as_ref() else {
             return Ok(None);
         };

@@ -123,6 +123,8 @@ pub struct Session {
     variables: Variables,
     transaction: Transaction,
     cursors: Cursors,
+    /// The grant of access that the rows of the last query were shown under.
+    shown_under: Option<u64>,
     /// Loads of the open block, that its end makes or forgets.
     loads: Loads,
     /// What an open block has changed.
@@ -156,6 +158,7 @@ impl Session {
             variables,
             transaction: Transaction::default(),
             cursors: Cursors::default(),
+            shown_under: None,
             loads: Loads::default(),
             pending: Pending::default(),
             unfinished: None,
@@ -423,9 +426,10 @@ impl Session {
             }
         }
         self.cursors.check(name, options, &self.transaction)?;
+        self.shown_under = None;
         let rows = self.rows(asked, query).await?;
         let rows = (rows.schema().clone(), rows.batches().to_vec());
-        self.cursors.declare(name, rows, options, asked.text, &self.transaction)?;
+        self.cursors.declare(name, rows, options, (asked.text, self.shown_under), &self.transaction)?;
         Ok(Answer::done("DECLARE CURSOR"))
     }
 
@@ -434,6 +438,7 @@ impl Session {
         let noticed = |tag: &str, notice: Option<Notice>| Answer::done(tag).with_notices(notice.into_iter().collect());
         Ok(match statement {
             Statement::Fetch { name, direction, moves } => {
+                self.refuse_ended_access(name)?;
                 let fetched = self.cursors.fetch(name, *direction)?;
                 let rows = Rows::fetched(fetched);
                 if *moves {

@@ -81,6 +81,7 @@ impl Session {
             return Ok(self.again(asked, &given).await?);
         }
         let verified = compile(around, query, asked.parameters)?;
+        self.shown_under = verified.recipe().map(|recipe| recipe.access);
         let (known, _turn) = self.known_in_turn(around, &verified).await?;
         let notices: Vec<Notice> =
             known.notices().into_iter().chain(verified.notices().iter().map(Notice::new)).collect();

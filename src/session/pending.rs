@@ -121,12 +121,12 @@ impl Session {
         .hint("COMMIT first"))
     }
 
-    /// Errors: 55000 after a load in the same block: its rows are held against the tables as they are at COMMIT.
+    /// Errors: 55000 after a load in the same block: at COMMIT its table must be there.
     fn refuse_while_loading(&self) -> Result<()> {
         if self.loads.is_empty() {
             return Ok(());
         }
-        let refused = "a change cannot follow COPY FROM in one transaction";
+        let refused = "DROP TABLE cannot follow COPY FROM in one transaction";
         Err(Error::new(SqlState::ObjectNotInPrerequisiteState, refused).hint("COMMIT first"))
     }
 
@@ -134,7 +134,9 @@ impl Session {
     pub(super) async fn administer(&mut self, admin: &Admin, text: &str) -> Result<Answer> {
         let actor = self.principal()?;
         let before = self.policies_seen();
-        self.refuse_while_loading()?;
+        if let Admin::DropTable { .. } = admin {
+            self.refuse_while_loading()?;
+        }
         if let Admin::Call(_) = admin {
             self.refuse_while_pending("CALL")?;
         }

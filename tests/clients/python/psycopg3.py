@@ -110,6 +110,7 @@ def _():
         loader.execute("DROP TABLE IF EXISTS loaded_psycopg3")
         loader.execute("CREATE TABLE loaded_psycopg3 (id bigint, name text, day date) WITH (public = true)")
         loader.execute("GRANT SELECT ON loaded_psycopg3 TO insights_analyst")
+        loader.commit()
         with loader.cursor().copy("COPY loaded_psycopg3 FROM STDIN") as copy:
             for row in kept:
                 copy.write_row(row)
@@ -129,6 +130,29 @@ def _():
         loader.rollback()
         equal(connection.execute("SELECT id, name, day FROM loaded_psycopg3 ORDER BY id").fetchall(), kept)
         loader.execute("DROP TABLE loaded_psycopg3")
+
+
+@suite.check("a table is made and loaded in one transaction")
+def _():
+    target = TARGET.replace(f"user={ANALYST[0]} password={ANALYST[1]}", f"user={ADMIN[0]} password={ADMIN[1]}")
+    with psycopg.connect(target) as loader:
+        for keep in [False, True]:
+            loader.execute("CREATE TABLE made_and_loaded (id bigint) WITH (public = true)")
+            loader.execute("GRANT SELECT ON made_and_loaded TO insights_analyst")
+            with loader.cursor().copy("COPY made_and_loaded FROM STDIN") as copy:
+                copy.write_row((1,))
+                copy.write_row((2,))
+            if keep:
+                loader.commit()
+            else:
+                loader.rollback()
+                try:
+                    connection.execute("SELECT count(*) FROM made_and_loaded")
+                    true(False, "not refused")
+                except psycopg.errors.UndefinedTable:
+                    pass
+        equal(connection.execute("SELECT count(*) FROM made_and_loaded").fetchone(), (2,))
+        loader.execute("DROP TABLE made_and_loaded")
 
 
 @suite.check("transactions and savepoints")
