@@ -107,7 +107,7 @@ async fn without_a_live_grant_no_row_leaves() {
     run(&admin, "CALL privacy.revoke_access(1)").await;
     assert_eq!(refused(&analyst, "SELECT team FROM staff").await.sqlstate, "42501");
     assert_eq!(refused(&analyst, "FETCH 2 FROM held").await.sqlstate, "42501");
-    assert_eq!(refused(&analyst, "FETCH PRIOR FROM held").await.sqlstate, "34000");
+    assert_eq!(refused(&analyst, "FETCH PRIOR FROM held").await.sqlstate, "42501");
     assert_eq!(rows(&analyst, "FETCH ALL FROM released").await.len(), 1);
 }
 

@@ -91,7 +91,7 @@ impl Session {
         if !self.cursors.end_access(cursor, live) {
             return Ok(());
         }
-        Err(Error::new(SqlState::InsufficientPrivilege, format!("cursor \"{cursor}\" is closed"))
+        Err(Error::new(SqlState::InsufficientPrivilege, format!("permission denied for cursor \"{cursor}\""))
             .detail("the grant of access that its rows were shown under is over")
             .hint("CALL privacy.request_access(…)"))
     }

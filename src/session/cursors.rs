@@ -105,11 +105,14 @@ impl Cursors {
         Ok(Fetched { schema: cursor.schema.clone(), batches, binary: cursor.options.binary })
     }
 
-    /// Rows that are shown under a grant go when it is over. Gives whether `name` went.
+    /// Rows that are shown under a grant go when it is over. Gives whether the cursor is one of those.
     pub fn end_access(&mut self, name: &str, live: impl Fn(u64) -> bool) -> bool {
-        let before = self.open.contains_key(name);
-        self.open.retain(|_, cursor| cursor.access.is_none_or(&live));
-        before && !self.open.contains_key(name)
+        let Some(cursor) = self.open.get_mut(name) else { return false };
+        let over = cursor.access.is_some_and(|grant| !live(grant));
+        if over {
+            cursor.batches.clear();
+        }
+        over
     }
 
     pub fn close(&mut self, name: &str) -> Result<()> {
