@@ -134,6 +134,10 @@ impl Engine {
         self.admission.long_turn().await?.run(work).await
     }
 
+    pub(super) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
     pub(super) fn state(&self) -> &SessionState {
         &self.state
     }

@@ -22,8 +22,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::physical_plan::collect;
 use paravent_udfs::BoundGroups;
 
-use super::engine::{Engine, Sources};
-use crate::catalog::files::out_of_memory;
+use super::engine::{Engine, Sources, failed};
 use crate::error::{Error, Result};
 use crate::query::{Source, SourceKind};
 
@@ -80,9 +79,10 @@ impl Engine {
             .and_then(|plan| self.state().optimize(&plan))
             .map_err(|_| Error::internal())?;
         let physical = self.state().query_planner().create_physical_plan(&plan, self.state()).await;
-        let batches = collect(physical.map_err(|_| Error::internal())?, self.state().task_ctx())
-            .await
-            .map_err(|error| out_of_memory(&error).unwrap_or_else(Error::internal))?;
+        let physical = physical.map_err(|_| Error::internal())?;
+        // A large table takes its turn as a question over it does.
+        let turn = self.admission().admit(&physical).await?;
+        let batches = turn.run(collect(physical, self.state().task_ctx())).await?.map_err(failed)?;
         let most = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().iter()).flatten().max();
         let most = u64::try_from(most.unwrap_or_default()).map_err(|_| Error::internal())?;
         self.counted.keep(at, snapshot, most);
