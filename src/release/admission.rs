@@ -45,9 +45,9 @@ impl Admission {
         Self { long: Semaphore::new(cores), threads: threads.ok() }
     }
 
-    /// Whoever waits and is cancelled leaves the queue.
-    pub async fn admit(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Turn<'_>> {
-        if rows_read(plan).is_some_and(|rows| rows <= SHORT) {
+    /// One turn for plans that run together. Whoever waits and is cancelled leaves the queue.
+    pub async fn admit(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Result<Turn<'_>> {
+        if rows_read(plans).is_some_and(|rows| rows <= SHORT) {
             return Ok(Turn::Short);
         }
         self.long_turn().await
@@ -82,12 +82,12 @@ impl Turn<'_> {
 }
 
 /// Of all files; nothing where that is not known.
-fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
-    let inputs = plan.children();
-    if inputs.is_empty() {
-        return rows_of(plan).or_else(|| rows_for_size(plan));
-    }
-    inputs.into_iter().map(rows_read).try_fold(0_usize, |sum, rows| Some(sum.saturating_add(rows?)))
+fn rows_read<'a>(plans: impl IntoIterator<Item = &'a Arc<dyn ExecutionPlan>>) -> Option<usize> {
+    let mut rows = plans.into_iter().map(|plan| {
+        let inputs = plan.children();
+        if inputs.is_empty() { rows_of(plan).or_else(|| rows_for_size(plan)) } else { rows_read(inputs) }
+    });
+    rows.try_fold(0_usize, |sum, rows| Some(sum.saturating_add(rows?)))
 }
 
 /// What the files of one scan say they hold.

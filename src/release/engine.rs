@@ -21,7 +21,7 @@ use paravent_udfs::{Noise, is_unreleased};
 
 use super::admission::Admission;
 use super::few_rows::MostRows;
-use super::progress::{Progress, Stage};
+use super::progress::{Progress, Scanning, Stage};
 use super::{Released, Shaped};
 use crate::catalog::Yielding;
 use crate::catalog::files::out_of_memory;
@@ -54,6 +54,16 @@ impl Sources {
         self.tables.insert(table, provider);
     }
 
+    /// Tells those who look on.
+    pub(super) fn enter(&self, stage: Stage) {
+        self.progress.enter(stage);
+    }
+
+    /// Tells those who look on, while what it gives lives.
+    pub(super) fn scan(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Scanning<'_> {
+        self.progress.scan(plans)
+    }
+
     /// A table's rows and which they are.
     pub(super) fn version(&self, table: &str) -> Option<(Arc<dyn TableProvider>, &str)> {
         Some((self.tables.get(table)?.clone(), self.snapshots.get(table)?))
@@ -70,6 +80,7 @@ impl Sources {
 /// One engine serves all sessions of a server; it holds no data.
 pub struct Engine {
     state: SessionState,
+    noise: Noise,
     admission: Admission,
     pub(super) counted: MostRows,
 }
@@ -86,10 +97,10 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_query_planner(paravent_udfs::planner(noise))
+            .with_query_planner(paravent_udfs::planner(noise.clone()))
             .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
-        Self { state, admission: Admission::new(cores), counted: MostRows::default() }
+        Self { state, noise, admission: Admission::new(cores), counted: MostRows::default() }
     }
 
     /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them; and the memory
@@ -103,8 +114,8 @@ impl Engine {
         let physical = self.physical(plan, sources, &[]).await?;
         let schema = physical.schema();
         sources.progress.enter(Stage::Waiting);
-        let turn = self.admission.admit(&physical).await?;
-        let _scanning = sources.progress.scan(&physical);
+        let turn = self.admission.admit(std::slice::from_ref(&physical)).await?;
+        let _scanning = sources.progress.scan(std::slice::from_ref(&physical));
         let held = MemoryConsumer::new("rows that are shown").register(&self.state.runtime_env().memory_pool);
         let task = self.state.task_ctx();
         let reading = async move {
@@ -134,6 +145,11 @@ impl Engine {
         self.admission.long_turn().await?.run(work).await
     }
 
+    /// Where releases draw from.
+    pub(super) fn noise(&self) -> Noise {
+        self.noise.clone()
+    }
+
     pub(super) fn admission(&self) -> &Admission {
         &self.admission
     }
@@ -147,7 +163,7 @@ impl Engine {
         &self,
         plan: &LogicalPlan,
         sources: &Sources,
-        released: &[Released],
+        released: &[Option<Released>],
     ) -> Result<RecordBatch> {
         let plan = self.without_idle_bounds(plan, sources).await?;
         let (schema, batches) = self.run(&plan, sources, released).await?;
@@ -159,7 +175,7 @@ impl Engine {
         plan: &LogicalPlan,
         names: &SchemaRef,
         sources: &Sources,
-        released: &[Released],
+        released: &[Option<Released>],
     ) -> Result<Shaped> {
         let (schema, batches) = self.run(plan, sources, released).await?;
         Shaped::named(names, &schema, batches)
@@ -170,13 +186,13 @@ impl Engine {
         &self,
         plan: &LogicalPlan,
         sources: &Sources,
-        released: &[Released],
+        released: &[Option<Released>],
     ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let physical = self.physical(plan, sources, released).await?;
         let schema = physical.schema();
         sources.progress.enter(Stage::Waiting);
-        let turn = self.admission.admit(&physical).await?;
-        let _scanning = sources.progress.scan(&physical);
+        let turn = self.admission.admit(std::slice::from_ref(&physical)).await?;
+        let _scanning = sources.progress.scan(std::slice::from_ref(&physical));
         let batches = turn.run(collect(physical, self.state.task_ctx())).await?.map_err(failed)?;
         Ok((schema, batches))
     }
@@ -185,16 +201,20 @@ impl Engine {
         &self,
         plan: &LogicalPlan,
         sources: &Sources,
-        released: &[Released],
+        released: &[Option<Released>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let bound = bind(plan, sources, released)?;
         let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
         let physical = planned.map_err(|_| Error::internal())?;
-        if physical.schema().fields().iter().any(|field| is_unreleased(field)) {
-            return Err(Error::internal());
-        }
+        refuse_unreleased(&physical)?;
         Ok(physical)
     }
+}
+
+/// The last look at a plan before it runs.
+pub(super) fn refuse_unreleased(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    let unreleased = plan.schema().fields().iter().any(|field| is_unreleased(field));
+    if unreleased { Err(Error::internal()) } else { Ok(()) }
 }
 
 /// Nothing of the text, which may quote a cell.
@@ -203,7 +223,7 @@ pub(super) fn failed(error: DataFusionError) -> Error {
 }
 
 /// Every scan gets its real source; a scan of anything else fails.
-pub(super) fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Released]) -> Result<LogicalPlan> {
+pub(super) fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Option<Released>]) -> Result<LogicalPlan> {
     let bound = plan.clone().transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(scan) => {
             let source = source_of(&scan, sources, released)?;
@@ -217,7 +237,7 @@ pub(super) fn bind(plan: &LogicalPlan, sources: &Sources, released: &[Released])
 fn source_of(
     scan: &TableScan,
     sources: &Sources,
-    released: &[Released],
+    released: &[Option<Released>],
 ) -> datafusion::common::Result<Arc<dyn TableProvider>> {
     let lost = || datafusion::common::DataFusionError::Plan("a scan without a source".to_owned());
     let source = scan.source.downcast_ref::<Source>().ok_or_else(lost)?;
@@ -227,7 +247,7 @@ fn source_of(
             sources.tables.get(name).cloned().ok_or_else(lost)
         }
         SourceKind::Released(number) => {
-            let batch = released.get(*number).ok_or_else(lost)?.batch().clone();
+            let batch = released.get(*number).and_then(Option::as_ref).ok_or_else(lost)?.batch().clone();
             Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
         }
     }

@@ -13,18 +13,19 @@
 mod mutations;
 mod questions;
 mod shapes;
+mod shared;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::util::display::array_value_to_string;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::physical_plan::collect;
-use paravent_udfs::{BoundGroups, Noise, Release, What};
+use paravent_udfs::{BoundGroups, Noise, Release, ReleaseSpec, What};
 use proptest::prelude::*;
 
 use super::Sources;
@@ -85,11 +86,14 @@ fn nodes(leaves: &[i128], branching: usize) -> Vec<i128> {
 
 /// By group: every measurement's exact values. `None` where the plan does not run.
 async fn exact(state: &SessionState, release: &Release, sources: &Sources) -> Option<Exact> {
-    let spec = release.spec();
     let plan = first_groups(bind(release.input(), sources, &[]).unwrap());
     let physical = state.query_planner().create_physical_plan(&plan, state).await.ok()?;
+    Some(groups(release.spec(), &collect(physical, state.task_ctx()).await.ok()?))
+}
+
+fn groups(spec: &ReleaseSpec, batches: &[RecordBatch]) -> Exact {
     let mut groups = BTreeMap::new();
-    for batch in collect(physical, state.task_ctx()).await.ok()? {
+    for batch in batches {
         for row in 0..batch.num_rows() {
             let key = |column: usize| array_value_to_string(batch.column(column), row).unwrap();
             let word = |column: usize, word: usize| {
@@ -106,7 +110,7 @@ async fn exact(state: &SessionState, release: &Release, sources: &Sources) -> Op
             groups.insert((0..spec.keys).map(key).collect(), measured.collect());
         }
     }
-    Some(groups)
+    groups
 }
 
 /// How far each measurement moves, squared.

@@ -1,6 +1,6 @@
 //! Executes verified plans: releases first, then the plan above them. The only room that sees raw rows.
 //!
-//! In: a paid [`Reservation`] and a [`Verified`] plan. Out: [`Shaped`] rows, made of released and public values. Raw rows live
+//! In: a paid reservation and a [`Verified`] plan. Out: [`Shaped`] rows, made of released and public values. Raw rows live
 //! inside the engine's operators below a release and nowhere else. A failure here is one constant message: its cause may hold
 //! data, so its text goes nowhere.
 //!
@@ -11,6 +11,7 @@ mod admission;
 mod answers;
 mod deidentified;
 mod engine;
+mod execute;
 mod few_rows;
 #[cfg(test)]
 mod laws;
@@ -18,44 +19,19 @@ mod measured;
 mod progress;
 mod released;
 mod scopes;
+mod together;
 
 pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use deidentified::{RowKeys, RowName};
 pub use engine::{Engine, Sources};
+pub use execute::execute;
 pub use measured::Measured;
 pub use progress::{Progress, Stage};
 pub use released::{Released, Shaped};
 pub use scopes::ScopeCache;
 
 use crate::error::{Error, Result, SqlState};
-use crate::ledger::Reservation;
 use crate::query::{OpenedKind, Verified, VerifiedRelease};
-
-/// Runs every release that is not in `known`, in order: later ones may read earlier ones. `epsilon`: what the statement's releases
-/// are drawn with.
-pub async fn execute(
-    engine: &Engine,
-    paid: Reservation,
-    verified: &Verified,
-    known: Vec<Option<Measured>>,
-    sources: &Sources,
-    epsilon: f64,
-) -> Result<(Reservation, Vec<Measured>, Vec<Released>)> {
-    let (mut measured, mut released) = (Vec::new(), Vec::new());
-    let mut known = known.into_iter();
-    for release in verified.releases() {
-        let rows = match known.next().flatten() {
-            Some(rows) => rows,
-            None => {
-                let batch = engine.release(release.plan(), sources, &released).await?;
-                Measured::new(batch, release.identity().clone(), epsilon)
-            }
-        };
-        released.push(rows.released(release, verified.levels())?);
-        measured.push(rows);
-    }
-    Ok((paid, measured, released))
-}
 
 /// What a release shows, if its rows are known without running anything.
 pub fn shown(release: &VerifiedRelease, rows: Option<&Measured>, levels: &[f64]) -> Result<Option<Released>> {
@@ -102,5 +78,6 @@ pub async fn open(engine: &Engine, verified: &Verified, sources: &mut Sources, k
 
 /// Runs the plan above the releases: any SQL over released and public rows, or over rows that may be shown.
 pub async fn shape(engine: &Engine, verified: &Verified, released: &[Released], sources: &Sources) -> Result<Shaped> {
-    engine.shape(verified.shape(), verified.columns(), sources, released).await
+    let released: Vec<Option<Released>> = released.iter().cloned().map(Some).collect();
+    engine.shape(verified.shape(), verified.columns(), sources, &released).await
 }

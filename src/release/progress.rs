@@ -84,10 +84,11 @@ impl Progress {
         Some(((10.0 * read as f64 / now.rows as f64).floor() / 10.0).min(1.0))
     }
 
-    /// A plan begins to run.
-    pub(super) fn scan(&self, plan: &Arc<dyn ExecutionPlan>) -> Scanning<'_> {
+    /// Plans begin to run, together.
+    pub(super) fn scan(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Scanning<'_> {
         let mut scans = Vec::new();
-        let rows = if whole_files(plan, &mut scans) { scans.iter().map(rows_of).sum::<Option<usize>>() } else { None };
+        let whole = plans.iter().all(|plan| whole_files(plan, &mut scans));
+        let rows = if whole { scans.iter().map(rows_of).sum::<Option<usize>>() } else { None };
         *self.lock() = match rows {
             Some(rows) => Now { stage: Stage::Scan, scans, rows },
             None => Now { stage: Stage::Scan, ..Now::default() },

@@ -39,14 +39,29 @@ struct Call<'a> {
     argument: &'a Expr,
 }
 
-#[derive(Clone, Copy)]
-enum How {
+/// How a call is made in two steps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum How {
     Sum,
     Count,
     BoolOr,
 }
 
 impl How {
+    /// A call that can be made in two steps, and what it is made of. Sums only where they are of integers.
+    pub(crate) fn of(call: &Expr) -> Option<(Self, &Expr)> {
+        let Expr::AggregateFunction(AggregateFunction { func, params }) = call else { return None };
+        let [argument] = params.args.as_slice() else { return None };
+        let plain = !params.distinct && params.filter.is_none() && params.order_by.is_empty();
+        let how = match func.name() {
+            "sum" => Self::Sum,
+            "count" => Self::Count,
+            "bool_or" => Self::BoolOr,
+            _ => return None,
+        };
+        plain.then_some((how, argument))
+    }
+
     /// Of one person's facts.
     fn first(self, input: Expr) -> Expr {
         match self {
@@ -57,7 +72,7 @@ impl How {
     }
 
     /// Of what [`Self::first`] gave.
-    fn then(self, part: Expr) -> Expr {
+    pub(crate) fn then(self, part: Expr) -> Expr {
         match self {
             Self::Sum | Self::Count => sum(part),
             Self::BoolOr => bool_or(part),
@@ -100,16 +115,8 @@ fn moved(node: &LogicalPlan) -> Result<Option<LogicalPlan>> {
 
 fn call(expression: &Expr) -> Option<Call<'_>> {
     let Expr::Alias(Alias { expr, name, relation: None, .. }) = expression else { return None };
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.as_ref() else { return None };
-    let [argument] = params.args.as_slice() else { return None };
-    let plain = !params.distinct && params.filter.is_none() && params.order_by.is_empty();
-    let of = match func.name() {
-        "sum" => How::Sum,
-        "count" => How::Count,
-        "bool_or" => How::BoolOr,
-        _ => return None,
-    };
-    plain.then_some(Call { name, of, argument })
+    let (of, argument) = How::of(expr)?;
+    Some(Call { name, of, argument })
 }
 
 /// What a column of the projection is made of.

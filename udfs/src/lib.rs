@@ -36,6 +36,7 @@ mod planner;
 mod pseudonym;
 mod register;
 mod release;
+mod together;
 mod total;
 mod unordered;
 mod unreleased;
@@ -61,6 +62,7 @@ pub use release::{
     CellFloor, Estimate, MERGED, Measurement, Moment, Output, Release, ReleaseExec, ReleaseSpec, Scaled, What,
     estimates, release,
 };
+pub use together::{Together, plan_together};
 pub use total::{
     clamp, total, total_add, total_cast, total_div, total_mod, total_mul, total_neg, total_sub, width_bucket,
 };

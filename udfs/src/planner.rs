@@ -9,6 +9,7 @@ use crate::by_person::by_person;
 use crate::eager::eager;
 use crate::noise::Noise;
 use crate::release::{Release, ReleaseExec};
+use crate::together::Shared;
 use crate::unordered::{Unordered, unordered};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
@@ -37,6 +38,9 @@ impl ReleasePlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(shared) = node.as_any().downcast_ref::<Shared>() {
+            return shared.exec().map(Some);
+        }
         let Some(input) = inputs.first().map(Arc::clone) else {
             return Ok(None);
         };
