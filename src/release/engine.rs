@@ -188,7 +188,15 @@ impl Engine {
         sources: &Sources,
         released: &[Option<Released>],
     ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let physical = self.physical(plan, sources, released).await?;
+        self.run_physical(self.physical(plan, sources, released).await?, sources).await
+    }
+
+    /// Errors: as for [`Self::run`].
+    pub(super) async fn run_physical(
+        &self,
+        physical: Arc<dyn ExecutionPlan>,
+        sources: &Sources,
+    ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let schema = physical.schema();
         sources.progress.enter(Stage::Waiting);
         let turn = self.admission.admit(std::slice::from_ref(&physical)).await?;

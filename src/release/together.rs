@@ -18,7 +18,7 @@ use super::progress::Stage;
 use crate::error::{Error, Result};
 
 /// How many run at once: each holds the groups and persons of its own.
-const MOST_AT_ONCE: usize = 8;
+const MOST_AT_ONCE: usize = 16;
 
 impl Engine {
     /// The measured rows of each release.
@@ -30,13 +30,12 @@ impl Engine {
     ) -> Result<Vec<RecordBatch>> {
         let mut all = Vec::new();
         for plans in plans.chunks(MOST_AT_ONCE) {
-            let rows = match plans {
-                [_] => None,
+            let mut rows = match plans {
+                [_] => vec![None],
                 several => self.at_once(several, sources, released).await?,
             };
-            for (number, plan) in plans.iter().enumerate() {
-                let known = rows.as_ref().and_then(|rows| rows.get(number).cloned().flatten());
-                all.push(match known {
+            for (plan, rows) in plans.iter().zip(&mut rows) {
+                all.push(match rows.take() {
                     Some(rows) => rows,
                     None => self.release(plan, sources, released).await?,
                 });
@@ -45,34 +44,64 @@ impl Engine {
         Ok(all)
     }
 
-    /// The rows of those that share something; nothing where there are none or where running them at once did not do.
+    /// The rows of each, run together where they share anything; nothing where that did not do.
     async fn at_once(
         &self,
         plans: &[&LogicalPlan],
         sources: &Sources,
         released: &[Option<Released>],
-    ) -> Result<Option<Vec<Option<RecordBatch>>>> {
+    ) -> Result<Vec<Option<RecordBatch>>> {
         let mut bound = Vec::new();
         for plan in plans {
             bound.push(bind(&self.without_idle_bounds(plan, sources).await?, sources, released)?);
         }
+        let mut all = vec![None; plans.len()];
         let Ok(Together { plans, shares, shared }) = plan_together(bound, self.noise(), self.state()).await else {
-            return Ok(None);
+            return Ok(all);
         };
-        if shared.is_empty() {
-            return Ok(None);
-        }
         plans.iter().try_for_each(refuse_unreleased)?;
-        let sharing: Vec<Arc<dyn ExecutionPlan>> =
-            plans.into_iter().zip(&shares).filter(|(_, shares)| **shares).map(|(plan, _)| plan).collect();
-        let whole: Vec<Arc<dyn ExecutionPlan>> = shared.into_iter().chain(sharing.iter().cloned()).collect();
+        let (mut sharing, mut numbers) = (Vec::new(), Vec::new());
+        for (number, (plan, shares)) in plans.into_iter().zip(shares).enumerate() {
+            if shares {
+                sharing.push(plan);
+                numbers.push(number);
+            } else if let Some(rows) = all.get_mut(number) {
+                *rows = Some(self.rows_of_release(plan, sources).await?);
+            }
+        }
+        if let Ok(rows) = self.sharing(sharing, shared, sources).await {
+            for (number, of_release) in numbers.into_iter().zip(rows) {
+                if let Some(rows) = all.get_mut(number) {
+                    *rows = Some(of_release);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn rows_of_release(&self, plan: Arc<dyn ExecutionPlan>, sources: &Sources) -> Result<RecordBatch> {
+        let (schema, batches) = self.run_physical(plan, sources).await?;
+        concat_batches(&schema, &batches).map_err(|_| Error::internal())
+    }
+
+    /// All of them in one turn, and what they share. When one fails, or who waits for them goes away, all end.
+    async fn sharing(
+        &self,
+        plans: Vec<Arc<dyn ExecutionPlan>>,
+        shared: Vec<Arc<dyn ExecutionPlan>>,
+        sources: &Sources,
+    ) -> Result<Vec<RecordBatch>> {
+        if plans.is_empty() {
+            return Ok(Vec::new());
+        }
+        let whole: Vec<Arc<dyn ExecutionPlan>> = shared.into_iter().chain(plans.iter().cloned()).collect();
         sources.enter(Stage::Waiting);
         let turn = self.admission().admit(&whole).await?;
         let _scanning = sources.scan(&whole);
         drop(whole);
         let task = self.state().task_ctx();
         let run = async move {
-            let rows = sharing.into_iter().map(|plan| {
+            let rows = plans.into_iter().map(|plan| {
                 let (schema, task) = (plan.schema(), task.clone());
                 async move {
                     let batches = collect(plan, task).await.map_err(failed)?;
@@ -81,9 +110,6 @@ impl Engine {
             });
             try_join_all(rows).await
         };
-        let Ok(rows) = turn.run(run).await? else { return Ok(None) };
-        let mut rows = rows.into_iter();
-        let all = shares.into_iter().map(|shares| if shares { rows.next() } else { None }).collect();
-        Ok(Some(all))
+        turn.run(run).await?
     }
 }

@@ -146,7 +146,7 @@ fn sides<'a>(join: &'a Join, groups: &[Expr], inputs: &[Expr]) -> Result<Option<
         let of_people =
             |group: &Expr| reads_only(group, way.people.schema()) || is_key(way.facts, &way.facts_key, group);
         let by_key =
-            |group: &Expr| is_key(way.facts, &way.facts_key, group) || *group == Expr::Column(way.people_key.clone());
+            |group: &Expr| is_key(way.facts, &way.facts_key, group) || is_key(way.people, &way.people_key, group);
         let whole = |input: &Expr| -> Result<bool> {
             Ok(reads_only(input, facts) && matches!(input.get_type(facts)?, DataType::Int64 | DataType::Boolean))
         };
@@ -162,13 +162,13 @@ fn sides<'a>(join: &'a Join, groups: &[Expr], inputs: &[Expr]) -> Result<Option<
     Ok(None)
 }
 
-/// Is it the key that the facts are joined by, perhaps under another name?
-fn is_key(facts: &LogicalPlan, key: &Column, group: &Expr) -> bool {
+/// Is it the key that a side is joined by, perhaps under another name?
+fn is_key(side: &LogicalPlan, key: &Column, group: &Expr) -> bool {
     let Expr::Column(group) = group else { return false };
     if group == key {
         return true;
     }
-    let LogicalPlan::Projection(projection) = facts else { return false };
+    let LogicalPlan::Projection(projection) = side else { return false };
     let made_of = |column: &Column| {
         let at = projection.schema.maybe_index_of_column(column)?;
         projection.expr.get(at).cloned().map(Expr::unalias).filter(|made| matches!(made, Expr::Column(_)))
@@ -288,9 +288,9 @@ mod tests {
     }
 
     /// Calls by group and person over the facts and their people, as the private plan has them.
-    async fn plan(session: &SessionContext, calls: Vec<Expr>, joined: &str) -> LogicalPlan {
+    async fn plan(session: &SessionContext, calls: Vec<Expr>, person: &str, joined: &str) -> LogicalPlan {
         let rows = format!(
-            "SELECT p.k AS __k0, f.u AS __u, f.x + 1 AS __x0, 1 AS __x1, f.x > 2 AS __x2 FROM facts f {joined}"
+            "SELECT p.k AS __k0, {person} AS __u, f.x + 1 AS __x0, 1 AS __x1, f.x > 2 AS __x2 FROM facts f {joined}"
         );
         let rows = session.sql(&rows).await.unwrap().into_optimized_plan().unwrap();
         let plan = LogicalPlanBuilder::from(rows).aggregate(vec![col("__k0"), col("__u")], calls).unwrap();
@@ -334,8 +334,13 @@ mod tests {
             runtime.block_on(async {
                 let session = session(&facts, &people);
                 for calls in calls() {
-                    for condition in ["", "WHERE p.k <> 'k1' AND f.x < 6"] {
-                        let after = plan(&session, calls.clone(), &format!("{JOIN} {condition}")).await;
+                    for (person, joined) in [
+                        ("f.u", JOIN.to_owned()),
+                        ("f.u", format!("{JOIN} WHERE p.k <> 'k1' AND f.x < 6")),
+                        ("p.u", JOIN.to_owned()),
+                        ("p.w", "JOIN (SELECT u, k, u AS w FROM people) p ON f.u = p.u".to_owned()),
+                    ] {
+                        let after = plan(&session, calls.clone(), person, &joined).await;
                         let before = eager(after.clone()).unwrap();
                         assert!(before.display_indent().to_string().contains("__part_0"), "{after}");
                         assert_eq!(before.schema().field_names(), after.schema().field_names());
@@ -359,7 +364,7 @@ mod tests {
             (vec![max(col("__x0")).alias("a")], JOIN.to_owned()),
             (vec![count(col("__k0")).alias("a")], JOIN.to_owned()),
         ] {
-            let plan = plan(&session, calls, &joined).await;
+            let plan = plan(&session, calls, "f.u", &joined).await;
             assert_eq!(eager(plan.clone()).unwrap(), plan, "{joined}");
         }
     }

@@ -1,11 +1,13 @@
 //! Releases that run at once give what each gives by itself, and read what they have in common once.
 
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use futures::future::try_join_all;
 use paravent_udfs::{Together, plan_together};
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::*;
 use crate::release::Engine;
@@ -145,12 +147,15 @@ async fn what_releases_have_in_common_is_read_once() {
     }
 }
 
+/// Groups of persons' attributes, none of which is finer than the other: sums by person below the join serve both.
+const BY_PERSON: &str = "SELECT country, length(country), sum(hours) FROM person JOIN week USING (id) GROUP BY GROUPING SETS ((country), (length(country)))";
+
 /// The finest grouping is made of the rows, and the others of what it gives.
 #[tokio::test]
 async fn one_pass_by_person_serves_a_cube() {
     let sources = sources(&[], Layout::AsIs);
     let state = state(2);
-    for (sql, passes) in [(SHARING[1], 1), (SHARING[9], 1), (SHARING[11], 1)] {
+    for (sql, passes) in [(SHARING[1], 1), (SHARING[9], 1), (SHARING[11], 1), (BY_PERSON, 1)] {
         let verified = compile(sql).unwrap();
         let releases: Vec<&Release> = verified.releases().iter().map(release_of).collect();
         let all = together(&state, &releases, &sources).await;
@@ -163,11 +168,7 @@ async fn one_pass_by_person_serves_a_cube() {
 /// Through the engine, with noise that is nothing: the same measured rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_engine_releases_the_same_at_once() {
-    let people: Vec<Person> = (0..90)
-        .map(|n| Person { country: n % 3, weeks: (0..30).map(|week| (week, 9.0)).collect(), mails: vec![7; n % 5] })
-        .collect();
-    let numbered: Vec<(i64, &Person)> = people.iter().enumerate().map(|(id, p)| (id as i64, p)).collect();
-    let sources = sources(&numbered, Layout::Shuffled);
+    let sources = company(90);
     let engine = Engine::new(Noise::zero(), Arc::new(RuntimeEnv::default()));
     let mut rows = 0;
     for sql in SHARING {
@@ -182,4 +183,71 @@ async fn the_engine_releases_the_same_at_once() {
         }
     }
     assert!(rows > 40, "{rows}");
+}
+
+fn company(persons: usize) -> Sources {
+    let person =
+        |n: usize| Person { country: n % 3, weeks: (0..30).map(|week| (week, 9.0)).collect(), mails: vec![7; n % 5] };
+    let people: Vec<Person> = (0..persons).map(person).collect();
+    sources(&people.iter().enumerate().map(|(id, p)| (id as i64, p)).collect::<Vec<_>>(), Layout::Shuffled)
+}
+
+/// With less and less memory: the same rows, or told so, and nothing is held afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_little_memory_they_run_one_by_one_or_say_so() {
+    let sources = company(90);
+    let verified = compile(SHARING[1]).unwrap();
+    let plans: Vec<_> = verified.releases().iter().map(|release| release.plan()).collect();
+    let enough = Engine::new(Noise::zero(), Arc::new(RuntimeEnv::default()));
+    let all = enough.releases(&plans, &sources, &[]).await.unwrap();
+    let mut refused = 0;
+    for kilobytes in [1, 100, 200, 400, 600, 800, 1_200, 20_000] {
+        let pool = Arc::new(GreedyMemoryPool::new(kilobytes << 10));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
+        let engine = Engine::new(Noise::zero(), runtime.clone());
+        match engine.releases(&plans, &sources, &[]).await {
+            Ok(rows) => assert_eq!(rows, all, "{kilobytes}"),
+            Err(error) => {
+                assert_eq!(error.sqlstate.code(), "53200", "{kilobytes}: {error}");
+                refused += 1;
+            }
+        }
+        nothing_held(&runtime).await;
+    }
+    assert!((1..8).contains(&refused), "{refused}");
+}
+
+/// Who goes away in the midst of it leaves nothing behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelled_they_end_all_at_once() {
+    let sources = company(300);
+    let verified = compile(SHARING[10]).unwrap();
+    let plans: Vec<_> = verified.releases().iter().map(|release| release.plan()).collect();
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(1 << 30))).build_arc().unwrap();
+    let engine = Engine::new(Noise::zero(), runtime.clone());
+    let mut begun = 0;
+    for polls in [1, 2, 3, 5, 9, 20] {
+        let mut run = Box::pin(engine.releases(&plans, &sources, &[]));
+        for _ in 0..polls {
+            let done = std::future::poll_fn(|context| Poll::Ready(run.as_mut().poll(context).is_ready())).await;
+            assert!(!done, "it took but {polls} polls");
+            while runtime.memory_pool.reserved() == 0 && polls > 5 {
+                tokio::task::yield_now().await;
+            }
+        }
+        begun += usize::from(runtime.memory_pool.reserved() > 0);
+        drop(run);
+        nothing_held(&runtime).await;
+    }
+    assert!(begun > 0);
+}
+
+async fn nothing_held(runtime: &RuntimeEnv) {
+    let freed = async {
+        while runtime.memory_pool.reserved() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), freed).await.unwrap();
 }

@@ -69,7 +69,10 @@ impl<'m> Cuts<'m> {
         }
         for (nth, node) in self.off.keys().copied().collect::<Vec<_>>().into_iter().enumerate() {
             let wanted = self.off.get(&node).map(|off| off.wanted.clone()).unwrap_or_default();
-            let plan = self.build(node, &wanted)?;
+            let mut plan = self.build(node, &wanted)?;
+            if !wanted.is_empty() && plan.schema().fields().len() > wanted.len() {
+                plan = self.projected(Arc::new(plan), &wanted, &[])?;
+            }
             let hub = HubPlan { place: Arc::default(), plan, readers: 0 };
             if let Some(off) = self.off.get_mut(&node) {
                 off.made = Some(Made { hub, number: number + nth });
