@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use pairs::Pairs;
 use partitioned::cut_once;
-use persons::Persons;
+pub(crate) use persons::Persons;
 
 /// Rows after which it is asked whether grouping pays.
 const PROBE_ROWS: usize = 100_000;

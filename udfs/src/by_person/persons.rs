@@ -19,7 +19,7 @@ const MOST_PLACES: i64 = 1 << 26;
 /// Places a person.
 const PLACES_A_PERSON: i64 = 32;
 
-pub(super) struct Persons {
+pub(crate) struct Persons {
     data_type: DataType,
     table: Table,
     scratch: Vec<usize>,
@@ -31,11 +31,16 @@ enum Table {
 }
 
 impl Persons {
-    pub(super) fn new(data_type: &DataType) -> Result<Self> {
+    pub(crate) fn new(data_type: &DataType) -> Result<Self> {
         Ok(Self { data_type: data_type.clone(), table: Table::new(data_type)?, scratch: Vec::new() })
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Takes no more memory than its keys need, however far they are from one another.
+    pub(crate) fn hashed(data_type: &DataType) -> Result<Self> {
+        Ok(Self { data_type: data_type.clone(), table: Table::Any(hashed(data_type)?), scratch: Vec::new() })
+    }
+
+    pub(crate) fn len(&self) -> usize {
         match &self.table {
             Table::Near(near) => near.keys.len(),
             Table::Any(any) => any.len(),
@@ -43,7 +48,7 @@ impl Persons {
     }
 
     /// The number of each row's person.
-    pub(super) fn number(&mut self, keys: &ArrayRef, numbers: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn number(&mut self, keys: &ArrayRef, numbers: &mut Vec<u32>) -> Result<()> {
         numbers.clear();
         if let Table::Near(near) = &mut self.table {
             let wide = cast(keys, &DataType::Int64)?;
@@ -78,7 +83,7 @@ impl Persons {
     }
 
     /// In bytes.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match &self.table {
             Table::Near(near) => {
                 near.places.capacity() * size_of::<u32>() + near.keys.capacity() * size_of::<Option<i64>>()
