@@ -145,7 +145,8 @@ impl ExecutionPlan for BoundGroupsExec {
     }
 }
 
-#[cfg(all(test, debug_assertions))]
+#[cfg(test)]
+#[cfg(debug_assertions)]
 mod spill_tests;
 #[cfg(test)]
 mod tests;

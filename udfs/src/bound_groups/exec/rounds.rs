@@ -34,12 +34,6 @@ pub(super) struct Part {
     pub(super) cuts: u64,
 }
 
-/// A part that was read to its end.
-enum Read {
-    Counted(Counted),
-    Cut(Vec<Part>),
-}
-
 impl Rounds {
     /// Rows that are kept; none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -51,17 +45,15 @@ impl Rounds {
             }
             self.given = None;
             let Some(part) = self.parts.pop() else { return Ok(None) };
-            match self.read(part).await? {
-                Read::Cut(pieces) => self.parts.extend(pieces),
-                Read::Counted(counted) => {
-                    let (rows, again) = counted.finish()?;
-                    self.given = Some((Choice::new(rows, self.max_groups), again));
-                }
+            if let Some(counted) = self.read(part).await? {
+                let (rows, again) = counted.finish()?;
+                self.given = Some((Choice::new(rows, self.max_groups), again));
             }
         }
     }
 
-    async fn read(&mut self, mut part: Part) -> Result<Read> {
+    /// A part to its end; nothing where it had to be cut: its pieces are to be read then.
+    async fn read(&mut self, mut part: Part) -> Result<Option<Counted>> {
         // Keys of a piece are far from one another.
         let persons = if part.cuts == 0 { Persons::new(&self.key_type)? } else { Persons::hashed(&self.key_type)? };
         let (person, disk) = (Arc::clone(&self.person), Arc::clone(&self.disk));
@@ -69,13 +61,13 @@ impl Rounds {
         while let Some(batch) = next(&mut part.rows).await {
             match counted.take_in(batch?).await? {
                 Taken::In => {}
-                Taken::TooManyPersons => return self.cut(counted, part).await.map(Read::Cut),
+                Taken::TooManyPersons => return self.cut(counted, part).await.map(|()| None),
             }
         }
-        Ok(Read::Counted(counted))
+        Ok(Some(counted))
     }
 
-    async fn cut(&mut self, counted: Counted, mut part: Part) -> Result<Vec<Part>> {
+    async fn cut(&mut self, counted: Counted, mut part: Part) -> Result<()> {
         let (person, disk) = (Arc::clone(&self.person), Arc::clone(&self.disk));
         let mut again: Again = counted.give_up();
         let mut cut = Cut::new(person, part.cuts, disk, self.memory.new_empty());
@@ -86,6 +78,7 @@ impl Rounds {
             cut.add(&batch?).await?;
         }
         let pieces = cut.finish().await?.into_iter();
-        Ok(pieces.map(|rows| Part { rows, cuts: part.cuts + 1 }).collect())
+        self.parts.extend(pieces.map(|rows| Part { rows, cuts: part.cuts + 1 }));
+        Ok(())
     }
 }
