@@ -11,6 +11,7 @@
 
 mod groups;
 mod handed_over;
+mod numbered;
 mod pairs;
 mod partitioned;
 mod persons;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
 
 use handed_over::handed_over;
+pub(crate) use numbered::Numbered;
 use partitioned::cut_once;
 use table::{Step, Table};
 

@@ -40,6 +40,11 @@ impl Persons {
         Ok(Self { data_type: data_type.clone(), table: Table::new(data_type)?, scratch: Vec::new() })
     }
 
+    /// Takes no more memory than its keys need, however far they are from one another.
+    pub(super) fn hashed(data_type: &DataType) -> Result<Self> {
+        Ok(Self { data_type: data_type.clone(), table: Table::Any(hashed(data_type)?), scratch: Vec::new() })
+    }
+
     /// All slots are below this.
     fn slots(&self) -> usize {
         match &self.table {
