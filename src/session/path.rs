@@ -284,7 +284,7 @@ fn columns_read(verified: &Verified) -> Vec<String> {
 pub(super) enum Compiled {
     /// An answer that has no rows whatever the data: it is given without a release.
     Empty(SchemaRef),
-    Private(Verified),
+    Private(Box<Verified>),
 }
 
 pub(super) fn compile_or_probe(
@@ -295,7 +295,7 @@ pub(super) fn compile_or_probe(
     let checked = check(around, query, parameters)?;
     match query::probe(&around.context, &checked) {
         Some(columns) => Ok(Compiled::Empty(columns)),
-        None => prove(around, checked).map(Compiled::Private),
+        None => prove(around, checked).map(Box::new).map(Compiled::Private),
     }
 }
 
