@@ -11,6 +11,8 @@
 //! In: optimised plans. Out: physical plans with the same rows each, to be run all at once. Must never: share what has any chance in
 //! it, so that every release draws for itself: noise and the choice of a person's groups stand above all hubs.
 //!
+//! This is done to plans that are proved already, and held to what they give one by one by laws on random data and questions.
+//!
 //! **Sensitivity** unchanged: each release reads the rows that it would have read. **Noise**, **Cost** none.
 
 mod cut;
