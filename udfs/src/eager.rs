@@ -168,6 +168,16 @@ fn is_key(side: &LogicalPlan, key: &Column, group: &Expr) -> bool {
     if group == key {
         return true;
     }
+    if let LogicalPlan::SubqueryAlias(alias) = side {
+        let below = |column: &Column| {
+            let at = alias.schema.maybe_index_of_column(column)?;
+            Some(Column::from(alias.input.schema().qualified_field(at)))
+        };
+        return match (below(key), below(group)) {
+            (Some(key), Some(group)) => is_key(&alias.input, &key, &Expr::Column(group)),
+            (None, _) | (_, None) => false,
+        };
+    }
     let LogicalPlan::Projection(projection) = side else { return false };
     let made_of = |column: &Column| {
         let at = projection.schema.maybe_index_of_column(column)?;
