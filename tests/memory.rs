@@ -81,6 +81,73 @@ async fn rows_that_are_shown_take_of_the_same_memory() {
     }
 }
 
+/// Persons of [`visits`], and the places where each of them was.
+const VISITORS: usize = 6_000;
+const PLACES: usize = 20;
+
+/// A server with four megabytes and 120,000 visits, of which a person counts in at most five places. Without noise: choices are random
+/// all the same.
+#[cfg(debug_assertions)]
+async fn visits() -> TestServer {
+    let memory = Memory { limit: Some(4 << 20), spill_dir: None };
+    let server =
+        TestServer::start_limited(tempfile::tempdir().unwrap(), Noise::zero(), memory).await.with_people().await;
+    let visit = |n: usize| format!("{},{},{n}\n", n % VISITORS * 977, n / VISITORS);
+    let visits: String = (0..VISITORS * PLACES).map(visit).collect();
+    server.file("visit.csv", &format!("person,place,ticket\n{visits}"));
+    let admin = server.admin().await;
+    for statement in [
+        "CREATE EXTERNAL TABLE visit STORED AS CSV LOCATION 'visit.csv'",
+        "ALTER TABLE visit ADD PRIMARY KEY (person, place)",
+        "ALTER TABLE visit SET (person_key = 'person', max_rows_per_person = 20, max_groups_per_person = 5)",
+        "ALTER TABLE visit ALTER COLUMN place SET (class = 'attribute')",
+        "ALTER TABLE visit ALTER COLUMN ticket SET (class = 'attribute')",
+        "GRANT SELECT ON visit TO insights_analyst",
+    ] {
+        run(&admin, statement).await;
+    }
+    server
+}
+
+/// Rows wait on disk until each person's are counted. Five places of each person count, none for two and none for nothing.
+#[cfg(debug_assertions)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_of_more_persons_than_memory_holds_are_bounded() {
+    let server = visits().await;
+    let answer = rows(&server.analyst().await, "SELECT place, count(*) FROM visit GROUP BY place").await;
+    assert_eq!(answer.len(), PLACES);
+    let counted = |row: &Vec<Option<String>>| row[1].as_deref().unwrap().parse::<usize>().unwrap();
+    assert_eq!(answer.iter().map(counted).sum::<usize>(), 5 * VISITORS);
+    assert_eq!(left_behind(&server), 0);
+}
+
+/// The groups of a release cannot be spilled: 120,000 of them do not fit.
+#[cfg(debug_assertions)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_cannot_be_answered_says_so_while_others_are() {
+    let server = visits().await;
+    let (large, other) = (server.analyst().await, server.analyst().await);
+    let asked = tokio::spawn(async move {
+        let mut refusals = Vec::new();
+        for n in 0..3 {
+            let sql = format!("SELECT ticket, count(*) FROM visit WHERE place <> {} GROUP BY ticket", 100 + n);
+            refusals.push(large.simple_query(&sql).await.map_err(Refusal::of));
+        }
+        refusals
+    });
+    let mut meanwhile = 0;
+    while !asked.is_finished() || meanwhile < 3 {
+        let sql = format!("SELECT place, count(*) FROM visit WHERE place <> {} GROUP BY place", 200 + meanwhile);
+        assert_eq!(rows(&other, &sql).await.len(), PLACES);
+        meanwhile += 1;
+    }
+    for refusal in asked.await.unwrap() {
+        let refusal = refusal.unwrap_err();
+        assert!(refusal.sqlstate == "53200" && refusal.detail.is_some() && refusal.hint.is_some(), "{refusal}");
+    }
+    assert_eq!(left_behind(&server), 0);
+}
+
 /// Files of rows in the folder to spill to, once nobody asks any more.
 fn left_behind(server: &TestServer) -> usize {
     fn files(folder: &std::path::Path) -> usize {

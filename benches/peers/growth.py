@@ -15,26 +15,30 @@ import psycopg
 import data
 import machine
 from compare import ask
+from engine import forget_peak, peak_bytes
 from questions import QUESTIONS
-from report import OURS, Engine
+from report import ENGINE_BELOW, OURS, Engine
 from server import Server
 
-# The events do not grow with the persons.
-GROWING = [question for question in QUESTIONS if question != "Q4"]
+# The events do not grow with the persons. Q3L0: Q3 where a person counts in at most 26 of 52 weeks.
+GROWING = [question for question in QUESTIONS if question != "Q4"] + ["Q3L0"]
 SETTINGS = {"privacy.epsilon": 0.01, "privacy.delta": 1e-12}
 LIGHT = "SELECT function, count(*) FROM people WHERE country <> 'X{n}' GROUP BY function"
 HEAVY = [question.sql for name, question in QUESTIONS.items() if name in ("Q1", "Q2j", "Q6")]
+# The smaller one shows how a question ends that cannot be answered.
+LIMITS = os.environ.get("PEERS_LIMITS", "512MB 4MB").split()
 HEAVY_ANALYSTS, MANY_SECONDS = 16, machine.number("PEERS_MANY_SECONDS", 20)
 
 
 def growth(engines, sizes):
-    """Seconds and peaks at each size; how much faster they grow than the rows."""
+    """Seconds and peaks at each size; how much faster they grow than the rows; memory beside DataFusion's at the largest."""
     os.environ["PEERS_QUESTIONS"] = " ".join(GROWING)
     found = {persons: {name: Engine(name, ask(name, data.ensure(machine.FOLDER, persons, 1))) for name in engines}
              for persons in sizes}
     more = max(sizes) / min(sizes)
     rows = [f"{persons * data.WEEKS / 1e6:.1f} M" for persons in sizes]
-    print(f"{'seconds, and MiB at most':38} " + " ".join(f"{size:>15}" for size in rows) + f"   time : rows ({more:.0f})")
+    print(f"{'seconds, and MiB at most':38} " + " ".join(f"{size:>15}" for size in rows)
+          + f"   time : rows ({more:.0f})   time, memory : plain")
     for question in GROWING:
         for name in engines:
             at = [found[persons][name] for persons in sizes]
@@ -42,9 +46,18 @@ def growth(engines, sizes):
             cells = [f"{second:8.3f} {engine.peak(question) / 2**20:6.0f}" if second else f"{'–':>15}"
                      for second, engine in zip(seconds, at)]
             times = f"{seconds[-1] / seconds[0] / more:.2f}" if seconds[0] and seconds[-1] else "–"
-            print(f"{question:4} {at[-1].version:33} {' '.join(cells)}   {times:>5}")
+            beside = beside_plain(question, name, found[sizes[-1]])
+            print(f"{question:4} {at[-1].version:33} {' '.join(cells)}   {times:>15}   {beside}")
     print("before any question, MiB: " + ", ".join(
         f"{engine.version} {engine.idle / 2**20:.0f}" for engine in found[sizes[-1]].values()) + "\n")
+
+
+def beside_plain(question, name, engines):
+    """Seconds and peak as multiples of DataFusion's."""
+    ours, plain = engines[name], engines.get(ENGINE_BELOW)
+    if name == ENGINE_BELOW or not plain or not (ours.seconds(question) and plain.seconds(question)):
+        return ""
+    return f"{ours.seconds(question) / plain.seconds(question):.2f}, {ours.peak(question) / plain.peak(question):.2f}"
 
 
 class Light:
@@ -90,24 +103,26 @@ class Light:
                 f"median {1000 * median(self.seconds):.0f} ms, 95 % {1000 * most:.0f} ms")
 
 
-def little_memory(persons, limit="512MB"):
-    """Every question once, under the limit, while the light analyst goes on."""
+def little_memory(persons, limit):
+    """Every question once, under the limit, while the light analyst goes on; and the most that the process held."""
     server = Server(data.ensure(machine.FOLDER, persons, 1), SETTINGS)
     with server.running("--memory-limit", limit):
         light, heavy = Light(server), server.login("analyst_1")
         print(f"--memory-limit {limit}, {persons * data.WEEKS / 1e6:.1f} M person-weeks")
         with light.asking():
-            asked = {name: QUESTIONS[name].sql for name in GROWING}
-            asked["Q3"] = asked["Q3"].replace("pwf", "pwf52")
-            asked["Q3L0"] = asked["Q3"].replace("pwf52", "pwf26")
+            asked = {name: QUESTIONS[name].sql for name in GROWING if name in QUESTIONS}
+            asked["Q3L0"] = asked["Q3"].replace("FROM pwf", "FROM pwf26")
+            asked["Q3"] = asked["Q3"].replace("FROM pwf", "FROM pwf52")
             for name, sql in asked.items():
+                forget_peak(server.process.pid)
                 start = time.perf_counter()
                 try:
                     heavy.execute(sql.format(n=0)).fetchall()
                     outcome = "answered"
                 except psycopg.Error as error:
-                    outcome = f"ended with {error.sqlstate}"
-                print(f"{name:5} {outcome} after {time.perf_counter() - start:.2f} s")
+                    outcome = f"ended with {error.sqlstate}, hint: {error.diag.message_hint}"
+                seconds, peak = time.perf_counter() - start, peak_bytes(server.process.pid) / 2**20
+                print(f"{name:5} {outcome} after {seconds:.2f} s, {peak:.0f} MiB at most in the process")
         print(f"light questions meanwhile: {light}\n")
 
 
@@ -152,7 +167,8 @@ def main(engines):
     machine.two_processors()
     sizes = [int(persons) for persons in os.environ.get("PEERS_GROWTH", "20000 100000 400000").split()]
     growth(sorted(engines, key=lambda name: name != OURS), sizes)
-    little_memory(sizes[-1])
+    for limit in LIMITS:
+        little_memory(sizes[-1], limit)
     many(sizes[len(sizes) // 2])
 
 

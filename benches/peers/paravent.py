@@ -37,5 +37,5 @@ def prepare(files):
     asker = lambda sql: lambda n: analyst.execute(sql.format(n=n)).fetchall()
     asked = {name: asker(question.sql) for name, question in QUESTIONS.items()}
     asked["Q3"] = asker(QUESTIONS["Q3"].sql.replace("FROM pwf", "FROM pwf52"))
+    asked["Q3L0"] = asker(QUESTIONS["Q3"].sql.replace("FROM pwf", "FROM pwf26"))
     return asked
-

@@ -25,6 +25,7 @@ def prepare(files):
     asker = lambda sql: lambda n: rows(context, sql.format(n=n))
     asked = {name: asker(question.sql) for name, question in QUESTIONS.items()}
     asked["Q5"] = asker(QUESTIONS["Q5"].sql.replace("median(", "approx_median("))
+    asked["Q3L0"] = asked["Q3"]
     return asked
 
 

@@ -12,6 +12,7 @@ mod locate;
 mod memory;
 mod parquet;
 mod seen;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +34,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::policy::{Column, Format, Location, Table, TextForm, UniqueKey};
 pub use append::{Append, Appended};
 use locate::DataFile;
-pub use memory::{Memory, out_of_memory};
+pub use memory::{Memory, batch_rows, insufficient_resources};
 use seen::{Seen, Stamp};
 
 /// Reads the files of tables. One runtime, so that footers and statistics of Parquet files are read once; whatever is remembered of a
@@ -185,7 +186,8 @@ impl Files {
     }
 
     fn context(&self) -> SessionContext {
-        SessionContext::new_with_config_rt(SessionConfig::new(), self.runtime.clone())
+        let config = SessionConfig::new().with_batch_size(batch_rows(&self.runtime));
+        SessionContext::new_with_config_rt(config, self.runtime.clone())
     }
 
     /// The rows with every column nullable. Where a key or NOT NULL is still to be proved, a schema that says so

@@ -51,7 +51,7 @@ use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
 
-use crate::catalog::files::out_of_memory;
+use crate::catalog::files::insufficient_resources;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Policies, Principal};
 pub use activity::{ActivityRow, Seen, Signal, Signals};
@@ -387,7 +387,7 @@ fn unsupported() -> Error {
 
 /// Which rule of arithmetic or of types a value broke. Its text stays here: it may quote the value.
 fn failure(error: &DataFusionError) -> Error {
-    if let Some(error) = out_of_memory(error) {
+    if let Some(error) = insufficient_resources(error) {
         return error;
     }
     let own = |error: &(dyn std::error::Error + 'static)| error.downcast_ref::<Error>().cloned();

@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::Transformed;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -24,7 +25,7 @@ use super::few_rows::MostRows;
 use super::progress::{Progress, Stage};
 use super::{Released, Shaped};
 use crate::catalog::Yielding;
-use crate::catalog::files::out_of_memory;
+use crate::catalog::files::{batch_rows, insufficient_resources};
 use crate::error::{Error, Result};
 use crate::query::{Picked, Source, SourceKind};
 
@@ -78,7 +79,8 @@ impl Engine {
     /// `noise` is where every release draws from; `runtime` holds the object stores and the memory pool.
     pub fn new(noise: Noise, runtime: Arc<RuntimeEnv>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut config = SessionConfig::new().with_target_partitions(cores).with_information_schema(false);
+        let config = SessionConfig::new().with_batch_size(batch_rows(&runtime));
+        let mut config = config.with_target_partitions(cores).with_information_schema(false);
         // The engine takes `x IS TRUE` for never NULL in logical plans and for nullable in physical ones; the difference is in the
         // schema only, and the check would refuse the plan.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
@@ -109,10 +111,10 @@ impl Engine {
         let task = self.state.task_ctx();
         let reading = async move {
             let mut stream = execute_stream(physical, task).map_err(failed)?;
-            let (mut batches, mut rows) = (Vec::new(), 0);
+            let (mut batches, mut rows, mut buffers) = (Vec::new(), 0, RecordBatchMemoryCounter::new());
             while let Some(batch) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
                 let batch = batch.map_err(failed)?;
-                held.try_grow(batch.get_array_memory_size()).map_err(failed)?;
+                held.try_grow(buffers.count_batch(&batch)).map_err(failed)?;
                 rows += batch.num_rows();
                 if rows > most {
                     return Ok(None);
@@ -204,7 +206,7 @@ impl Engine {
 
 /// Nothing of the text, which may quote a cell.
 pub(super) fn failed(error: DataFusionError) -> Error {
-    out_of_memory(&error).unwrap_or_else(Error::internal)
+    insufficient_resources(&error).unwrap_or_else(Error::internal)
 }
 
 /// Every scan gets its real source; a scan of anything else fails.

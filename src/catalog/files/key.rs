@@ -11,7 +11,7 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, JoinType, lit};
 use datafusion::prelude::{DataFrame, SessionContext};
 
-use super::memory::out_of_memory;
+use super::memory::insufficient_resources;
 use crate::error::{Error, Result, SqlState};
 
 pub(super) async fn holds(
@@ -108,7 +108,7 @@ async fn none(rows: datafusion::error::Result<DataFrame>) -> Result<bool> {
 }
 
 fn unread(error: &DataFusionError) -> Error {
-    out_of_memory(error).unwrap_or_else(|| {
+    insufficient_resources(error).unwrap_or_else(|| {
         Error::new(SqlState::DataException, "the files do not fit the table's columns")
             .hint("the files changed since the table was made: put them right, or drop the table and create it again")
     })

@@ -6,15 +6,17 @@
 //! Whoever can read the disk can read the data files beside it; a folder elsewhere should be as well guarded as those.
 
 use std::fs::{self, DirBuilder, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
+use super::shares::Shares;
 use crate::error::{Error, Result, SqlState};
 
 /// Of all queries together.
@@ -42,7 +44,7 @@ impl Memory {
                     )
                 })?;
                 builder
-                    .with_memory_pool(Arc::new(FairSpillPool::new(bytes)))
+                    .with_memory_pool(Arc::new(Shares::new(bytes)))
                     .with_disk_manager_builder(disk.with_mode(DiskManagerMode::Directories(vec![own])))
             }
         };
@@ -50,18 +52,43 @@ impl Memory {
     }
 }
 
-/// The refusal of what needed more memory than there was; `None` for other failures.
-pub fn out_of_memory(error: &DataFusionError) -> Option<Error> {
-    let exhausted = matches!(error.find_root(), DataFusionError::ResourcesExhausted(_));
-    exhausted.then(|| {
-        Error::new(SqlState::OutOfMemory, "out of memory").detail("the memory that queries may take is used up").hint(
+/// Rows of a batch. Each part of a query needs room for some batches, however much it spills: to merge what it spilled, it reads
+/// several files at once. Little memory asks for small batches; from 128 MiB on they have the engine's usual size.
+pub fn batch_rows(runtime: &RuntimeEnv) -> usize {
+    const MOST: usize = 8192;
+    match runtime.memory_pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => (bytes >> 14).clamp(MOST / 32, MOST),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => MOST,
+    }
+}
+
+/// The refusal of what needed more memory or disk than there was: 53200, 53100. `None` for other failures.
+pub fn insufficient_resources(error: &DataFusionError) -> Option<Error> {
+    if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) {
+        let refusal =
+            Error::new(SqlState::OutOfMemory, "out of memory").detail("the memory that queries may take is used up");
+        return Some(refusal.hint(
             "ask of fewer groups or rows, or again when fewer others do; who runs the server may raise --memory-limit",
-        )
-    })
+        ));
+    }
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        {
+            return Some(
+                Error::new(SqlState::DiskFull, "disk full")
+                    .detail("there is no room left on a disk that the server writes to")
+                    .hint("who runs the server may make room there, or name another --spill-dir"),
+            );
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// A folder for this process, in a folder that only its owner reads.
-fn own_folder(folder: &Path) -> std::io::Result<PathBuf> {
+fn own_folder(folder: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(folder)? {
@@ -94,6 +121,35 @@ mod tests {
         for path in [&spill, &own] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn what_is_spilled_nobody_else_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory { limit: Some(1 << 20), spill_dir: None };
+        let runtime = memory.runtime(folder.path()).unwrap();
+        let file = runtime.disk_manager.create_tmp_file("test").unwrap();
+        let path = file.path().unwrap().to_owned();
+        assert!(path.starts_with(folder.path().join("spill")));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(file);
+        assert!(!path.exists());
+        // With the last who used it goes the folder.
+        let inner = path.parent().unwrap();
+        drop(runtime);
+        assert!(!inner.exists());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_full_memory() {
+        let full = || DataFusionError::IoError(io::Error::from(io::ErrorKind::StorageFull));
+        let in_arrow = arrow::error::ArrowError::IoError("x".into(), io::Error::from(io::ErrorKind::StorageFull));
+        for error in [full(), full().context("spilling"), DataFusionError::from(in_arrow)] {
+            assert_eq!(insufficient_resources(&error).unwrap().sqlstate, SqlState::DiskFull);
+        }
+        let memory = DataFusionError::ResourcesExhausted(String::new()).context("spilling");
+        assert_eq!(insufficient_resources(&memory).unwrap().sqlstate, SqlState::OutOfMemory);
+        assert!(insufficient_resources(&DataFusionError::IoError(io::Error::other("x"))).is_none());
     }
 
     #[test]

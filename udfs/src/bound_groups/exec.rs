@@ -1,32 +1,39 @@
-//! At most M groups a person: the physical node. Blocking a partition; all rows of a person are in
-//! one.
+//! At most M groups a person: the physical node. Blocking a partition; all rows of a person are in one.
 //!
-//! Counts rows a person first. Nobody above M: the batches go on untouched. Otherwise each person's
-//! rows are sampled as they pass, by selection sampling (Knuth, TAOCP 2, algorithm 3.4.2S): a row
-//! is kept with probability (still needed)/(still to come), which makes every M-subset equally
-//! likely whatever the order of arrival; the same choice as the M smallest of random priorities.
+//! Counts rows a person first. Nobody above M: the batches go on untouched. Otherwise each person's rows are chosen from as they pass
+//! a second time ([`Choice`]).
+//!
+//! What memory has to hold is a counter a person. Rows wait for the second pass in memory, and on disk what does not fit ([`Counted`]):
+//! they come back in the order in which they came, so whether any were spilled changes nothing in what is kept. Where not even the
+//! counters fit, rows are cut by person into pieces on disk, and each piece is bounded by itself ([`Cut`]); a person's choice takes
+//! other random bits then, of the same distribution, and rows come in another order. Errors: what the memory pool says where there is
+//! no room for the counters of the persons of a smallest piece.
 
-use crate::noise::{Noise, NoiseStream};
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Field, Schema};
+mod choice;
+mod counted;
+mod cut;
+mod disk;
+mod rounds;
+
+use crate::noise::Noise;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, plan_err};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Distribution, PhysicalExpr};
-use datafusion::physical_plan::aggregates::group_values::new_group_values;
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
 };
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, PlanProperties,
 };
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
+
+use disk::Disk;
+use rounds::{Part, Rounds};
 
 /// Keeps at most `max_groups` rows a person.
 #[derive(Debug)]
@@ -36,17 +43,22 @@ pub struct BoundGroupsExec {
     max_groups: u64,
     noise: Noise,
     properties: Arc<PlanProperties>,
+    /// What was spilled.
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl BoundGroupsExec {
     pub fn new(input: Arc<dyn ExecutionPlan>, person: Arc<dyn PhysicalExpr>, max_groups: u64, noise: Noise) -> Self {
+        let mut equivalences = input.equivalence_properties().clone();
+        equivalences.clear_orderings();
         let properties = PlanProperties::new(
-            input.equivalence_properties().clone(),
+            equivalences,
             input.output_partitioning().clone(),
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self { input, person, max_groups, noise, properties: Arc::new(properties) }
+        let metrics = ExecutionPlanMetricsSet::new();
+        Self { input, person, max_groups, noise, properties: Arc::new(properties), metrics }
     }
 }
 
@@ -70,7 +82,8 @@ impl ExecutionPlan for BoundGroupsExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        // Pieces come one after the other.
+        vec![false]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -101,20 +114,28 @@ impl ExecutionPlan for BoundGroupsExec {
         f(&self.person)
     }
 
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let memory = MemoryConsumer::new("BoundGroups").register(context.memory_pool());
-        let mut input = self.input.execute(partition, context)?;
-        let mut counted = Counted::new(Arc::clone(&self.person), &self.input.schema(), memory)?;
-        let (max_groups, noise) = (self.max_groups, self.noise.clone());
+        let disk = Arc::new(Disk::new(self.schema(), &context, &self.metrics, partition));
+        let consumer = MemoryConsumer::new("BoundGroups").with_can_spill(disk.is_there());
+        let mut rounds = Rounds {
+            person: Arc::clone(&self.person),
+            key_type: self.person.data_type(&self.input.schema())?,
+            max_groups: self.max_groups,
+            memory: consumer.register(context.memory_pool()),
+            disk,
+            stream: self.noise.stream()?,
+            parts: vec![Part { rows: self.input.execute(partition, context)?, cuts: 0 }],
+            given: None,
+        };
         let mut builder = RecordBatchReceiverStream::builder(self.schema(), 1);
         let output = builder.tx();
         builder.spawn(async move {
-            while let Some(batch) = poll_fn(|cx| input.as_mut().poll_next(cx)).await {
-                counted.take_in(batch?)?;
-            }
-            let mut bound = Bound::new(counted.rows, max_groups, noise.stream()?);
-            for (batch, persons) in counted.batches {
-                if output.send(bound.keep(batch, &persons)).await.is_err() {
+            while let Some(batch) = rounds.next().await? {
+                if output.send(Ok(batch)).await.is_err() {
                     break;
                 }
             }
@@ -124,74 +145,8 @@ impl ExecutionPlan for BoundGroupsExec {
     }
 }
 
-/// All rows of a partition, with the number of each row's person.
-struct Counted {
-    person: Arc<dyn PhysicalExpr>,
-    numbers: Box<dyn datafusion::physical_plan::aggregates::group_values::GroupValues>,
-    batches: Vec<(RecordBatch, Vec<usize>)>,
-    /// Rows of each person.
-    rows: Vec<u64>,
-    memory: MemoryReservation,
-}
-
-impl Counted {
-    fn new(person: Arc<dyn PhysicalExpr>, input: &Schema, memory: MemoryReservation) -> Result<Self> {
-        let key = Field::new("person", person.data_type(input)?, true);
-        let numbers = new_group_values(Arc::new(Schema::new(vec![key])), &GroupOrdering::None)?;
-        Ok(Self { person, numbers, batches: Vec::new(), rows: Vec::new(), memory })
-    }
-
-    fn take_in(&mut self, batch: RecordBatch) -> Result<()> {
-        let column = self.person.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let mut persons = Vec::with_capacity(batch.num_rows());
-        self.numbers.intern(&[column], &mut persons)?;
-        self.rows.resize(self.numbers.len(), 0);
-        for &person in &persons {
-            self.rows[person] += 1;
-        }
-        self.memory.try_grow(batch.get_array_memory_size() + persons.len() * size_of::<usize>())?;
-        self.batches.push((batch, persons));
-        Ok(())
-    }
-}
-
-/// The choice of rows, person by person.
-struct Bound {
-    max_groups: u64,
-    /// Rows of each person that have not been looked at.
-    to_come: Vec<u64>,
-    /// Rows of each person that are still to be kept.
-    needed: Vec<u64>,
-    nobody_exceeds: bool,
-    stream: NoiseStream,
-}
-
-impl Bound {
-    fn new(rows: Vec<u64>, max_groups: u64, stream: NoiseStream) -> Self {
-        let nobody_exceeds = rows.iter().all(|&rows| rows <= max_groups);
-        #[cfg(feature = "mutants")]
-        let nobody_exceeds = nobody_exceeds || crate::mutants::Mutant::UnboundedGroups.lives();
-        let needed = rows.iter().map(|&rows| rows.min(max_groups)).collect();
-        Self { max_groups, to_come: rows, needed, nobody_exceeds, stream }
-    }
-
-    fn keep(&mut self, batch: RecordBatch, persons: &[usize]) -> Result<RecordBatch> {
-        if self.nobody_exceeds {
-            return Ok(batch);
-        }
-        let kept: BooleanArray = persons.iter().map(|&person| Some(self.keeps(person))).collect();
-        Ok(filter_record_batch(&batch, &kept)?)
-    }
-
-    fn keeps(&mut self, person: usize) -> bool {
-        let (to_come, needed) = (self.to_come[person], self.needed[person]);
-        let keep = needed == to_come || self.stream.below(to_come) < needed;
-        self.to_come[person] -= 1;
-        self.needed[person] -= u64::from(keep);
-        debug_assert!(self.needed[person] <= self.max_groups);
-        keep
-    }
-}
-
+#[cfg(test)]
+#[cfg(debug_assertions)]
+mod spill_tests;
 #[cfg(test)]
 mod tests;

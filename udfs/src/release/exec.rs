@@ -9,6 +9,7 @@ use crate::noise::Noise;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{Result, plan_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -110,11 +111,11 @@ impl ExecutionPlan for ReleaseExec {
         let mut builder = RecordBatchReceiverStream::builder(schema, 1);
         let output = builder.tx();
         builder.spawn(async move {
-            let mut batches = Vec::new();
+            let (mut batches, mut buffers) = (Vec::new(), RecordBatchMemoryCounter::new());
             while let Some(batch) = poll_fn(|cx| input.as_mut().poll_next(cx)).await {
                 let batch = batch?;
-                // Once as they come, once in one piece, and what is measured of them.
-                memory.try_grow(3 * batch.get_array_memory_size())?;
+                // Once as they come, most often parts of one batch that share its memory; once in one piece; and what is measured.
+                memory.try_grow(3 * buffers.count_batch(&batch))?;
                 batches.push(batch);
             }
             let groups = concat_batches(&input_schema, &batches)?;

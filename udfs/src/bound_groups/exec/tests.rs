@@ -1,23 +1,25 @@
-//! Laws of the bound: at most M rows a person, everything where nobody exceeds, every row equally
+//! Laws of the choice: at most M rows a person, everything where nobody exceeds, every row equally
 //! likely wherever it arrives.
 
+use super::choice::Choice;
 use super::*;
-use arrow::array::UInt32Array;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema};
 
-fn kept(persons: &[usize], max_groups: u64) -> Vec<u32> {
-    let schema = Arc::new(Schema::new(vec![Field::new("row", arrow::datatypes::DataType::UInt32, false)]));
+fn kept(persons: &[u32], max_groups: u64) -> Vec<u32> {
+    let schema = Arc::new(Schema::new(vec![Field::new("row", DataType::UInt32, false)]));
     let rows = Arc::new(UInt32Array::from_iter_values(0..persons.len() as u32));
     let batch = RecordBatch::try_new(schema, vec![rows]).unwrap();
-    let mut counts = vec![0; persons.iter().max().map_or(0, |most| most + 1)];
-    persons.iter().for_each(|&person| counts[person] += 1);
-    let mut bound = Bound::new(counts, max_groups, Noise::from_os().stream().unwrap());
-    let kept = bound.keep(batch, persons).unwrap();
+    let mut counts = vec![0; persons.iter().max().map_or(0, |most| *most as usize + 1)];
+    persons.iter().for_each(|&person| counts[person as usize] += 1);
+    let mut stream = Noise::from_os().stream().unwrap();
+    let kept = Choice::new(counts, max_groups).keep(batch, persons, &mut stream).unwrap();
     kept.column(0).as_any().downcast_ref::<UInt32Array>().unwrap().values().to_vec()
 }
 
 #[test]
 fn at_most_m_rows_a_person_and_all_of_those_who_have_fewer() {
-    let persons: Vec<usize> = (0..1000).map(|row| row % 7 * (row % 3)).collect();
+    let persons: Vec<u32> = (0..1000).map(|row| row % 7 * (row % 3)).collect();
     for max_groups in [1, 2, 50, 1000] {
         let kept = kept(&persons, max_groups);
         for person in 0..13 {

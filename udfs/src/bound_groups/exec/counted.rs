@@ -1,0 +1,169 @@
+//! Rows in the order in which they came, each with the number of its person, and how many each person has.
+//!
+//! In: batches. Out: the same batches once more, and the counters. Batches are held as long as memory lasts, and written to one file
+//! when it is short. Must never: give a row to another person the second time, lose one, or hold memory that it did not ask for (but
+//! for the batch at hand).
+
+use super::disk::{Disk, File, next, others_may_run};
+use crate::by_person::Numbered;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::UInt32Type;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
+use datafusion::common::{DataFusionError, Result, internal_err};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_expr::PhysicalExpr;
+use std::sync::Arc;
+
+/// What the choice keeps of a person: rows to come, rows needed.
+pub(super) const PERSON_BYTES: usize = 2 * size_of::<u64>();
+
+pub(super) struct Counted {
+    person: Arc<dyn PhysicalExpr>,
+    persons: Numbered,
+    /// Rows of each person.
+    rows: Vec<u64>,
+    /// Batches that came after those in the file.
+    held: Vec<(RecordBatch, UInt32Array)>,
+    /// Bytes of `held`. Batches are often parts of a larger one, and share its memory.
+    held_bytes: usize,
+    held_buffers: RecordBatchMemoryCounter,
+    file: Option<File>,
+    disk: Arc<Disk>,
+    memory: MemoryReservation,
+    may_be_cut: bool,
+}
+
+/// What became of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    In,
+    /// There are more persons than memory has room for. All rows so far are in the file.
+    TooManyPersons,
+}
+
+impl Counted {
+    pub(super) fn new(
+        person: Arc<dyn PhysicalExpr>,
+        persons: Numbered,
+        disk: Arc<Disk>,
+        memory: MemoryReservation,
+        may_be_cut: bool,
+    ) -> Self {
+        Self {
+            person,
+            persons,
+            rows: Vec::new(),
+            held: Vec::new(),
+            held_bytes: 0,
+            held_buffers: RecordBatchMemoryCounter::new(),
+            file: None,
+            disk,
+            memory,
+            may_be_cut,
+        }
+    }
+
+    /// Errors: of the memory pool where nothing can be spilled, or where cutting would not help.
+    pub(super) async fn take_in(&mut self, batch: RecordBatch) -> Result<Taken> {
+        let key = self.person.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let mut numbers = Vec::new();
+        self.persons.number(&key, &mut numbers)?;
+        self.rows.resize(self.persons.len(), 0);
+        for &person in &numbers {
+            self.rows[person as usize] += 1;
+        }
+        self.held_bytes += self.held_buffers.count_batch(&batch) + numbers.capacity() * size_of::<u32>();
+        self.held.push((batch, UInt32Array::from(numbers)));
+        match self.memory.try_resize(self.counters() + self.held_bytes) {
+            Ok(()) => return Ok(Taken::In),
+            Err(DataFusionError::ResourcesExhausted(_)) if self.disk.is_there() => self.spill().await?,
+            Err(error) => return Err(error),
+        }
+        match self.memory.try_resize(self.counters()) {
+            Ok(()) => Ok(Taken::In),
+            Err(DataFusionError::ResourcesExhausted(_)) if self.may_be_cut && self.persons.len() > 1 => {
+                Ok(Taken::TooManyPersons)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes that cannot be spilled.
+    fn counters(&self) -> usize {
+        self.persons.size() + self.rows.capacity() * PERSON_BYTES
+    }
+
+    async fn spill(&mut self) -> Result<()> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.disk.numbered(),
+        };
+        for (batch, numbers) in std::mem::take(&mut self.held) {
+            let mut columns = batch.columns().to_vec();
+            columns.push(Arc::new(numbers) as ArrayRef);
+            file.write(columns)?;
+            others_may_run().await;
+        }
+        (self.held_bytes, self.held_buffers) = (0, RecordBatchMemoryCounter::new());
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Rows of each person, and all rows once more. The memory of the counters stays taken until those are given.
+    pub(super) fn finish(self) -> Result<(Vec<u64>, Again)> {
+        let Self { persons, rows, held, held_bytes, file, disk, memory, .. } = self;
+        drop(persons);
+        memory.try_resize(rows.capacity() * PERSON_BYTES + held_bytes)?;
+        let to_come = rows.iter().sum();
+        let file = file.map(File::read);
+        Ok((rows, Again { file, held: held.into_iter(), to_come, disk, memory }))
+    }
+
+    /// All rows once more after [`Taken::TooManyPersons`].
+    pub(super) fn give_up(self) -> Again {
+        let Self { rows, held, file, disk, memory, .. } = self;
+        memory.free();
+        let to_come = rows.iter().sum();
+        Again { file: file.map(File::read), held: held.into_iter(), to_come, disk, memory }
+    }
+}
+
+/// The second pass.
+pub(super) struct Again {
+    file: Option<SendableRecordBatchStream>,
+    held: std::vec::IntoIter<(RecordBatch, UInt32Array)>,
+    /// Rows.
+    to_come: u64,
+    disk: Arc<Disk>,
+    /// Of the held batches and of the choice.
+    memory: MemoryReservation,
+}
+
+impl Again {
+    pub(super) async fn next(&mut self) -> Result<Option<(RecordBatch, UInt32Array)>> {
+        let found = match self.of_file().await? {
+            Some(batch) => Some(batch),
+            None => self.held.next(),
+        };
+        match &found {
+            Some((batch, _)) => self.to_come = self.to_come.saturating_sub(batch.num_rows() as u64),
+            None if self.to_come > 0 => return internal_err!("rows that were spilled did not come back"),
+            None => drop(self.memory.free()),
+        }
+        Ok(found)
+    }
+
+    async fn of_file(&mut self) -> Result<Option<(RecordBatch, UInt32Array)>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        let Some(batch) = next(file).await else {
+            self.file = None;
+            return Ok(None);
+        };
+        let mut columns = batch?.columns().to_vec();
+        match columns.pop() {
+            Some(numbers) => Ok(Some((self.disk.batch(columns)?, numbers.as_primitive::<UInt32Type>().clone()))),
+            None => internal_err!("a spilled row without a person"),
+        }
+    }
+}
