@@ -79,26 +79,38 @@ impl Values<'_> {
 
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    kinds: Vec<Kind>,
-    /// Of each pair: its whole rows, in which no call reads a NULL and which every count counts; a bit for each sum that has had a
-    /// value in another row; one word a call, without what whole rows count.
+    /// What each call is, and its place among those of its kind.
+    calls: Vec<(Kind, usize)>,
+    sums: usize,
+    counts: usize,
+    /// Of each pair: its whole rows, in which no call reads a NULL and which every count counts; then a word a sum.
     words: Vec<i64>,
+    /// What other rows add. Of each pair: a bit for each sum that has had a value, then a word a count. Mostly there are none, and as
+    /// long as there are none this is empty.
+    others: Vec<i64>,
 }
 
-/// Where a pair's words stand.
-const WHOLE: usize = 0;
-const SEEN: usize = 1;
-const CALLS: usize = 2;
+/// Where the words of sums and counts begin.
+const FIRST: usize = 1;
 
 impl Sums {
     /// The place of a new call; nothing where there is none left. All come before the first row.
     pub(super) fn place(&mut self, kind: Kind) -> Option<usize> {
-        self.kinds.push(kind);
-        (self.kinds.len() <= MOST_CALLS).then(|| self.kinds.len() - 1)
+        if self.calls.len() == MOST_CALLS {
+            return None;
+        }
+        let among = match kind {
+            Kind::Sum => &mut self.sums,
+            Kind::Count => &mut self.counts,
+        };
+        self.calls.push((kind, *among));
+        *among += 1;
+        Some(self.calls.len() - 1)
     }
 
-    fn stride(&self) -> usize {
-        self.kinds.len() + CALLS
+    /// Words of a pair, and other words.
+    fn strides(&self) -> (usize, usize) {
+        (FIRST + self.sums, FIRST + self.counts)
     }
 
     /// Adds one batch: `values` of each call by place, `rows` the pair of each row, `pairs` how many there are.
@@ -106,45 +118,50 @@ impl Sums {
         if values.is_empty() {
             return;
         }
-        self.words.resize(pairs * self.stride(), 0);
+        let (stride, other_stride) = self.strides();
+        self.words.resize(pairs * stride, 0);
         for (chunk, rows) in rows.chunks(ROWS_AT_ONCE).enumerate() {
             let start = chunk * ROWS_AT_ONCE;
-            let part: Vec<Part> = values.iter().map(|values| values.part(start, rows.len())).collect();
-            let is_whole = |(part, kind): (&Part, &Kind)| match part {
+            let parts: Vec<Part> = values.iter().map(|values| values.part(start, rows.len())).collect();
+            let is_whole = |(part, (kind, _)): (&Part, &(Kind, usize))| match part {
                 // A state of a count is no count of one.
                 Part::Add(_, nulls) => nulls.is_none() && *kind == Kind::Sum,
                 Part::One(nulls) => nulls.is_none(),
             };
-            if part.iter().zip(&self.kinds).all(is_whole) {
-                self.add_whole(&part, rows);
+            if parts.iter().zip(&self.calls).all(is_whole) {
+                self.add_whole(&parts, rows);
                 continue;
             }
-            for (place, part) in part.iter().enumerate() {
-                match part {
-                    Part::Add(numbers, nulls) => self.sum(place, numbers, nulls.as_ref(), rows),
-                    Part::One(nulls) => self.count(place, nulls.as_ref(), rows),
+            self.others.resize(pairs * other_stride, 0);
+            for (part, call) in parts.iter().zip(self.calls.clone()) {
+                match (part, call) {
+                    (Part::Add(numbers, nulls), (Kind::Sum, sum)) => self.sum(sum, numbers, nulls.as_ref(), rows),
+                    (Part::Add(numbers, nulls), (Kind::Count, count)) => {
+                        self.count(count, |row| numbers[row], nulls.as_ref(), rows);
+                    }
+                    (Part::One(nulls), (_, count)) => self.count(count, |_| 1, nulls.as_ref(), rows),
                 }
             }
         }
     }
 
     fn add_whole(&mut self, parts: &[Part], rows: &[usize]) {
-        let stride = self.stride();
-        let mut sums = parts.iter().enumerate().filter_map(|(place, part)| match part {
-            Part::Add(numbers, _) => Some((CALLS + place, *numbers)),
+        let (stride, _) = self.strides();
+        let mut sums = parts.iter().filter_map(|part| match part {
+            Part::Add(numbers, _) => Some(*numbers),
             Part::One(_) => None,
         });
         match sums.next() {
-            Some((at, numbers)) => {
+            Some(numbers) => {
                 for (pair, number) in rows.iter().zip(numbers) {
                     let words = &mut self.words[pair * stride..(pair + 1) * stride];
-                    words[WHOLE] += 1;
-                    words[at] = words[at].wrapping_add(*number);
+                    words[0] += 1;
+                    words[FIRST] = words[FIRST].wrapping_add(*number);
                 }
             }
-            None => rows.iter().for_each(|pair| self.words[pair * stride + WHOLE] += 1),
+            None => rows.iter().for_each(|pair| self.words[pair * stride] += 1),
         }
-        for (at, numbers) in sums {
+        for (numbers, at) in sums.zip(FIRST + 1..) {
             for (pair, number) in rows.iter().zip(numbers) {
                 let word = &mut self.words[pair * stride + at];
                 *word = word.wrapping_add(*number);
@@ -152,38 +169,31 @@ impl Sums {
         }
     }
 
-    fn sum(&mut self, place: usize, numbers: &[i64], nulls: Option<&NullBuffer>, rows: &[usize]) {
-        let (stride, bit) = (self.stride(), 1_i64 << place);
-        let mut add = |pair: usize, number: i64| {
-            let words = &mut self.words[pair * stride..(pair + 1) * stride];
-            words[SEEN] |= bit;
-            words[CALLS + place] = words[CALLS + place].wrapping_add(number);
-        };
-        match nulls {
-            None => rows.iter().zip(numbers).for_each(|(pair, number)| add(*pair, *number)),
-            Some(nulls) => nulls.valid_indices().for_each(|row| add(rows[row], numbers[row])),
-        }
+    fn sum(&mut self, sum: usize, numbers: &[i64], nulls: Option<&NullBuffer>, rows: &[usize]) {
+        let ((stride, other_stride), bit) = (self.strides(), 1_i64 << sum);
+        each(rows, nulls, |row, pair| {
+            self.others[pair * other_stride] |= bit;
+            let word = &mut self.words[pair * stride + FIRST + sum];
+            *word = word.wrapping_add(numbers[row]);
+        });
     }
 
-    fn count(&mut self, place: usize, nulls: Option<&NullBuffer>, rows: &[usize]) {
-        let stride = self.stride();
-        let mut add = |pair: usize| self.words[pair * stride + CALLS + place] += 1;
-        match nulls {
-            None => rows.iter().for_each(|pair| add(*pair)),
-            Some(nulls) => nulls.valid_indices().for_each(|row| add(rows[row])),
-        }
+    fn count(&mut self, count: usize, of: impl Fn(usize) -> i64, nulls: Option<&NullBuffer>, rows: &[usize]) {
+        let (_, stride) = self.strides();
+        each(rows, nulls, |row, pair| self.others[pair * stride + FIRST + count] += of(row));
     }
 
     /// The sums or counts of each pair: a state and a result are the same.
     pub(super) fn column(&self, place: usize) -> ArrayRef {
-        let bit = 1_i64 << place;
-        let pairs = self.words.chunks_exact(self.stride());
-        Arc::new(match self.kinds[place] {
-            Kind::Count => Int64Array::from_iter_values(pairs.map(|words| words[CALLS + place] + words[WHOLE])),
+        let ((stride, other_stride), (kind, at)) = (self.strides(), self.calls[place]);
+        let other = |pair: usize, word: usize| self.others.get(pair * other_stride + word).copied().unwrap_or_default();
+        let pairs = self.words.chunks_exact(stride).enumerate();
+        Arc::new(match kind {
+            Kind::Count => Int64Array::from_iter_values(pairs.map(|(pair, words)| words[0] + other(pair, FIRST + at))),
             Kind::Sum => {
-                let seen: BooleanBuffer =
-                    pairs.clone().map(|words| words[WHOLE] > 0 || words[SEEN] & bit != 0).collect();
-                let numbers = pairs.map(|words| words[CALLS + place]).collect();
+                let seen = |(pair, words): (usize, &[i64])| words[0] > 0 || other(pair, 0) & 1 << at != 0;
+                let seen: BooleanBuffer = pairs.clone().map(seen).collect();
+                let numbers = pairs.map(|(_, words)| words[FIRST + at]).collect();
                 Int64Array::new(numbers, Some(NullBuffer::new(seen)).filter(|nulls| nulls.null_count() > 0))
             }
         })
@@ -191,12 +201,20 @@ impl Sums {
 
     /// No pair is left.
     pub(super) fn clear(&mut self) {
-        self.words = Vec::new();
+        (self.words, self.others) = (Vec::new(), Vec::new());
     }
 
     /// In bytes.
     pub(super) fn size(&self) -> usize {
-        self.words.capacity() * size_of::<i64>()
+        (self.words.capacity() + self.others.capacity()) * size_of::<i64>()
+    }
+}
+
+/// Calls `add` with each row that is not NULL and its pair.
+fn each(rows: &[usize], nulls: Option<&NullBuffer>, mut add: impl FnMut(usize, usize)) {
+    match nulls {
+        None => rows.iter().enumerate().for_each(|(row, pair)| add(row, *pair)),
+        Some(nulls) => nulls.valid_indices().for_each(|row| add(row, rows[row])),
     }
 }
 
