@@ -21,6 +21,8 @@ async fn known(analyst: &Client, query: &str) -> f64 {
     let first = rows(analyst, query).await;
     for _ in 0..2 {
         assert_eq!(rows(analyst, query).await, first, "{query}");
+        // Described, and asked by the other protocol.
+        assert_eq!(analyst.query(query, &[]).await.unwrap().len(), first.len(), "{query}");
     }
     paid(analyst).await - before
 }
@@ -151,6 +153,16 @@ async fn views_parameters_and_moments_are_what_they_are_now() {
     run(&admin, "CREATE OR REPLACE VIEW people AS SELECT person_id, country FROM person WHERE country = 'DE'").await;
     known(&analyst, query).await;
     assert!(number(&analyst, query).await < all * 0.8, "the view is another");
+    // What was described is another thing under the same name.
+    run(&admin, "CREATE VIEW shown AS SELECT country AS x FROM person GROUP BY country").await;
+    run(&admin, "GRANT SELECT ON shown TO insights_analyst").await;
+    let named = "SELECT x FROM shown";
+    known(&analyst, named).await;
+    assert!(analyst.query(named, &[]).await.unwrap()[0].try_get::<_, String>(0).is_ok());
+    run(&admin, "DROP VIEW shown").await;
+    run(&admin, "CREATE VIEW shown AS SELECT count(*) AS x FROM person").await;
+    run(&admin, "GRANT SELECT ON shown TO insights_analyst").await;
+    assert!(analyst.query(named, &[]).await.unwrap()[0].try_get::<_, i64>(0).is_ok());
     let of = "SELECT count(*) FROM person WHERE country = $1";
     let mut counts = Vec::new();
     for _ in 0..2 {

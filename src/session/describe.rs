@@ -1,6 +1,7 @@
 //! What statements want and give, without running them: for the extended protocol's Describe, and EXPLAIN.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -8,10 +9,32 @@ use datafusion::sql::sqlparser::ast;
 
 use super::answer::{Answer, Rows};
 use super::path::{Asked, Failure, compile};
+use super::recent::Key;
 use super::{Description, Prepared, Protocol, Session};
 use crate::error::{Result, SqlState};
 use crate::query;
 use crate::query::statement::Statement;
+
+/// What was described, by everything that it depends on.
+#[derive(Default)]
+pub(super) struct Described(Mutex<HashMap<Key, Description>>);
+
+/// Columns and types of a statement take a few kilobytes.
+const MOST: usize = 2048;
+
+impl Described {
+    fn find(&self, key: &Key) -> Option<Description> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn keep(&self, key: Key, description: &Description) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MOST {
+            held.clear();
+        }
+        held.insert(key, description.clone());
+    }
+}
 
 impl Session {
     /// `declared` are the types a client gave for its parameters. Runs nothing, costs nothing; a refusal is logged.
@@ -81,7 +104,34 @@ impl Session {
         Ok(Description { parameters: Vec::new(), columns })
     }
 
+    /// A driver describes each statement before it runs it: what was described under the same rules is described again. Columns and types
+    /// follow from names, rights and settings; where a grant of access may show other columns, it is looked at each time.
     async fn describe_query(
+        &self,
+        query: &ast::Query,
+        text: &str,
+        declared: &[Option<DataType>],
+        rows: bool,
+    ) -> Result<Description> {
+        let of = format!("{declared:?} {rows}");
+        let question = self.question_of([text, "DESCRIBE", &of]).filter(|_| !self.may_open_rows());
+        if let Some(known) = question.as_ref().and_then(|question| self.server.described.find(&question.key)) {
+            return Ok(known);
+        }
+        let description = self.describe_anew(query, text, declared, rows).await?;
+        if let Some(question) = question {
+            self.server.described.keep(question.key, &description);
+        }
+        Ok(description)
+    }
+
+    /// Has it a grant of access to the rows of any table?
+    fn may_open_rows(&self) -> bool {
+        let policies = self.server.catalog.policies();
+        policies.access.values().any(|grant| grant.principal == self.client.user)
+    }
+
+    async fn describe_anew(
         &self,
         query: &ast::Query,
         text: &str,

@@ -125,6 +125,8 @@ pub struct Session {
     /// When its role was made: a role of the same name that is made later is not the one that logged in.
     role_created: u64,
     standing: Standing,
+    /// The epoch whose settings the variables stand on.
+    followed: Option<u64>,
     variables: Variables,
     transaction: Transaction,
     cursors: Cursors,
@@ -160,6 +162,7 @@ impl Session {
             server,
             role_created: role.created,
             standing: Standing::default(),
+            followed: None,
             client,
             variables,
             transaction: Transaction::default(),
@@ -297,7 +300,11 @@ impl Session {
 
     async fn follow_policies(&mut self) -> Result<()> {
         self.server.catalog.refresh().await?;
-        self.variables.follow(self.server.catalog.policies().settings.clone());
+        let policies = self.server.catalog.policies();
+        if self.followed != Some(policies.epoch) {
+            self.variables.follow(policies.settings.clone());
+            self.followed = Some(policies.epoch);
+        }
         self.follow_pending();
         self.tell_of_trainings()
     }

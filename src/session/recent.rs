@@ -30,7 +30,7 @@ use crate::release::Shaped;
 const MOST_BYTES: usize = 64 << 20;
 const MOST_ANSWERS: usize = 16_384;
 
-type Key = [u8; 32];
+pub(super) type Key = [u8; 32];
 
 #[derive(Default)]
 pub(super) struct Recent {
@@ -48,7 +48,7 @@ struct Held {
 
 /// Everything that an answer depends on but the data, and the epoch of the rules in it.
 pub(super) struct Question {
-    key: Key,
+    pub key: Key,
     epoch: u64,
 }
 
@@ -109,6 +109,11 @@ impl Held {
 impl Session {
     /// The question, where it may be asked again; `None`: it goes the whole path.
     pub(super) fn question(&self, asked: &Asked<'_>) -> Option<Question> {
+        self.question_of([asked.text, asked.kind, &format!("{:?}", asked.parameters)])
+    }
+
+    /// The same of anything that is asked under the rules of the moment.
+    pub(super) fn question_of(&self, asked: [&str; 3]) -> Option<Question> {
         if self.refuse_while_pending("a question").is_err() || self.purpose().is_some() {
             return None;
         }
@@ -120,9 +125,7 @@ impl Session {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         };
-        add(asked.text);
-        add(asked.kind);
-        add(&format!("{:?}", asked.parameters));
+        asked.into_iter().for_each(&mut add);
         add(&format!("{:?} {}", principal.whenever(), self.role_created));
         add(&format!("{epoch} {}", catalog.statistics_epoch()));
         for (layer, name, value) in self.variables.chosen().filter(|(_, name, _)| *name != "application_name") {

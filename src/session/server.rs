@@ -9,6 +9,7 @@ use paravent_udfs::Noise;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activities;
+use super::describe::Described;
 use super::kept_statistics::KeptStatistics;
 use super::recent::Recent;
 use super::scopes::ExcludedNow;
@@ -56,6 +57,7 @@ pub struct Server {
     pub(super) recent: Recent,
     pub(super) kept_statistics: KeptStatistics,
     pub(super) texts: Texts,
+    pub(super) described: Described,
     pub(super) activities: Arc<Activities>,
     pub(super) flights: Flights,
 }
@@ -88,6 +90,7 @@ impl Server {
             recent: Recent::default(),
             kept_statistics: KeptStatistics::default(),
             texts: Texts::default(),
+            described: Described::default(),
             activities: Arc::default(),
             flights: Flights::default(),
         };
