@@ -180,7 +180,7 @@ impl Engine {
         released: &[Option<Released>],
     ) -> Result<Shaped> {
         if let Some(picked) = Picked::of(plan) {
-            let rows = released.get(picked.release).ok_or_else(Error::internal)?;
+            let rows = released.get(picked.release).and_then(Option::as_ref).ok_or_else(Error::internal)?;
             let rows = rows.batch().project(&picked.columns).map_err(|_| Error::internal())?;
             return Shaped::named(names, &rows.schema(), vec![rows]);
         }
