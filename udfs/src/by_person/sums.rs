@@ -187,13 +187,15 @@ impl Sums {
     pub(super) fn column(&self, place: usize) -> ArrayRef {
         let ((stride, other_stride), (kind, at)) = (self.strides(), self.calls[place]);
         let other = |pair: usize, word: usize| self.others.get(pair * other_stride + word).copied().unwrap_or_default();
-        let pairs = self.words.chunks_exact(stride).enumerate();
+        let pairs = self.words.chunks_exact(stride);
         Arc::new(match kind {
-            Kind::Count => Int64Array::from_iter_values(pairs.map(|(pair, words)| words[0] + other(pair, FIRST + at))),
+            Kind::Count => {
+                Int64Array::from_iter_values(pairs.enumerate().map(|(pair, words)| words[0] + other(pair, FIRST + at)))
+            }
             Kind::Sum => {
                 let seen = |(pair, words): (usize, &[i64])| words[0] > 0 || other(pair, 0) & 1 << at != 0;
-                let seen: BooleanBuffer = pairs.clone().map(seen).collect();
-                let numbers = pairs.map(|(_, words)| words[FIRST + at]).collect();
+                let seen: BooleanBuffer = pairs.clone().enumerate().map(seen).collect();
+                let numbers = pairs.map(|words| words[FIRST + at]).collect();
                 Int64Array::new(numbers, Some(NullBuffer::new(seen)).filter(|nulls| nulls.null_count() > 0))
             }
         })
