@@ -11,6 +11,7 @@ mod key;
 mod locate;
 mod memory;
 mod parquet;
+mod seen;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -34,13 +35,15 @@ use crate::policy::{Column, Format, Location, Table, TextForm, UniqueKey};
 pub use append::{Append, Appended};
 use locate::DataFile;
 pub use memory::{Memory, batch_rows, insufficient_resources};
+use seen::{Seen, Stamp};
 
-/// Reads the files of tables. One runtime, so that footers and statistics of Parquet files are read once; listings are
-/// never remembered, so that a changed folder is seen by the next statement.
+/// Reads the files of tables. One runtime, so that footers and statistics of Parquet files are read once; whatever is remembered of a
+/// listing is held against the file system each time, so that a changed file or folder is seen by the next statement.
 #[derive(Debug, Clone)]
 pub struct Files {
     data_dir: PathBuf,
     runtime: Arc<RuntimeEnv>,
+    seen: Arc<Seen>,
 }
 
 /// Identity of a table's data. Another value means that something about the files changed.
@@ -50,8 +53,10 @@ pub struct Snapshot(String);
 /// The files of a table at one moment.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    files: Vec<DataFile>,
+    files: Arc<[DataFile]>,
     snapshot: Snapshot,
+    /// Of a table of one file: what the file system said of it, before and after it was listed.
+    stamp: Option<Stamp>,
 }
 
 impl Listing {
@@ -77,7 +82,7 @@ impl Files {
     /// Relative locations lie under `data_dir`.
     pub fn new(data_dir: PathBuf, memory: &Memory) -> Result<Self> {
         let runtime = memory.runtime(&data_dir)?;
-        Ok(Self { data_dir, runtime })
+        Ok(Self { data_dir, runtime, seen: Arc::default() })
     }
 
     /// The runtime whose object stores a plan over [`Files::provider`] must be executed with.
@@ -109,7 +114,12 @@ impl Files {
 
     /// The files as they are now, so that all that follows is about the same rows, whatever is loaded meanwhile.
     pub async fn list(&self, location: &Location) -> Result<Listing> {
+        if let Some(seen) = self.seen.find(&location.url) {
+            return Ok(seen);
+        }
+        let before = locate::path(&self.data_dir, location).ok().and_then(|path| Stamp::of(&path));
         let files = self.locate(location).await?;
+        let stamp = before.filter(Stamp::still_holds);
         let mut hash = Sha256::new();
         for file in &files {
             let meta = &file.meta;
@@ -126,12 +136,17 @@ impl Files {
         }
         let digest = hash.finalize();
         let snapshot = Snapshot(digest.iter().map(|byte| format!("{byte:02x}")).collect());
-        Ok(Listing { files, snapshot })
+        let listing = Listing { files: files.into(), snapshot, stamp };
+        self.seen.keep(&location.url, &listing);
+        Ok(listing)
     }
 
     /// Are these files what they were? Others that came since are not read, and do not matter.
     pub async fn is_unchanged(&self, listing: &Listing) -> bool {
-        for file in &listing.files {
+        if listing.stamp.as_ref().is_some_and(Stamp::still_holds) {
+            return true;
+        }
+        for file in listing.files.iter() {
             let now = locate::file(&self.runtime, &file.path()).await;
             let same = |now: &DataFile| {
                 let (now, then) = (&now.meta, &file.meta);

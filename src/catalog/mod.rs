@@ -14,6 +14,7 @@ pub mod system;
 mod tests;
 mod yielding;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
@@ -37,6 +38,7 @@ struct Inner {
     mock_secret: [u8; 32],
     digester: Digester,
     verified_keys: Mutex<VerifiedKeys>,
+    statistics_epoch: AtomicU64,
 }
 
 impl Catalog {
@@ -51,7 +53,8 @@ impl Catalog {
         };
         let digester = Digester::new(state.secret("digests of persons").await?)?;
         let (policies, verified_keys) = (RwLock::new(Arc::new(policies)), Mutex::default());
-        let inner = Inner { state, policies, mock_secret, digester, verified_keys };
+        let statistics_epoch = AtomicU64::default();
+        let inner = Inner { state, policies, mock_secret, digester, verified_keys, statistics_epoch };
         let catalog = Self { inner: Arc::new(inner) };
         Ok((catalog, generated))
     }
@@ -100,11 +103,17 @@ impl Catalog {
 
     /// Takes over what another server changed. Cheap when nothing did: one indexed read.
     pub async fn refresh(&self) -> Result<()> {
-        let epoch = self.inner.state.read(store::epoch).await?;
+        let (epoch, statistics) = self.inner.state.glance(store::epochs).await?.unzip();
+        self.inner.statistics_epoch.fetch_max(statistics.unwrap_or_default(), Ordering::Relaxed);
         if epoch == Some(self.policies().epoch) {
             return Ok(());
         }
         self.reload().await
+    }
+
+    /// Moves whenever ANALYZE kept something; as of the last [`Self::refresh`].
+    pub fn statistics_epoch(&self) -> u64 {
+        self.inner.statistics_epoch.load(Ordering::Relaxed)
     }
 
     /// `audit.changes`: every change, and what it changed from what to what.

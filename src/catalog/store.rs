@@ -36,8 +36,17 @@ pub(super) enum Saved {
     Outdated,
 }
 
+/// Of the policies, and of the statistics; `None` before the first start.
+pub(super) fn epochs(connection: &Connection) -> Result<Option<(u64, u64)>> {
+    let epochs: Option<(i64, i64)> = connection
+        .prepare_cached("SELECT epoch, statistics_epoch FROM catalog_epoch")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(epochs.map(|(policies, statistics)| (policies as u64, statistics as u64)))
+}
+
 /// `None` before the first start.
-pub(super) fn epoch(connection: &Connection) -> Result<Option<u64>> {
+fn epoch(connection: &Connection) -> Result<Option<u64>> {
     let epoch: Option<i64> =
         connection.prepare_cached("SELECT epoch FROM catalog_epoch")?.query_row([], |row| row.get(0)).optional()?;
     Ok(epoch.map(|epoch| epoch as u64))
@@ -106,7 +115,8 @@ pub(super) fn save(
         }
     }
     tx.execute(
-        "INSERT OR REPLACE INTO catalog_epoch VALUES (1, ?1, ?2)",
+        "INSERT INTO catalog_epoch (only, epoch, release_epoch) VALUES (1, ?1, ?2)
+         ON CONFLICT (only) DO UPDATE SET epoch = excluded.epoch, release_epoch = excluded.release_epoch",
         (after.epoch as i64, after.release_epoch as i64),
     )?;
     let differences = changes::differences(&held, &objects(tx)?)?;

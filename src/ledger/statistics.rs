@@ -21,12 +21,13 @@ impl Ledger {
             .await
     }
 
-    /// Instead of what was kept for this snapshot before.
+    /// Instead of what was kept for this snapshot before. Every server's next statement knows that something was.
     pub async fn keep_statistics(&self, table: &str, snapshot: &str, statistics: String) -> Result<()> {
         let row = (table.to_owned(), snapshot.to_owned(), statistics);
         self.state
             .write(move |tx| {
                 tx.execute("INSERT OR REPLACE INTO table_statistics VALUES (?1, ?2, ?3)", row)?;
+                tx.execute("UPDATE catalog_epoch SET statistics_epoch = statistics_epoch + 1", [])?;
                 Ok(())
             })
             .await

@@ -271,7 +271,7 @@ async fn changed(room: &Room, epoch: i64) {
     };
     let written = room.ledger.state.write(move |tx| {
         record_change(tx, &change)?;
-        tx.execute("INSERT OR REPLACE INTO catalog_epoch VALUES (1, ?1, 1)", [epoch])?;
+        tx.execute("INSERT OR REPLACE INTO catalog_epoch (only, epoch, release_epoch) VALUES (1, ?1, 1)", [epoch])?;
         Ok(())
     });
     written.await.unwrap();

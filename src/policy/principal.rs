@@ -51,6 +51,11 @@ impl Principal {
         self.capabilities.contains(&capability)
     }
 
+    /// The same, whenever it is: two that are equal may the same.
+    pub fn whenever(&self) -> Self {
+        Self { at: 0, ..self.clone() }
+    }
+
     /// May it ask about people at all? About whom is for the scopes to say.
     pub fn may_ask(&self) -> bool {
         self.can(Capability::Analyse) || self.can(Capability::AnalyseReports)

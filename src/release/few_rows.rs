@@ -10,7 +10,7 @@
 //! `BoundGroups` itself is quicker where nobody has.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -19,6 +19,8 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::{count, max};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::physical_plan::collect;
 use paravent_udfs::BoundGroups;
 
@@ -59,7 +61,10 @@ impl Engine {
                 Some(_) | None => Transformed::no(node),
             })
         });
-        without.data().map_err(|_| Error::internal())
+        // The person key may now be a column that nothing reads.
+        let narrow = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
+        let without = without.data().and_then(|plan| narrow.optimize(plan, &OptimizerContext::new(), |_, _| {}));
+        without.map_err(|_| Error::internal())
     }
 
     /// Nothing where it is not known which data it is.

@@ -23,7 +23,8 @@ use datafusion::sql::sqlparser::ast;
 
 use super::Session;
 use super::answer::{Answer, Notice};
-use super::path::{Asked, Failure};
+use super::path::{Asked, Failure, compile};
+use super::surroundings::Looked;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Class, Principal, Settings, Table, Weights};
 use crate::query::parse;
@@ -134,10 +135,15 @@ impl Session {
 
     /// The identity of the data that statistics of a table are about: its own, and that of the tables its persons are found in.
     pub(super) async fn statistics_snapshot(&self, table: &Table) -> Result<String> {
+        self.statistics_snapshot_of(table, &mut Looked::default()).await
+    }
+
+    /// The same, of data that a statement looks at.
+    pub(super) async fn statistics_snapshot_of(&self, table: &Table, looked: &mut Looked) -> Result<String> {
         let policies = self.server.catalog.policies();
         let mut snapshots = Vec::new();
         for part in policies.persons_by(&table.name) {
-            snapshots.push(self.server.files.snapshot(&part.location).await?.as_str().to_owned());
+            snapshots.push(looked.at(&self.server.files, &part.location).await?.snapshot().as_str().to_owned());
         }
         Ok(snapshots.join("\n"))
     }
@@ -200,13 +206,16 @@ impl Session {
         let principal = principal.ok_or_else(Error::internal)?;
         let around = self.surroundings_as(query, sql, Arc::new(policies), principal, &settings).await?;
         let said = self.notices.len();
-        let shaped = self.answered(asked, &around, query).await;
-        if let Err(failure) = &shaped {
+        let answered = match compile(&around, query, asked.parameters) {
+            Ok(verified) => self.answered(asked, &around, &verified).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        if let Err(failure) = &answered {
             tracing::error!(sqlstate = failure.error.sqlstate.code(), "a question of ANALYZE was refused");
         }
         // What the compiler says of its questions is not what the administrator asked.
         self.notices.truncate(said);
-        shaped
+        answered.map(|(shaped, _)| shaped)
     }
 }
 

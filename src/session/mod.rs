@@ -11,6 +11,7 @@ mod answer;
 mod block;
 mod cursors;
 mod describe;
+mod kept_statistics;
 mod listing;
 mod load;
 mod memberships;
@@ -31,9 +32,11 @@ mod running;
 mod scopes;
 mod server;
 mod single_flight;
+mod standing;
 mod startup;
 mod surroundings;
 mod sweep;
+mod texts;
 mod training;
 mod transaction;
 mod utility;
@@ -61,7 +64,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::system::is_system_query;
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{LogId, Outcome};
-use crate::policy::{Principal, Settings};
+use crate::policy::Settings;
 use crate::query::parse;
 use crate::query::statement::{Admin, CursorOptions, Parsed, Statement};
 use activity::Seat;
@@ -69,6 +72,7 @@ use cursors::Cursors;
 use load::Loads;
 use path::{Asked, Failure};
 use pending::Pending;
+use standing::Standing;
 use transaction::Transaction;
 use utility::Variables;
 
@@ -103,7 +107,7 @@ impl Protocol {
 /// One parsed statement.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    parsed: Parsed,
+    parsed: Arc<Parsed>,
 }
 
 /// What a statement wants and gives, found without running it.
@@ -120,6 +124,7 @@ pub struct Session {
     client: Client,
     /// When its role was made: a role of the same name that is made later is not the one that logged in.
     role_created: u64,
+    standing: Standing,
     variables: Variables,
     transaction: Transaction,
     cursors: Cursors,
@@ -154,6 +159,7 @@ impl Session {
         Ok(Self {
             server,
             role_created: role.created,
+            standing: Standing::default(),
             client,
             variables,
             transaction: Transaction::default(),
@@ -171,8 +177,8 @@ impl Session {
 
     /// Splits a query string into statements; an empty string gives none. Errors: 42601, 0A000, 42501; they are logged.
     pub async fn prepare(&mut self, sql: &str, protocol: Protocol) -> Result<Vec<Prepared>> {
-        match parse::parse(sql) {
-            Ok(parsed) => Ok(parsed.into_iter().map(|parsed| Prepared { parsed }).collect()),
+        match self.server.texts.parse(sql) {
+            Ok(parsed) => Ok(parsed.iter().map(|parsed| Prepared { parsed: parsed.clone() }).collect()),
             Err(error) => {
                 self.transaction.fail();
                 let text = parse::redact(sql);
@@ -393,6 +399,10 @@ impl Session {
 
     /// Rows of a query: about the system, or released.
     async fn rows(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Rows, Failure> {
+        let question = self.question(asked);
+        if let Some(given) = self.given_before(question.as_ref()).await {
+            return Ok(Rows::released(&self.again(asked, &given).await?));
+        }
         if self.is_system(query) {
             let system = self.system_session(query).await?;
             let statement = ast::Statement::Query(Box::new(query.clone()));
@@ -403,7 +413,7 @@ impl Session {
             self.server.ledger.record(self.entry(asked)?).await?;
             return Ok(Rows::about_the_system(schema, batches));
         }
-        self.query(asked, query).await.map(|shaped| Rows::released(&shaped))
+        self.query(asked, query, question).await.map(|shaped| Rows::released(&shaped))
     }
 
     fn is_system(&self, query: &ast::Query) -> bool {
@@ -419,11 +429,10 @@ impl Session {
         options: CursorOptions,
         query: &ast::Query,
     ) -> Result<Answer, Failure> {
-        if !self.is_system(query) {
+        let question = self.question(asked);
+        if self.given_before(question.as_ref()).await.is_none() && !self.is_system(query) {
             let around = self.surroundings(query, asked.text).await?;
-            if path::probe(&around, query, asked.parameters)?.is_none() {
-                path::compile(&around, query, asked.parameters)?;
-            }
+            path::compile_or_probe(&around, query, asked.parameters)?;
         }
         self.cursors.check(name, options, &self.transaction)?;
         self.shown_under = None;
@@ -513,14 +522,6 @@ impl Session {
 
     async fn log_refusal(&self, asked: &Asked<'_>, error: &Error) -> Result<()> {
         self.server.ledger.refuse(self.entry(asked)?, error).await
-    }
-
-    /// Who this session acts as now: a role that was dropped or may log in no more, a membership that was revoked or whose
-    /// training lapsed, is gone at once. Errors: 28000.
-    fn principal(&self) -> Result<Principal> {
-        let now = chrono::Utc::now().timestamp();
-        let policies = self.server.catalog.policies();
-        policies.login(&self.client.user, self.role_created, now).ok_or_else(|| no_login(&self.client.user))
     }
 
     fn settings_in_force(&self) -> Settings {

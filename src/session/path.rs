@@ -9,12 +9,12 @@ use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 
 use super::answer::Notice;
-use super::recent::Given;
+use super::recent::{Given, Question};
 use super::surroundings::Surroundings;
 use super::{Protocol, Session};
 use crate::error::{Error, Result, SqlState};
 use crate::ledger::{Charge, Entry, Limits, Outcome, Price, Reservation, ToStore};
-use crate::query::{self, Verified};
+use crate::query::{self, Checked, Verified};
 use crate::release::{self, Measured, Origin, Released, Shaped};
 
 /// One statement as it was asked.
@@ -58,41 +58,57 @@ impl Known {
 }
 
 impl Session {
-    pub(super) async fn query(&mut self, asked: &Asked<'_>, query: &ast::Query) -> Result<Shaped, Failure> {
+    /// `question`: under which the answer is looked for the next time.
+    pub(super) async fn query(
+        &mut self,
+        asked: &Asked<'_>,
+        query: &ast::Query,
+        question: Option<Question>,
+    ) -> Result<Shaped, Failure> {
         let around = self.surroundings(query, asked.text).await?;
-        if let Some(columns) = probe(&around, query, asked.parameters)? {
-            let mut entry = self.entry(asked)?;
-            entry.tables = names_of(&around);
-            self.server.ledger.record(entry).await?;
-            return Ok(Shaped::empty(columns));
+        let verified = match compile_or_probe(&around, query, asked.parameters)? {
+            Compiled::Empty(columns) => {
+                let mut entry = self.entry(asked)?;
+                entry.tables = names_of(&around);
+                self.server.ledger.record(entry).await?;
+                return Ok(Shaped::empty(columns));
+            }
+            Compiled::Private(verified) => verified,
+        };
+        let said = self.notices.len();
+        let (shaped, persons) = self.answered(asked, &around, &verified).await?;
+        if let Some(question) = question.filter(|_| !verified.releases().is_empty()) {
+            let given = Given {
+                looked: around.looked.identities(),
+                shaped: shaped.clone(),
+                notices: self.notices.get(said..).unwrap_or_default().to_vec(),
+                tables: names_of(&around),
+                columns: columns_read(&verified),
+                protections: verified.protections(),
+                persons,
+            };
+            self.keep_given(question, query, &around, given);
         }
-        self.answered(asked, &around, query).await
+        Ok(shaped)
     }
 
-    /// The same in surroundings that were gathered before.
+    /// From proof to answer, and how many persons it describes, as noised.
     pub(super) async fn answered(
         &mut self,
         asked: &Asked<'_>,
         around: &Surroundings,
-        query: &ast::Query,
-    ) -> Result<Shaped, Failure> {
-        let recent = self.recent_key(asked, around, query);
-        if let Some(given) = recent.as_ref().and_then(|key| self.server.recent.find(key)) {
-            return Ok(self.again(asked, &given).await?);
-        }
-        let verified = compile(around, query, asked.parameters)?;
+        verified: &Verified,
+    ) -> Result<(Shaped, Option<u64>), Failure> {
         self.shown_under = verified.recipe().map(|recipe| recipe.access);
-        let (known, _turn) = self.known_in_turn(around, &verified).await?;
-        let notices: Vec<Notice> =
-            known.notices().into_iter().chain(verified.notices().iter().map(Notice::new)).collect();
-        self.notices.extend(notices.iter().cloned());
-        let reservation = self.reserve(asked, around, &verified, &known).await?;
+        let (known, _turn) = self.known_in_turn(around, verified).await?;
+        self.notices.extend(known.notices().into_iter().chain(verified.notices().iter().map(Notice::new)));
+        let reservation = self.reserve(asked, around, verified, &known).await?;
         self.unfinished = Some(reservation.log_id());
         let log = reservation.log_id();
         let from_store = !known.origins.is_empty() && !known.origins.contains(&Origin::New);
         let anew = known.origins.contains(&Origin::New);
         let mut store = Vec::new();
-        let answered = self.fulfil(around, reservation, &verified, known, &mut store).await;
+        let answered = self.fulfil(around, reservation, verified, known, &mut store).await;
         let outcome = match &answered {
             Ok((shaped, persons)) => Outcome::Answered { rows: shaped.rows(), from_store, persons: *persons },
             Err(error) => Outcome::Failed { sqlstate: error.sqlstate },
@@ -102,14 +118,7 @@ impl Session {
         if anew {
             wait_for_whole_quantum(asked.began, around.context.policies.settings.response_quantum_ms).await;
         }
-        if let (Some(key), Ok((shaped, persons))) = (recent, &answered)
-            && !verified.releases().is_empty()
-        {
-            let (tables, columns) = (names_of(around), columns_read(&verified));
-            let (shaped, protections) = (shaped.clone(), verified.protections());
-            self.server.recent.keep(key, Given { shaped, notices, tables, columns, protections, persons: *persons });
-        }
-        answered.map(|(shaped, _)| shaped).map_err(|error| Failure { error, logged: true })
+        answered.map_err(|error| Failure { error, logged: true })
     }
 
     /// What a paid statement gets, and how many persons it describes, as noised. `store`: what is to be kept of it, also where what
@@ -231,7 +240,7 @@ impl Session {
 
     pub(super) fn entry(&self, asked: &Asked<'_>) -> Result<Entry> {
         // Who may log in no more acts as nobody, and that is logged too.
-        let roles = self.principal().map(|principal| principal.roles().clone()).unwrap_or_default();
+        let roles = self.acts_as().map(|principal| principal.roles().clone()).unwrap_or_default();
         Ok(Entry {
             who: self.client.user.clone(),
             roles: roles.into_iter().filter(|role| *role != self.client.user).collect(),
@@ -261,17 +270,6 @@ async fn wait_for_whole_quantum(began: Instant, quantum_ms: u64) {
     tokio::time::sleep_until(until.into()).await;
 }
 
-/// The columns of an answer that has no rows whatever the data: it is given without a release.
-pub(super) fn probe(
-    around: &Surroundings,
-    query: &ast::Query,
-    parameters: &[ScalarValue],
-) -> Result<Option<SchemaRef>> {
-    let resolved = query::resolve(&around.context, query, parameters)?;
-    let checked = query::check(&around.context, resolved)?;
-    Ok(query::probe(&around.context, &checked))
-}
-
 fn names_of(around: &Surroundings) -> Vec<String> {
     around.tables.iter().map(|table| table.name.clone()).collect()
 }
@@ -282,11 +280,37 @@ fn columns_read(verified: &Verified) -> Vec<String> {
     reads.iter().flat_map(|(table, columns)| columns.iter().map(move |column| format!("{table}.{column}"))).collect()
 }
 
+/// What a query is, as far as it can be known without a row.
+pub(super) enum Compiled {
+    /// An answer that has no rows whatever the data: it is given without a release.
+    Empty(SchemaRef),
+    Private(Box<Verified>),
+}
+
+pub(super) fn compile_or_probe(
+    around: &Surroundings,
+    query: &ast::Query,
+    parameters: &[ScalarValue],
+) -> Result<Compiled> {
+    let checked = check(around, query, parameters)?;
+    match query::probe(&around.context, &checked) {
+        Some(columns) => Ok(Compiled::Empty(columns)),
+        None => prove(around, checked).map(Box::new).map(Compiled::Private),
+    }
+}
+
 /// Text to proof: nothing here reads a row or spends anything.
 pub(super) fn compile(around: &Surroundings, query: &ast::Query, parameters: &[ScalarValue]) -> Result<Verified> {
+    prove(around, check(around, query, parameters)?)
+}
+
+fn check(around: &Surroundings, query: &ast::Query, parameters: &[ScalarValue]) -> Result<Checked> {
+    let resolved = query::resolve(&around.context, query, parameters)?;
+    query::check(&around.context, resolved)
+}
+
+fn prove(around: &Surroundings, checked: Checked) -> Result<Verified> {
     let context = &around.context;
-    let resolved = query::resolve(context, query, parameters)?;
-    let checked = query::check(context, resolved)?;
     let checked = query::with_declared_values(context, checked);
     let private = query::rewrite(context, checked)?;
     let verified = query::verify(context, private)?;

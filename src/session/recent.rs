@@ -1,9 +1,13 @@
 //! Answers that were given a moment ago: a dashboard that refreshes is not compiled and run again.
 //!
 //! In: an answer whose every release lies in the answer store, under everything that it depends on: the statement and its parameters,
-//! who asks and what they may, the session's settings, the rules, the identity of the data and of the scope. Out: the same rows, which
-//! the store would give as well. Nothing new is told, so nothing is paid; it is logged like any other. Must never: keep an answer
-//! that time alone changes, one whose rights hang on a purpose, or rows that are shown; those go the whole path each time.
+//! who asks and what they may, what the session set, the epochs of the rules and of the statistics; and, held against the files each
+//! time, the identity of all data that was looked at, also of that which says who is in a scope. Out: the same rows, which the store
+//! would give as well. Nothing new is told, so nothing is paid; it is logged like any other. Must never: keep an answer that time alone
+//! changes, one whose rights hang on a purpose or on a grant of access, or rows that are shown; those go the whole path each time.
+//!
+//! Law: what is compared here is all that the whole path reads before it finds the answer in the store. The text is compared before it is
+//! resolved: under one epoch of the rules it means one thing to one principal.
 //!
 //! Held in memory, the oldest dropped first; the lock is held to look up and never across an await.
 
@@ -19,10 +23,12 @@ use super::path::Asked;
 use super::surroundings::Surroundings;
 use crate::error::Result;
 use crate::ledger::{Entry, Outcome};
+use crate::policy::Location;
 use crate::release::Shaped;
 
 /// All answers together.
 const MOST_BYTES: usize = 64 << 20;
+const MOST_ANSWERS: usize = 16_384;
 
 type Key = [u8; 32];
 
@@ -40,8 +46,16 @@ struct Held {
     bytes: usize,
 }
 
+/// Everything that an answer depends on but the data, and the epoch of the rules in it.
+pub(super) struct Question {
+    key: Key,
+    epoch: u64,
+}
+
 /// An answer, and what the log says of it.
 pub(super) struct Given {
+    /// The data that was looked at, and its identity then.
+    pub looked: Vec<(Location, String)>,
     pub shaped: Shaped,
     pub notices: Vec<Notice>,
     pub tables: Vec<String>,
@@ -51,7 +65,7 @@ pub(super) struct Given {
 }
 
 impl Recent {
-    pub fn find(&self, key: &Key) -> Option<Arc<Given>> {
+    fn find(&self, key: &Key) -> Option<Arc<Given>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.moments += 1;
         let now = held.moments;
@@ -63,17 +77,17 @@ impl Recent {
         Some(given)
     }
 
-    pub fn keep(&self, key: Key, given: Given) {
+    /// Instead of what was given before other data.
+    fn keep(&self, key: Key, given: Given) {
         let bytes = given.shaped.bytes();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes > MOST_BYTES / 4 || held.answers.contains_key(&key) {
+        held.forget(&key);
+        if bytes > MOST_BYTES / 4 {
             return;
         }
-        while held.bytes + bytes > MOST_BYTES {
-            let Some((_, oldest)) = held.order.pop_first() else { break };
-            if let Some((_, dropped)) = held.answers.remove(&oldest) {
-                held.bytes -= dropped.shaped.bytes();
-            }
+        while held.bytes + bytes > MOST_BYTES || held.answers.len() >= MOST_ANSWERS {
+            let Some(oldest) = held.order.first_key_value().map(|(_, key)| *key) else { break };
+            held.forget(&oldest);
         }
         held.moments += 1;
         let now = held.moments;
@@ -83,39 +97,74 @@ impl Recent {
     }
 }
 
+impl Held {
+    fn forget(&mut self, key: &Key) {
+        if let Some((last, dropped)) = self.answers.remove(key) {
+            self.order.remove(&last);
+            self.bytes -= dropped.shaped.bytes();
+        }
+    }
+}
+
 impl Session {
-    /// Everything that an answer depends on; nothing where it depends on more.
-    ///
-    /// `query`: what is asked, which is not always what was written: one ANALYZE asks many queries.
-    pub(super) fn recent_key(&self, asked: &Asked<'_>, around: &Surroundings, query: &ast::Query) -> Option<Key> {
-        let query = query.to_string();
-        let views = around.context.views.values().map(|view| view.query.to_string());
-        if self.purpose().is_some() || may_vary(&query) || views.into_iter().any(|text| may_vary(&text)) {
+    /// The question, where it may be asked again; `None`: it goes the whole path.
+    pub(super) fn question(&self, asked: &Asked<'_>) -> Option<Question> {
+        if self.refuse_while_pending("a question").is_err() || self.purpose().is_some() {
             return None;
         }
-        let mut settings = self.all_settings();
-        settings.remove("application_name");
+        let (catalog, principal) = (&self.server.catalog, self.acts_as().ok()?);
+        let epoch = catalog.policies().epoch;
         let mut hash = Sha256::new();
         let mut add = |part: &str| {
             // A length before each part: no two lists of parts give the same bytes.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         };
-        add(&query);
+        add(asked.text);
+        add(asked.kind);
         add(&format!("{:?}", asked.parameters));
-        add(&format!("{:?}", around.context.principal));
-        add(&around.context.policies.epoch.to_string());
-        add(&format!("{settings:?}"));
-        for (name, table) in &around.context.tables {
+        add(&format!("{:?} {}", principal.whenever(), self.role_created));
+        add(&format!("{epoch} {}", catalog.statistics_epoch()));
+        for (layer, name, value) in self.variables.chosen().filter(|(_, name, _)| *name != "application_name") {
+            add(layer);
             add(name);
-            add(&format!("{} {:?} {:?}", table.snapshot, table.proven_keys, table.statistics));
-            add(around.context.scopes.identity(name));
+            add(value);
         }
-        for (table, snapshot) in &around.scoping {
-            add(&table.name);
-            add(snapshot);
+        Some(Question { key: hash.finalize().into(), epoch })
+    }
+
+    /// What the question was answered with a moment ago, if it may be answered so now: the rules are those of then (they are part of the
+    /// question), the data is as it was, and no grant of access shows more of it.
+    pub(super) async fn given_before(&self, question: Option<&Question>) -> Option<Arc<Given>> {
+        let question = question?;
+        let given = self.server.recent.find(&question.key)?;
+        let (policies, principal) = (self.server.catalog.policies(), self.acts_as().ok()?);
+        let opened = |table: &String| policies.live_access(&principal, table, principal.at()).is_some();
+        if policies.epoch != question.epoch || given.tables.iter().any(opened) {
+            return None;
         }
-        Some(hash.finalize().into())
+        for (location, then) in &given.looked {
+            if self.server.files.snapshot(location).await.ok()?.as_str() != then {
+                return None;
+            }
+        }
+        Some(given)
+    }
+
+    /// Keeps an answer for the next time, where the question is the only thing that it depends on.
+    pub(super) fn keep_given(&self, question: Question, query: &ast::Query, around: &Surroundings, given: Given) {
+        let context = &around.context;
+        // As they were understood: a comment in the text hides nothing.
+        let queries = std::iter::once(query).chain(context.views.values().map(|view| &view.query));
+        let rules = context.tables.values().flat_map(|known| &known.table.row_policies);
+        let rules = rules.filter_map(|rule| rule.using.clone());
+        let constant = question.epoch == context.policies.epoch
+            && context.access.is_empty()
+            && context.purpose.is_none()
+            && !queries.map(ast::Query::to_string).chain(rules).any(|text| may_vary(&text));
+        if constant {
+            self.server.recent.keep(question.key, given);
+        }
     }
 
     /// The same answer once more, logged before it leaves.

@@ -114,9 +114,9 @@ impl Session {
         let verified = compile(&around, &query, &[])?;
         let threshold = verified.releases().first().map_or(0, |release| release.facts().threshold);
         let said = self.notices.len();
-        let shaped = self.answered(asked, &around, &query).await;
+        let shaped = self.answered(asked, &around, &verified).await;
         self.notices.truncate(said);
-        Ok((persons(&shaped?)?, threshold))
+        Ok((persons(&shaped?.0)?, threshold))
     }
 
     /// What was assessed of the data as it is now.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::sql::sqlparser::ast;
 
 use super::Session;
+use super::surroundings::Looked;
 use crate::catalog::files::arrow_schema;
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{DigestOf, GROUP_MANAGER, Person, Policies, Principal, ReportingLines, RowPolicy, Table};
@@ -27,11 +28,17 @@ pub(super) struct Scoped {
 
 impl Session {
     /// Errors: 42501 for group managers whose reports nobody can tell.
-    pub(super) async fn scopes(&self, policies: &Policies, principal: &Principal, tables: &[&Table]) -> Result<Scoped> {
+    pub(super) async fn scopes(
+        &self,
+        policies: &Policies,
+        principal: &Principal,
+        tables: &[&Table],
+        looked: &mut Looked,
+    ) -> Result<Scoped> {
         let mut scoped = Scoped::default();
         let mut persons = BTreeMap::new();
         for policy in tables.iter().filter_map(|table| table.policy()).collect::<BTreeSet<_>>() {
-            let scope = self.person_scope(policies, principal, policy, &mut scoped.tables).await?;
+            let scope = self.person_scope((policies, principal), policy, &mut scoped.tables, looked).await?;
             persons.insert(policy.to_owned(), Arc::new(scope));
         }
         let mut rules = BTreeMap::new();
@@ -48,17 +55,17 @@ impl Session {
 
     async fn person_scope(
         &self,
-        policies: &Policies,
-        principal: &Principal,
+        (policies, principal): (&Policies, &Principal),
         policy: &str,
         read: &mut Vec<(Table, String)>,
+        looked: &mut Looked,
     ) -> Result<PersonScope> {
         let (mut tests, mut identity) = (Vec::new(), Identity::default());
         if principal.belongs_to(GROUP_MANAGER) {
             let own = policies.roles.get(principal.name()).and_then(|role| role.person.clone());
             let digest = own.ok_or_else(refuse_nobody)?;
             let table = policies.reporting_table(policy).ok_or_else(|| refuse_no_lines(policy))?;
-            let (lines, snapshot) = self.lines(table).await?;
+            let (lines, snapshot) = self.lines(table, looked).await?;
             identity.add(["reports", &digest, &format!("{:?}", table.access), &snapshot]);
             identity.add([table.manager_key.as_deref().unwrap_or_default()]);
             tests.push(PersonTest::Reports { range: lines.reports_of(&digest), lines });
@@ -68,8 +75,9 @@ impl Session {
             for (rule, using) in conditions(table, principal) {
                 let (_, person_key) = table.protection().ok_or_else(Error::internal)?;
                 let made = self.rule(table, rule, using)?;
-                let snapshot = self.server.files.snapshot(&table.location).await?.as_str().to_owned();
-                let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
+                let listing = looked.at(&self.server.files, &table.location).await?;
+                let snapshot = listing.snapshot().as_str().to_owned();
+                let provider = self.server.files.provider_of(table, &listing).map_err(|_| Error::internal())?;
                 let (engine, cache) = (&self.server.engine, &self.server.scopes);
                 let found = engine.allowed_persons(cache, person_key, made, &snapshot, provider).await?;
                 identity.add(["allowed", &table.name, person_key, using, &snapshot]);
@@ -88,11 +96,12 @@ impl Session {
     }
 
     /// Reporting lines of a table with a manager key, and the identity of the data that they are of.
-    pub(super) async fn lines(&self, table: &Table) -> Result<(Arc<ReportingLines>, String)> {
+    pub(super) async fn lines(&self, table: &Table, looked: &mut Looked) -> Result<(Arc<ReportingLines>, String)> {
         let (_, person_key) = table.protection().ok_or_else(Error::internal)?;
         let manager_key = table.manager_key.clone().ok_or_else(Error::internal)?;
-        let snapshot = self.server.files.snapshot(&table.location).await?.as_str().to_owned();
-        let provider = self.server.files.provider(table).await.map_err(|_| Error::internal())?;
+        let listing = looked.at(&self.server.files, &table.location).await?;
+        let snapshot = listing.snapshot().as_str().to_owned();
+        let provider = self.server.files.provider_of(table, &listing).map_err(|_| Error::internal())?;
         let looked = (table.name.clone(), person_key.to_owned(), manager_key);
         let (engine, cache) = (&self.server.engine, &self.server.scopes);
         let digester = self.server.catalog.digester();
@@ -125,7 +134,7 @@ impl Session {
         let (policies, person) = (self.server.catalog.policies(), Person::of_text(key));
         let (mut known, mut asked) = (false, false);
         for table in policies.tables.values().filter(|table| table.manager_key.is_some()) {
-            let (lines, _) = self.lines(table).await?;
+            let (lines, _) = self.lines(table, &mut Looked::default()).await?;
             asked = true;
             known |= lines.position(person).is_some();
         }

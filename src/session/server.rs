@@ -9,9 +9,11 @@ use paravent_udfs::Noise;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activities;
+use super::kept_statistics::KeptStatistics;
 use super::recent::Recent;
 use super::scopes::ExcludedNow;
 use super::single_flight::Flights;
+use super::texts::Texts;
 use super::{Client, Session};
 use crate::catalog::Catalog;
 use crate::catalog::files::{Files, Memory};
@@ -52,6 +54,8 @@ pub struct Server {
     pub(super) scopes: ScopeCache,
     pub(super) excluded: ExcludedNow,
     pub(super) recent: Recent,
+    pub(super) kept_statistics: KeptStatistics,
+    pub(super) texts: Texts,
     pub(super) activities: Arc<Activities>,
     pub(super) flights: Flights,
 }
@@ -82,6 +86,8 @@ impl Server {
             scopes: ScopeCache::default(),
             excluded: ExcludedNow::default(),
             recent: Recent::default(),
+            kept_statistics: KeptStatistics::default(),
+            texts: Texts::default(),
             activities: Arc::default(),
             flights: Flights::default(),
         };

@@ -11,10 +11,10 @@ use datafusion::sql::sqlparser::ast;
 use paravent_udfs::{Delta, Epsilon};
 
 use super::Session;
-use crate::catalog::files::{Listing, arrow_schema};
+use crate::catalog::files::{Files, Listing, arrow_schema};
 use crate::error::{Error, Result};
 use crate::policy::{
-    Access, AccessGrant, Capability, DigestOf, Person, Policies, Principal, Settings, Table, UniqueKey, View,
+    Access, AccessGrant, Capability, DigestOf, Location, Person, Policies, Principal, Settings, Table, UniqueKey, View,
 };
 use crate::query::statement::Statement;
 use crate::query::statistics::Statistics;
@@ -31,6 +31,28 @@ pub(super) struct Surroundings {
     pub listings: BTreeMap<String, Listing>,
     /// Tables whose data says who is in a scope, and its identity.
     pub scoping: Vec<(Table, String)>,
+    /// All of it.
+    pub looked: Looked,
+}
+
+/// Data that a statement looked at: each once, so that all it is told is of the same files.
+#[derive(Default)]
+pub(super) struct Looked(Vec<(Location, Listing)>);
+
+impl Looked {
+    pub async fn at(&mut self, files: &Files, location: &Location) -> Result<Listing> {
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| known == location) {
+            return Ok(known.clone());
+        }
+        let listing = files.list(location).await?;
+        self.0.push((location.clone(), listing.clone()));
+        Ok(listing)
+    }
+
+    /// Where, and which data it was.
+    pub fn identities(&self) -> Vec<(Location, String)> {
+        self.0.iter().map(|(location, listing)| (location.clone(), listing.snapshot().as_str().to_owned())).collect()
+    }
 }
 
 impl Session {
@@ -51,21 +73,21 @@ impl Session {
     ) -> Result<Surroundings> {
         let readable = principal.may_ask();
         let (mut known, mut snapshots, mut tables) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let mut listings = BTreeMap::new();
+        let (mut listings, mut looked) = (BTreeMap::new(), Looked::default());
         let show_suppressed = self.shows_suppressed();
         let named = Named::of(&policies, query, show_suppressed)?;
         for table in named.tables {
             let classified = table.access != Access::Unclassified;
             let readable = readable || table.access == Access::Directory;
             let (snapshot, proven_keys) = if readable && classified {
-                let (listing, proven_keys) = self.data_of(table).await?;
+                let (listing, proven_keys) = self.data_of(table, &mut looked).await?;
                 let snapshot = listing.snapshot().as_str().to_owned();
                 listings.insert(table.name.clone(), listing);
                 (snapshot, proven_keys)
             } else {
                 (String::new(), vec![])
             };
-            let statistics = if readable && classified { self.statistics_of(table).await? } else { None };
+            let statistics = if readable && classified { self.statistics_of(table, &mut looked).await? } else { None };
             let schema = arrow_schema(table)?;
             known.insert(
                 table.name.clone(),
@@ -91,7 +113,7 @@ impl Session {
             Access::Public | Access::Protected { .. } | Access::Linked { .. } => readable,
         };
         let in_question: Vec<&Table> = tables.iter().filter(in_question).collect();
-        let scoped = self.scopes(&policies, &principal, &in_question).await?;
+        let scoped = self.scopes(&policies, &principal, &in_question, &mut looked).await?;
         let now = Utc::now();
         let context = Context {
             purpose: self.declared_purpose(&policies, &principal, now)?,
@@ -112,7 +134,7 @@ impl Session {
             moment: self.transaction.moment(),
             text: text.to_owned(),
         };
-        Ok(Surroundings { context, snapshots, tables, listings, scoping: scoped.tables })
+        Ok(Surroundings { context, snapshots, tables, listings, scoping: scoped.tables, looked })
     }
 
     /// The person behind this login; as the policies say now, not as the session began.
@@ -125,9 +147,8 @@ impl Session {
 
     /// The data and the declared keys that hold on it. A key is looked at once per identity of the data; rows that come meanwhile can
     /// only make it fail.
-    async fn data_of(&self, table: &Table) -> Result<(Listing, Vec<UniqueKey>)> {
-        let server = &self.server;
-        let listing = server.files.list(&table.location).await?;
+    async fn data_of(&self, table: &Table, looked: &mut Looked) -> Result<(Listing, Vec<UniqueKey>)> {
+        let listing = looked.at(&self.server.files, &table.location).await?;
         let snapshot = listing.snapshot();
         let mut proven = Vec::new();
         for key in &table.unique_keys {
@@ -139,11 +160,10 @@ impl Session {
     }
 
     /// What ANALYZE found in the present data, by the present person key.
-    async fn statistics_of(&self, table: &Table) -> Result<Option<Arc<Statistics>>> {
-        let snapshot = self.statistics_snapshot(table).await?;
-        let kept = self.server.ledger.statistics(&table.name, &snapshot).await?;
-        let known = kept.and_then(|text| Statistics::from_text(&text));
-        Ok(known.filter(|known| known.of == format!("{:?}", table.access)).map(Arc::new))
+    async fn statistics_of(&self, table: &Table, looked: &mut Looked) -> Result<Option<Arc<Statistics>>> {
+        let snapshot = self.statistics_snapshot_of(table, looked).await?;
+        let known = self.server.statistics_kept(&table.name, &snapshot).await?;
+        Ok(known.filter(|known| known.of == format!("{:?}", table.access)))
     }
 
     /// The rows that the query was compiled for, and none that came since.

@@ -36,7 +36,7 @@ const SOON: i64 = 14 * 24 * 3600;
 impl Session {
     /// Each thing once a session. Errors: 28000 for a login that is none any more.
     pub(super) fn tell_of_trainings(&mut self) -> Result<()> {
-        for (message, hint) in self.principal()?.training_notices(SOON) {
+        for (message, hint) in self.acts_as()?.training_notices(SOON) {
             if self.told.insert(message.clone()) {
                 self.notices.push(Notice { hint: Some(hint), ..Notice::new(message) });
             }

@@ -178,6 +178,15 @@ impl Variables {
         self.value(&name).ok_or_else(|| unrecognized(&name))
     }
 
+    /// Whatever role, client and session chose: layer, lower-case name, value. Together with the system's settings it is all that the
+    /// variables are made of.
+    pub fn chosen(&self) -> impl Iterator<Item = (&'static str, &str, &str)> {
+        let layers = [("start", &self.start), ("session", &self.now.session), ("local", &self.now.local)];
+        layers
+            .into_iter()
+            .flat_map(|(layer, values)| values.iter().map(move |(name, value)| (layer, name.as_str(), value.as_str())))
+    }
+
     /// `SHOW ALL`: names as they are spelled, and values.
     pub fn all(&self) -> Vec<(String, String)> {
         let ours = VARIABLES.iter().map(|variable| variable.name.to_owned());

@@ -5,6 +5,7 @@ use arrow::array::RecordBatch;
 
 use super::Session;
 use super::answer::Rows;
+use super::surroundings::Looked;
 use crate::error::{Error, Result};
 
 impl Session {
@@ -13,7 +14,7 @@ impl Session {
         let policies = self.server.catalog.policies();
         let mut columns: [Vec<String>; 4] = Default::default();
         for table in policies.tables.values().filter(|table| table.manager_key.is_some()) {
-            let found = self.lines(table).await?.0.irregular();
+            let found = self.lines(table, &mut Looked::default()).await?.0.irregular();
             for (count, warning, hint) in [
                 (
                     found.orphans,

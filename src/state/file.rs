@@ -37,6 +37,13 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Does not wait for the file: who looks has other work to do meanwhile.
+pub(super) fn open_for_glancing(path: &Path) -> Result<Connection> {
+    let connection = open_for_reading(path)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    Ok(connection)
+}
+
 /// The file holds verifiers and what was asked about people: its owner's alone. SQLite gives its side files the same mode.
 fn create_private(path: &Path) -> Result<()> {
     let unusable = |_| {

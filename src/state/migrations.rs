@@ -1,7 +1,7 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
 pub(super) const MIGRATIONS: &[&str] =
-    &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES, OPENED_ROWS, SEALED_CHANGES, SWEPT_ACCESS];
+    &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES, OPENED_ROWS, SEALED_CHANGES, SWEPT_ACCESS, STATISTICS_EPOCH];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -151,4 +151,9 @@ CREATE TABLE access_swept (
     access_grant INTEGER PRIMARY KEY,
     rows         INTEGER NOT NULL
 ) STRICT;
+";
+
+/// Moves whenever statistics of a table are kept, so that every server knows when those it remembers are of yesterday.
+const STATISTICS_EPOCH: &str = "
+ALTER TABLE catalog_epoch ADD COLUMN statistics_epoch INTEGER NOT NULL DEFAULT 0;
 ";

@@ -16,7 +16,7 @@ mod tests;
 mod thread;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
@@ -36,6 +36,8 @@ struct Workers {
     path: PathBuf,
     writer: Writer,
     reader: Worker,
+    /// For what is looked up at every statement.
+    glancing: Mutex<Connection>,
 }
 
 impl State {
@@ -49,6 +51,7 @@ impl State {
                 path: path.to_owned(),
                 writer: Writer::start("state-writer", writer)?,
                 reader: Worker::start("state-reader", reader)?,
+                glancing: Mutex::new(file::open_for_glancing(path)?),
             }),
         })
     }
@@ -78,7 +81,21 @@ impl State {
             .await
     }
 
-    /// The same on a connection and a thread of its own, for what takes long: nobody waits for it.
+    /// One short SELECT of rows that an index finds, of a state that holds every write that has returned. It is done where it is asked
+    /// for: handing it to a thread takes longer than the look. Whoever finds somebody else looking, or the file held, waits as
+    /// [`Self::read`] does.
+    pub async fn glance<T>(&self, job: fn(&Connection) -> Result<T>) -> Result<T>
+    where
+        T: Send + 'static,
+    {
+        let seen = self.workers.glancing.try_lock().ok().and_then(|connection| job(&connection).ok());
+        match seen {
+            Some(seen) => Ok(seen),
+            None => self.read(job).await,
+        }
+    }
+
+    /// As [`Self::read`], on a connection and a thread of its own, for what takes long: nobody waits for it.
     pub async fn read_apart<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,

@@ -6,9 +6,10 @@
 //! `dp_hash(x) -> Int64`: a number that stands for a value of any type, so that equal values have equal numbers; NULL for NULL. Must
 //! never: leave the rows below a release; it has no key and hides nothing.
 
-use arrow::array::{Array, ArrayRef, Float64Array, Int64Array};
+use crate::lattice::each;
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float32Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::cast::as_float64_array;
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -122,10 +123,13 @@ fn floats(x: &ArrayRef) -> Result<ArrayRef> {
 }
 
 fn bins(x: &ArrayRef, leaves: Leaves) -> Result<Int64Array> {
+    // Above zero to leave the fraction out is to round down; all below is the first leaf.
+    let leaf = |x: f64| (((x - leaves.lower) / leaves.width) as i64).clamp(0, leaves.count - 1);
+    if let Some(x) = x.as_primitive_opt::<Float32Type>() {
+        return Ok(each(x, leaf));
+    }
     let x = floats(x)?;
-    let x: &Float64Array = as_float64_array(&x)?;
-    let leaf = |x: f64| (((x - leaves.lower) / leaves.width).floor() as i64).clamp(0, leaves.count - 1);
-    Ok(x.iter().map(|x| x.filter(|x| !x.is_nan()).map(leaf)).collect())
+    Ok(each(as_float64_array(&x)?, leaf))
 }
 
 /// Zero has one number whatever its sign, and so has NaN.

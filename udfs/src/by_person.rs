@@ -1,31 +1,30 @@
-//! Grouping by person and group: the physical node that takes the place of the engine's partial aggregation where a group column is
-//! the person key.
+//! Grouping by person and group: the physical node that takes the place of the engine's aggregation where a group column is the person
+//! key.
 //!
 //! A hash table over (group, person) holds as many entries as there are persons, and each row is hashed and compared over all its
-//! columns. Groups are few and persons mostly have one, so here they are numbered apart: the groups in a small table that stays
-//! in the cache ([`new_group_values`]), the persons by their key ([`Persons`]), and the pair is looked up by the person's number.
-//! What is summed is the engine's own: its `GroupsAccumulator`s, fed with the pairs' numbers.
+//! columns. Groups are few and persons mostly have one, so here they are numbered apart: the persons by their key ([`Persons`]), the
+//! groups by what the person's group was before ([`Groups`]), and the pair is looked up by the person's number.
 //!
-//! In: rows. Out: what the partial aggregation gives, in any order: group columns and states, a pair in several rows where memory was
-//! short or grouping did not pay; the final aggregation above merges them. Law: no state differs from the engine's own. Must never:
-//! stand in the place of a final aggregation.
+//! The partial step gives out what it has where memory is short or grouping does not pay, and the final one merges it. Where memory is
+//! short for the final step, what it has goes on to the engine's own, which spills. Law: no state and no result differs from the
+//! engine's own.
 
+mod groups;
+mod handed_over;
+mod numbered;
 mod pairs;
 mod partitioned;
 mod persons;
+mod sums;
+mod table;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::take;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::RecordBatch;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result, internal_err};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -34,20 +33,18 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Inp
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use tokio::sync::mpsc::Sender;
 
-use pairs::Pairs;
+use handed_over::handed_over;
+pub(crate) use numbered::Numbered;
 use partitioned::cut_once;
-pub(crate) use persons::Persons;
+use table::{Step, Table};
 
-/// Rows after which it is asked whether grouping pays.
-const PROBE_ROWS: usize = 100_000;
-
-/// `plan` with every partial aggregation by person in this node's hands, and rows cut by person once.
+/// `plan` with every aggregation by person in this node's hands, and rows cut by person once.
 pub(crate) fn by_person(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let cut = |node| Ok(cut_once(&node)?.map_or_else(|| Transformed::no(node), Transformed::yes));
+    let plan = plan.transform_up(cut).data()?;
     plan.transform_up(|node| {
-        if let Some(node) = cut_once(&node)? {
-            return Ok(Transformed::yes(node));
-        }
         let aggregate = node.downcast_ref::<AggregateExec>();
         Ok(match aggregate.and_then(ByPersonExec::instead_of) {
             Some(exec) => Transformed::yes(Arc::new(exec) as Arc<dyn ExecutionPlan>),
@@ -62,11 +59,12 @@ pub(crate) fn is_person(name: &str) -> bool {
     name == "__u" || name.starts_with("__person_")
 }
 
-/// A partial aggregation.
+/// One step of an aggregation.
 #[derive(Debug)]
 struct ByPersonExec {
     /// What it stands for.
-    partial: AggregateExec,
+    aggregate: AggregateExec,
+    step: Step,
     /// Which of the group columns are the person key, ascending: one may stand there under several names.
     persons: Vec<usize>,
 }
@@ -74,8 +72,13 @@ struct ByPersonExec {
 impl ByPersonExec {
     /// Nothing where the engine's own is the right one.
     fn instead_of(aggregate: &AggregateExec) -> Option<Self> {
-        let plain = *aggregate.mode() == AggregateMode::Partial
-            && *aggregate.input_order_mode() == InputOrderMode::Linear
+        let step = match aggregate.mode() {
+            AggregateMode::Partial => Step::Partial,
+            AggregateMode::Final | AggregateMode::FinalPartitioned => Step::Final,
+            // What is whole in one step, or not at its end after two, is the engine's.
+            AggregateMode::Single | AggregateMode::SinglePartitioned | AggregateMode::PartialReduce => return None,
+        };
+        let plain = *aggregate.input_order_mode() == InputOrderMode::Linear
             && aggregate.group_expr().is_single()
             && aggregate.limit_options().is_none()
             && aggregate.dynamic_expressions_produced().is_empty()
@@ -84,7 +87,7 @@ impl ByPersonExec {
                 .iter()
                 .all(|call| call.groups_accumulator_supported() && call.order_bys().is_empty());
         let persons = person_columns(aggregate);
-        (plain && !persons.is_empty()).then(|| Self { partial: aggregate.clone(), persons })
+        (plain && !persons.is_empty()).then(|| Self { aggregate: aggregate.clone(), step, persons })
     }
 }
 
@@ -104,7 +107,7 @@ fn person_columns(aggregate: &AggregateExec) -> Vec<usize> {
 impl DisplayAs for ByPersonExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "ByPersonExec: ")?;
-        self.partial.fmt_as(format, f)
+        self.aggregate.fmt_as(format, f)
     }
 }
 
@@ -114,11 +117,11 @@ impl ExecutionPlan for ByPersonExec {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.partial.properties()
+        self.aggregate.properties()
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        self.partial.children()
+        self.aggregate.children()
     }
 
     fn replace_children(
@@ -126,10 +129,10 @@ impl ExecutionPlan for ByPersonExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
         options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let partial = Arc::new(self.partial.clone()).replace_children(children, options)?;
+        let aggregate = Arc::new(self.aggregate.clone()).replace_children(children, options)?;
         // Over other children another way of grouping may be the right one.
-        let exec = partial.downcast_ref::<AggregateExec>().and_then(Self::instead_of);
-        Ok(exec.map_or(partial, |exec| Arc::new(exec)))
+        let exec = aggregate.downcast_ref::<AggregateExec>().and_then(Self::instead_of);
+        Ok(exec.map_or(aggregate, |exec| Arc::new(exec)))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -140,235 +143,103 @@ impl ExecutionPlan for ByPersonExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        self.partial.apply_expressions(f)
+        self.aggregate.apply_expressions(f)
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batch_size = context.session_config().batch_size();
         let memory = MemoryConsumer::new("ByPerson").with_can_spill(true).register(context.memory_pool());
-        let mut table = Table::new(&self.partial, self.persons.clone(), memory)?;
-        let skip_ratio = context.session_config().options().execution.skip_partial_aggregation_probe_ratio_threshold;
-        let mut input = self.partial.input().execute(partition, context)?;
+        let table = Table::new(&self.aggregate, self.step, self.persons.clone(), memory)?;
+        let input = self.aggregate.input().execute(partition, Arc::clone(&context))?;
         let mut builder = RecordBatchReceiverStream::builder(self.schema(), 2);
-        let output = builder.tx();
-        builder.spawn(async move {
-            let send = async |batch: RecordBatch| {
-                for start in (0..batch.num_rows()).step_by(batch_size) {
-                    let slice = batch.slice(start, batch_size.min(batch.num_rows() - start));
-                    if output.send(Ok(slice)).await.is_err() {
-                        return false;
-                    }
-                }
-                true
-            };
-            let mut probing = true;
-            let mut pays = true;
-            while let Some(batch) = poll_fn(|cx| input.as_mut().poll_next(cx)).await {
-                let batch = batch?;
-                let given = match pays {
-                    true => table.add(&batch)?,
-                    false => Some(table.convert(&batch)?),
-                };
-                if let Some(given) = given
-                    && !send(given).await
-                {
-                    return Ok(());
-                }
-                if probing && table.rows >= PROBE_ROWS {
-                    probing = false;
-                    pays = (table.pairs.len() as f64) < skip_ratio * table.rows as f64;
-                    if !pays && !send(table.emit()?).await {
-                        return Ok(());
-                    }
-                }
+        let output = Output { to: builder.tx(), batch_size: context.session_config().batch_size() };
+        match self.step {
+            Step::Partial => {
+                let execution = &context.session_config().options().execution;
+                let ratio = execution.skip_partial_aggregation_probe_ratio_threshold;
+                builder.spawn(partial(table, input, output, ratio));
             }
-            if pays {
-                send(table.emit()?).await;
+            Step::Final => {
+                builder.spawn(last(table, input, output, self.aggregate.clone(), context));
             }
-            Ok(())
-        });
+        }
         Ok(builder.build())
     }
 }
 
-/// One aggregate call: what it reads, and its states.
-struct Call {
-    arguments: Vec<Arc<dyn PhysicalExpr>>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    states: Box<dyn GroupsAccumulator>,
+struct Output {
+    to: Sender<Result<RecordBatch>>,
+    batch_size: usize,
 }
 
-/// The values that one call reads of a batch.
-struct Arguments {
-    values: Vec<ArrayRef>,
-    filter: Option<ArrayRef>,
-}
-
-impl Call {
-    fn read(&self, batch: &RecordBatch) -> Result<Arguments> {
-        let read = |expression: &Arc<dyn PhysicalExpr>| expression.evaluate(batch)?.into_array(batch.num_rows());
-        let values = self.arguments.iter().map(read).collect::<Result<_>>()?;
-        Ok(Arguments { values, filter: self.filter.as_ref().map(read).transpose()? })
-    }
-}
-
-impl Arguments {
-    fn filter(&self) -> Option<&BooleanArray> {
-        self.filter.as_ref().map(|filter| filter.as_boolean())
-    }
-}
-
-/// The pairs of one partition and their states.
-struct Table {
-    schema: SchemaRef,
-    /// The person key.
-    person: Arc<dyn PhysicalExpr>,
-    /// Where it stands among the group columns.
-    places: Vec<usize>,
-    /// The other group columns.
-    columns: Vec<Arc<dyn PhysicalExpr>>,
-    persons: Persons,
-    /// Nothing where there is no other group column.
-    groups: Option<Box<dyn GroupValues>>,
-    group_schema: SchemaRef,
-    pairs: Pairs,
-    calls: Vec<Call>,
-    /// Rows that were looked at.
-    rows: usize,
-    memory: MemoryReservation,
-    /// Of the last batch, to be used again.
-    scratch: Scratch,
-}
-
-#[derive(Default)]
-struct Scratch {
-    persons: Vec<u32>,
-    groups: Vec<usize>,
-    pairs: Vec<usize>,
-}
-
-impl Table {
-    fn new(partial: &AggregateExec, places: Vec<usize>, memory: MemoryReservation) -> Result<Self> {
-        let (mut columns, mut fields, mut person) = (Vec::new(), Vec::new(), None);
-        let schema = partial.group_expr().group_schema(&partial.input().schema())?;
-        for (number, ((column, _), field)) in partial.group_expr().expr().iter().zip(schema.fields()).enumerate() {
-            if places.contains(&number) {
-                person = Some((Arc::clone(column), field.data_type().clone()));
-            } else {
-                columns.push(Arc::clone(column));
-                fields.push(Arc::clone(field));
+impl Output {
+    /// False where nobody reads any more.
+    async fn give(&self, batch: RecordBatch) -> bool {
+        for start in (0..batch.num_rows()).step_by(self.batch_size) {
+            let slice = batch.slice(start, self.batch_size.min(batch.num_rows() - start));
+            if self.to.send(Ok(slice)).await.is_err() {
+                return false;
             }
         }
-        let Some((person, key_type)) = person else { return internal_err!("no person to aggregate by") };
-        let group_schema = Arc::new(Schema::new(fields));
-        let calls = partial.aggr_expr().iter().zip(partial.filter_expr()).map(|(call, filter)| {
-            Ok(Call {
-                arguments: call.expressions(),
-                filter: filter.clone(),
-                states: call.create_groups_accumulator()?,
-            })
-        });
-        Ok(Self {
-            schema: partial.schema(),
-            person,
-            places,
-            columns,
-            persons: Persons::new(&key_type)?,
-            groups: new_groups(&group_schema)?,
-            group_schema,
-            pairs: Pairs::default(),
-            calls: calls.collect::<Result<_>>()?,
-            rows: 0,
-            memory,
-            scratch: Scratch::default(),
-        })
+        true
     }
+}
 
-    /// Adds rows. Gives out everything where memory is short.
-    fn add(&mut self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
-        let (person, groups) = self.read(batch)?;
-        self.persons.number(&person, &mut self.scratch.persons)?;
-        match &mut self.groups {
-            Some(table) => table.intern(&groups, &mut self.scratch.groups)?,
-            None => {
-                self.scratch.groups.clear();
-                self.scratch.groups.resize(batch.num_rows(), 0);
-            }
-        }
-        self.pairs.number(&self.scratch.persons, &self.scratch.groups, self.persons.len(), &mut self.scratch.pairs)?;
-        for call in &mut self.calls {
-            let arguments = call.read(batch)?;
-            call.states.update_batch(&arguments.values, &self.scratch.pairs, arguments.filter(), self.pairs.len())?;
-        }
-        self.rows += batch.num_rows();
-        match self.memory.try_resize(self.size()) {
-            Ok(()) => Ok(None),
-            Err(DataFusionError::ResourcesExhausted(_)) if self.pairs.len() > 0 => {
-                let given = self.emit()?;
-                self.memory.try_resize(self.size())?;
-                Ok(Some(given))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The values of the person key, and of the other group columns.
-    fn read(&self, batch: &RecordBatch) -> Result<(ArrayRef, Vec<ArrayRef>)> {
-        let read = |column: &Arc<dyn PhysicalExpr>| column.evaluate(batch)?.into_array(batch.num_rows());
-        let columns = self.columns.iter().map(read).collect::<Result<Vec<_>>>()?;
-        Ok((read(&self.person)?, columns))
-    }
-
-    /// The person key in its places among the other group columns.
-    fn placed(&self, person: &ArrayRef, mut columns: Vec<ArrayRef>) -> Vec<ArrayRef> {
-        for &place in &self.places {
-            columns.insert(place, Arc::clone(person));
-        }
-        columns
-    }
-
-    /// Everything so far; the table is empty then.
-    fn emit(&mut self) -> Result<RecordBatch> {
-        let (persons, groups) = self.pairs.take();
-        let key = take(&self.persons.emit()?, &UInt32Array::from(persons), None)?;
-        let columns = match &mut self.groups {
-            Some(table) => {
-                let groups = UInt32Array::from(groups);
-                let values = table.emit(EmitTo::All)?;
-                values.iter().map(|column| take(column, &groups, None)).collect::<std::result::Result<Vec<_>, _>>()?
-            }
-            None => Vec::new(),
+/// Rows in, states out, a pair in several of them where memory was short or grouping does not pay.
+async fn partial(mut table: Table, mut input: SendableRecordBatchStream, output: Output, ratio: f64) -> Result<()> {
+    let mut pays = None;
+    while let Some(batch) = poll_fn(|context| input.as_mut().poll_next(context)).await {
+        let batch = batch?;
+        let given = match pays {
+            Some(false) => Some(table.convert(&batch)?),
+            Some(true) | None => match table.add(&batch) {
+                Ok(()) => None,
+                Err(DataFusionError::ResourcesExhausted(_)) => Some(table.emit()?),
+                Err(error) => return Err(error),
+            },
         };
-        let mut columns = self.placed(&key, columns);
-        for call in &mut self.calls {
-            columns.extend(call.states.state(EmitTo::All)?);
+        if pays.is_none() && given.is_none() {
+            pays = table.pays(ratio);
         }
-        self.groups = new_groups(&self.group_schema)?;
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-
-    /// Each row as a group of its own.
-    fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let (person, columns) = self.read(batch)?;
-        let mut columns = self.placed(&person, columns);
-        for call in &self.calls {
-            let arguments = call.read(batch)?;
-            columns.extend(call.states.convert_to_state(&arguments.values, arguments.filter())?);
+        let given = if pays == Some(false) && !table.is_empty() { Some(table.emit()?) } else { given };
+        if let Some(given) = given
+            && !output.give(given).await
+        {
+            return Ok(());
         }
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
-
-    fn size(&self) -> usize {
-        let states: usize = self.calls.iter().map(|call| call.states.size()).sum();
-        states + self.persons.size() + self.groups.as_ref().map_or(0, |groups| groups.size()) + self.pairs.size()
+    if !table.is_empty() {
+        output.give(table.emit()?).await;
     }
+    Ok(())
 }
 
-fn new_groups(schema: &SchemaRef) -> Result<Option<Box<dyn GroupValues>>> {
-    match schema.fields().is_empty() {
-        true => Ok(None),
-        false => new_group_values(Arc::clone(schema), &GroupOrdering::None).map(Some),
+/// States in, results out.
+async fn last(
+    mut table: Table,
+    mut input: SendableRecordBatchStream,
+    output: Output,
+    aggregate: AggregateExec,
+    context: Arc<TaskContext>,
+) -> Result<()> {
+    while let Some(batch) = poll_fn(|cx| input.as_mut().poll_next(cx)).await {
+        match table.add(&batch?) {
+            Ok(()) => (),
+            Err(DataFusionError::ResourcesExhausted(_)) => {
+                let states = table.states()?;
+                drop(table);
+                let mut results = handed_over(&aggregate, states, input, context)?;
+                while let Some(batch) = poll_fn(|cx| results.as_mut().poll_next(cx)).await {
+                    if !output.give(batch?).await {
+                        return Ok(());
+                    }
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
     }
+    output.give(table.emit()?).await;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@
 //! **Source** rounding to a lattice before exact integer noise: Mironov 2012, "On Significance of
 //! the Least Significant Bits for Differential Privacy".
 
-use arrow::array::{Array, ArrayRef, Float64Array, Int64Array};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray};
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::common::cast::{as_float64_array, as_int64_array};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
@@ -93,22 +94,60 @@ fn on_lattice(x: &ArrayRef, [mid, lower, upper, step]: [f64; 4]) -> Result<Int64
         let x = cast_with_options(x, &DataType::Int64, &safe)?;
         return Ok(as_int64_array(&x)?.unary::<_, Int64Type>(|x| x.clamp(lower, upper)));
     }
-    let x = cast_with_options(x, &DataType::Float64, &safe)?;
-    let x: &Float64Array = as_float64_array(&x)?;
-    let nearest = |x: f64| nearest((x.clamp(lower, upper) - mid) / step);
-    if x.values().iter().any(|x| x.is_nan()) {
-        let without_nan = x.iter().map(|x| x.filter(|x| !x.is_nan()));
-        let without_nan: Float64Array = without_nan.collect();
-        return Ok(without_nan.unary::<_, Int64Type>(nearest));
+    let bounds = [mid, lower, upper, step];
+    if let Some(x) = x.as_primitive_opt::<Float32Type>() {
+        return Ok(of_floats(x, bounds));
     }
-    Ok(arrow::compute::unary::<Float64Type, _, Int64Type>(x, nearest))
+    let x = cast_with_options(x, &DataType::Float64, &safe)?;
+    Ok(of_floats(as_float64_array(&x)?, bounds))
 }
 
-/// The nearest integer, ties to even. Below 2⁵¹ adding and taking away 1.5·2⁵² does that, since no fraction is left in between; it
-/// takes two additions where the general way is a call of a function.
-fn nearest(x: f64) -> i64 {
+/// Division by a power of two is multiplication by its inverse, which is as exact and faster.
+fn of_floats<T: ArrowPrimitiveType<Native: Into<f64>>>(x: &PrimitiveArray<T>, bounds: [f64; 4]) -> Int64Array {
+    let [mid, lower, upper, step] = bounds;
+    let inverse = 1.0 / step;
+    let power_of_two = |x: f64| x.is_normal() && x.to_bits() << 12 == 0;
+    match power_of_two(step) && power_of_two(inverse) {
+        true => rounded(x, move |x| (x.clamp(lower, upper) - mid) * inverse, bounds),
+        false => rounded(x, move |x| (x.clamp(lower, upper) - mid) / step, bounds),
+    }
+}
+
+/// `steps` rounded; NULL of NaN.
+fn rounded<T: ArrowPrimitiveType<Native: Into<f64>>>(
+    x: &PrimitiveArray<T>,
+    steps: impl Fn(f64) -> f64,
+    [mid, lower, upper, step]: [f64; 4],
+) -> Int64Array {
+    let few = [lower, upper].iter().all(|bound| ((bound - mid) / step).abs() < FEW_STEPS);
+    match few {
+        true => each(x, |x| nearest_of_few(steps(x))),
+        false => each(x, |x| steps(x).round_ties_even() as i64),
+    }
+}
+
+/// A whole number for each number; NULL for NULL and NaN.
+pub(crate) fn each<T: ArrowPrimitiveType<Native: Into<f64>>>(
+    x: &PrimitiveArray<T>,
+    whole: impl Fn(f64) -> i64,
+) -> Int64Array {
+    let numbers: ScalarBuffer<i64> = x.values().iter().map(|x| whole((*x).into())).collect();
+    let is_nan = |x: &T::Native| -> bool { (*x).into().is_nan() };
+    // A pass for itself: both are made of several values at once so.
+    let nan = x.values().iter().fold(false, |nan, x| nan | is_nan(x));
+    let present = nan.then(|| NullBuffer::from_iter(x.values().iter().map(|x| !is_nan(x))));
+    Int64Array::new(numbers, NullBuffer::union(x.nulls(), present.as_ref()))
+}
+
+/// 2⁵¹.
+const FEW_STEPS: f64 = 2_251_799_813_685_248.0;
+
+/// The nearest integer, ties to even, of what is below [`FEW_STEPS`]: with 1.5·2⁵² added no fraction is left, and the bits of the sum
+/// count in ones.
+#[inline]
+fn nearest_of_few(x: f64) -> i64 {
     const SHIFT: f64 = 6_755_399_441_055_744.0;
-    if x.abs() < 2_251_799_813_685_248.0 { (x + SHIFT - SHIFT) as i64 } else { x.round_ties_even() as i64 }
+    (x + SHIFT).to_bits() as i64 - SHIFT.to_bits() as i64
 }
 
 /// The bounds as integers, where the lattice is that of the integers: steps of 1 from 0. Beyond 2⁵³
@@ -122,6 +161,7 @@ fn whole(mid: f64, lower: f64, upper: f64, step: f64) -> Option<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{Float32Array, Float64Array};
 
     #[test]
     fn clamps_rounds_to_even_and_is_total() {
@@ -135,10 +175,26 @@ mod tests {
 
     #[test]
     fn the_short_way_of_rounding_is_the_long_one() {
-        let edges = [0.0, -0.0, 0.5, 1.5, -0.5, -2.5, 0.49999999999999994, 2_f64.powi(51) - 0.5, 1e18, -1e300];
+        let edges = [0.0, -0.0, 0.5, 1.5, -0.5, -2.5, 0.49999999999999994, FEW_STEPS - 0.5, 0.5 - FEW_STEPS];
         let spread = (0..200_000).map(|i| f64::from(i - 100_000) * 0.003_906_25 * 1.7);
         for x in edges.into_iter().chain(spread) {
-            assert_eq!(nearest(x), x.round_ties_even() as i64, "{x}");
+            assert_eq!(nearest_of_few(x), x.round_ties_even() as i64, "{x}");
+        }
+    }
+
+    /// Steps of which the inverse is exact, those of which it is not, and bounds beyond the short way.
+    #[test]
+    fn every_way_gives_the_same_places() {
+        let values: Vec<f32> = (-4_000..4_000).map(|i| i as f32 * 0.37).chain([f32::NAN, f32::INFINITY]).collect();
+        for (lower, upper, step) in
+            [(-900.0, 900.0, 0.125), (-900.0, 900.0, 0.3), (-1e30, 1e30, 0.3), (-1e30, 1e30, 0.5)]
+        {
+            let wide: ArrayRef = Arc::new(values.iter().map(|x| Some(f64::from(*x))).collect::<Float64Array>());
+            let narrow: ArrayRef = Arc::new(values.iter().map(|x| Some(*x)).collect::<Float32Array>());
+            let place = |x: f32| (f64::from(x).clamp(lower, upper) / step).round_ties_even() as i64;
+            let expected: Int64Array = values.iter().map(|x| (!x.is_nan()).then(|| place(*x))).collect();
+            assert_eq!(on_lattice(&wide, [0.0, lower, upper, step]).unwrap(), expected, "{upper} {step}");
+            assert_eq!(on_lattice(&narrow, [0.0, lower, upper, step]).unwrap(), expected, "{upper} {step}");
         }
     }
 

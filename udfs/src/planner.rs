@@ -107,7 +107,11 @@ impl QueryPlanner for Planner {
             let releases = Arc::new(self.releases.clone());
             let planner = DefaultPhysicalPlanner::with_extension_planners(vec![releases]);
             let plan = unordered(eager(logical_plan.clone())?)?;
-            by_person(planner.create_physical_plan(&plan, session).await?)
+            let plan = by_person(planner.create_physical_plan(&plan, session).await?)?;
+            if std::env::var("SHOW_PLAN").is_ok() {
+                eprintln!("{}", datafusion::physical_plan::displayable(plan.as_ref()).indent(true));
+            }
+            Ok(plan)
         })
     }
 }

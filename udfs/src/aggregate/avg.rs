@@ -21,6 +21,10 @@ pub(super) struct Avg(RowBounds);
 impl Contribution for Avg {
     const WORDS: usize = 3;
 
+    fn largest(&self) -> Option<i64> {
+        self.0.largest()
+    }
+
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         each_sum(values, |row, sum, count| {
             add(row, 0, i128::from(self.0.sum(sum, count)));

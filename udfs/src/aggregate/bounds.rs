@@ -8,6 +8,9 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::physical_expr::expressions::Literal;
 
+/// Larger contributions are added in 128 bits at once.
+const MUCH: i64 = 1 << 40;
+
 /// `cap` rows of one person count in one group, each with a lattice value within ±`bound`; `cap ·
 /// bound` ≤ 2⁶².
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +30,17 @@ impl RowBounds {
         }
     }
 
+    /// No row adds more than this to a word; nothing where that is much.
+    pub(super) fn largest(self) -> Option<i64> {
+        #[cfg(feature = "mutants")]
+        if crate::mutants::Mutant::RowsAsPersons.lives() || crate::mutants::Mutant::NoClamp.lives() {
+            return None;
+        }
+        (self.limit <= MUCH).then_some(self.limit)
+    }
+
     /// The rows that count: min(max(c, 0), cap).
+    #[inline]
     pub(super) fn rows(self, count: i64) -> i64 {
         #[cfg(feature = "mutants")]
         if crate::mutants::Mutant::RowsAsPersons.lives() {
@@ -37,6 +50,7 @@ impl RowBounds {
     }
 
     /// A person's sum scaled down to `cap` rows (ties away from zero) and clamped to ±cap·bound.
+    #[inline]
     pub(super) fn sum(self, sum: i64, count: i64) -> i64 {
         if count <= 0 {
             return 0;

@@ -20,6 +20,10 @@ pub(super) struct Count(RowBounds);
 impl Contribution for Count {
     const WORDS: usize = 2;
 
+    fn largest(&self) -> Option<i64> {
+        self.0.largest()
+    }
+
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         let counts = as_int64_array(&values[0])?;
         for row in 0..counts.len() {

@@ -14,6 +14,11 @@ use std::fmt::Debug;
 pub(super) trait Contribution: Debug + Send + Sync + 'static {
     const WORDS: usize;
 
+    /// Where a row adds to each word at most once, and never more than this; nothing where it may.
+    fn largest(&self) -> Option<i64> {
+        None
+    }
+
     /// Calls `add` with the row number, a word below `WORDS` and what the row adds to it; each word of a
     /// row as often as it likes.
     fn each(&self, values: &[ArrayRef], add: impl FnMut(usize, usize, i128)) -> Result<()>;
@@ -25,15 +30,43 @@ pub(super) struct GroupSums<C: Contribution> {
     /// Group after group, `WORDS` each. Each word is at most 2⁶² a row, so 2⁶⁴ rows cannot overflow
     /// it.
     sums: Vec<i128>,
+    /// What is not yet in `sums`, in words of half the size, which are half the work.
+    recent: Vec<i64>,
+    /// The rows that `recent` has.
+    rows: i64,
 }
+
+/// No sum of so much overflows 64 bits.
+const ROOM: i64 = 1 << 62;
 
 impl<C: Contribution> GroupSums<C> {
     pub(super) fn new(contribution: C) -> Self {
-        let sums = Vec::new();
-        Self { contribution, sums }
+        Self { contribution, sums: Vec::new(), recent: Vec::new(), rows: 0 }
+    }
+
+    /// Adds small contributions of rows that all count.
+    fn add_recent(&mut self, largest: i64, values: &[ArrayRef], groups: &[usize]) -> Result<()> {
+        let rows = groups.len() as i64;
+        if self.rows.saturating_add(rows).saturating_mul(largest) > ROOM {
+            self.settle();
+        }
+        self.rows += rows;
+        self.recent.resize(self.sums.len(), 0);
+        let recent = &mut self.recent;
+        self.contribution.each(values, |row, word, value| recent[groups[row] * C::WORDS + word] += value as i64)
+    }
+
+    /// All is in `sums`.
+    fn settle(&mut self) {
+        for (sum, recent) in self.sums.iter_mut().zip(&mut self.recent) {
+            *sum += i128::from(std::mem::take(recent));
+        }
+        self.rows = 0;
     }
 
     fn emit(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.settle();
+        self.recent.clear();
         let emitted = match emit_to {
             EmitTo::All => std::mem::take(&mut self.sums),
             EmitTo::First(groups) => {
@@ -70,11 +103,12 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
     ) -> Result<()> {
         self.sums.resize(total_num_groups * C::WORDS, 0);
         let sums = &mut self.sums;
-        match opt_filter {
-            None => {
+        match (opt_filter, self.contribution.largest()) {
+            (None, Some(largest)) => self.add_recent(largest, values, group_indices),
+            (None, None) => {
                 self.contribution.each(values, |row, word, value| sums[group_indices[row] * C::WORDS + word] += value)
             }
-            Some(filter) => self.contribution.each(values, |row, word, value| {
+            (Some(filter), _) => self.contribution.each(values, |row, word, value| {
                 if passes(Some(filter), row) {
                     sums[group_indices[row] * C::WORDS + word] += value;
                 }
@@ -106,7 +140,7 @@ impl<C: Contribution> GroupsAccumulator for GroupSums<C> {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.sums.capacity() * size_of::<i128>()
+        size_of::<Self>() + self.sums.capacity() * size_of::<i128>() + self.recent.capacity() * size_of::<i64>()
     }
 }
 

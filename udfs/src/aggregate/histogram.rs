@@ -58,14 +58,15 @@ impl<const LEAVES: usize> Histogram<LEAVES> {
             }
             let rows = leaves.len() as u64;
             let kept = self.0.rows(rows as i64) as u64;
-            // All of them, in whatever order.
-            if kept < rows {
+            if kept == rows {
+                leaves.iter().for_each(|leaf| add(row, usize::from(*leaf), 1));
+            } else {
                 leaves.sort_unstable();
-            }
-            for number in 0..kept {
-                // The middle of the number-th of `kept` equal parts; every row when all are kept.
-                let at = (2 * u128::from(number) + 1) * u128::from(rows) / (2 * u128::from(kept));
-                add(row, usize::from(leaves[at as usize]), 1);
+                for number in 0..kept {
+                    // The middle of the number-th of `kept` equal parts.
+                    let at = (2 * u128::from(number) + 1) * u128::from(rows) / (2 * u128::from(kept));
+                    add(row, usize::from(leaves[at as usize]), 1);
+                }
             }
             add(row, LEAVES, 1);
         }

@@ -19,6 +19,10 @@ pub(super) struct Persons;
 impl Contribution for Persons {
     const WORDS: usize = 1;
 
+    fn largest(&self) -> Option<i64> {
+        Some(1)
+    }
+
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         let profile = as_boolean_array(&values[0])?;
         if profile.null_count() == 0 && profile.true_count() == profile.len() {

@@ -20,6 +20,10 @@ pub(super) struct Share(RowBounds);
 impl Contribution for Share {
     const WORDS: usize = 3;
 
+    fn largest(&self) -> Option<i64> {
+        self.0.largest()
+    }
+
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         each_sum(values, |row, sum, count| {
             add(row, 0, i128::from(self.0.sum(sum.max(0), count)));

@@ -41,6 +41,10 @@ pub(super) fn each_sum(values: &[ArrayRef], mut add: impl FnMut(usize, i64, i64)
 impl Contribution for Sum {
     const WORDS: usize = 2;
 
+    fn largest(&self) -> Option<i64> {
+        self.0.largest()
+    }
+
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         each_sum(values, |row, sum, count| {
             add(row, 0, i128::from(self.0.sum(sum, count)));

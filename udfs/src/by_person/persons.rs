@@ -1,10 +1,13 @@
-//! Numbers persons by their keys, in the order in which they come.
+//! A slot for each person, found by the key.
 //!
-//! Keys that are whole numbers near one another, as those of most tables are, need no hash: their place is their distance from the
-//! smallest. All others go through the engine's table. NULL is a person too, the nobody.
+//! Keys that are whole numbers near one another, as those of most tables are, need no hash: their slot is their distance from the
+//! smallest. All others are numbered by the engine's table. NULL is a person too, the nobody.
+//!
+//! In: keys. Out: slots, and keys of slots. Slots change where keys come that are too far from those before; then the pairs are told.
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
-use arrow::compute::{cast, max, min};
+use super::pairs::Pairs;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::compute::{cast, max, min, take};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::EmitTo;
@@ -12,14 +15,16 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use std::sync::Arc;
 
-/// Places that are taken at once without being asked for: 4 MiB.
-const FEW_PLACES: i64 = 1 << 20;
-/// Beyond this a table of places is too sparse, however many persons there are: 256 MiB.
-const MOST_PLACES: i64 = 1 << 26;
-/// Places a person.
-const PLACES_A_PERSON: i64 = 32;
+/// Slots that are taken without being asked for: 8 MiB of pairs.
+const FEW_SLOTS: i64 = 1 << 20;
+/// Beyond this a table is too sparse, however many persons there are.
+const MOST_SLOTS: i64 = 1 << 26;
+/// Slots a person.
+const SLOTS_A_PERSON: i64 = 8;
+/// The nobody's, where keys are near one another.
+const NOBODY: u32 = 0;
 
-pub(crate) struct Persons {
+pub(super) struct Persons {
     data_type: DataType,
     table: Table,
     scratch: Vec<usize>,
@@ -31,32 +36,36 @@ enum Table {
 }
 
 impl Persons {
-    pub(crate) fn new(data_type: &DataType) -> Result<Self> {
+    pub(super) fn new(data_type: &DataType) -> Result<Self> {
         Ok(Self { data_type: data_type.clone(), table: Table::new(data_type)?, scratch: Vec::new() })
     }
 
     /// Takes no more memory than its keys need, however far they are from one another.
-    pub(crate) fn hashed(data_type: &DataType) -> Result<Self> {
+    pub(super) fn hashed(data_type: &DataType) -> Result<Self> {
         Ok(Self { data_type: data_type.clone(), table: Table::Any(hashed(data_type)?), scratch: Vec::new() })
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// All slots are below this.
+    fn slots(&self) -> usize {
         match &self.table {
-            Table::Near(near) => near.keys.len(),
+            Table::Near(near) => near.places as usize + 1,
             Table::Any(any) => any.len(),
         }
     }
 
-    /// The number of each row's person.
-    pub(crate) fn number(&mut self, keys: &ArrayRef, numbers: &mut Vec<u32>) -> Result<()> {
-        numbers.clear();
+    /// The slot of each row's person; `pairs` has room for them.
+    pub(super) fn find(&mut self, keys: &ArrayRef, pairs: &mut Pairs, slots: &mut Vec<u32>) -> Result<()> {
         if let Table::Near(near) = &mut self.table {
             let wide = cast(keys, &DataType::Int64)?;
-            if near.number(wide.as_primitive(), numbers) {
+            let wide = wide.as_primitive();
+            if near.find(wide, slots) || (near.reaches(wide, pairs) && near.find(wide, slots)) {
+                pairs.reach(self.slots());
                 return Ok(());
             }
             let mut any = hashed(&self.data_type)?;
-            any.intern(&[cast(&near.emit(), &self.data_type)?], &mut self.scratch)?;
+            let known = cast(&near.keys(pairs.slots()), &self.data_type)?;
+            any.intern(&[known], &mut self.scratch)?;
+            pairs.moved(self.scratch.iter().map(|number| *number as u32).collect(), any.len());
             self.table = Table::Any(any);
         }
         if let Table::Any(any) = &mut self.table {
@@ -64,17 +73,19 @@ impl Persons {
             if any.len() >= u32::MAX as usize {
                 return exec_err!("too many persons");
             }
-            numbers.extend(self.scratch.iter().map(|number| *number as u32));
+            slots.clear();
+            slots.extend(self.scratch.iter().map(|number| *number as u32));
         }
+        pairs.reach(self.slots());
         Ok(())
     }
 
-    /// The key of each person by number; none is left.
-    pub(super) fn emit(&mut self) -> Result<ArrayRef> {
+    /// The keys of slots; no person is left.
+    pub(super) fn emit(&mut self, slots: &[u32]) -> Result<ArrayRef> {
         let keys = match &mut self.table {
-            Table::Near(near) => cast(&near.emit(), &self.data_type)?,
+            Table::Near(near) => cast(&near.keys(slots), &self.data_type)?,
             Table::Any(any) => match any.emit(EmitTo::All)?.pop() {
-                Some(keys) => keys,
+                Some(keys) => take(&keys, &UInt32Array::from_iter_values(slots.iter().copied()), None)?,
                 None => return exec_err!("persons without a key"),
             },
         };
@@ -83,11 +94,9 @@ impl Persons {
     }
 
     /// In bytes.
-    pub(crate) fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         match &self.table {
-            Table::Near(near) => {
-                near.places.capacity() * size_of::<u32>() + near.keys.capacity() * size_of::<Option<i64>>()
-            }
+            Table::Near(_) => 0,
             Table::Any(any) => any.size(),
         }
     }
@@ -108,88 +117,57 @@ fn hashed(data_type: &DataType) -> Result<Box<dyn GroupValues>> {
     new_group_values(Arc::new(Schema::new(vec![key])), &GroupOrdering::None)
 }
 
-/// Keys near one another.
+/// Keys near one another: those from `least` on have the slots from 1 on.
 #[derive(Default)]
 struct Near {
-    /// The key of the first place.
     least: i64,
-    /// One more than the person's number; 0: nobody yet.
-    places: Vec<u32>,
-    /// Of each person; NULL of the nobody.
-    keys: Vec<Option<i64>>,
-    nobody: Option<u32>,
+    places: i64,
 }
 
 impl Near {
-    /// False, and nothing has changed, where the keys are too far from one another.
-    fn number(&mut self, keys: &Int64Array, numbers: &mut Vec<u32>) -> bool {
-        if let (Some(least), Some(most)) = (min(keys), max(keys))
-            && !self.reaches(least, most)
-        {
-            return false;
+    /// False where some are beyond the places that there are.
+    fn find(&self, keys: &Int64Array, slots: &mut Vec<u32>) -> bool {
+        let places = self.places as u64;
+        // Without a sign, a key below the least is above all places.
+        let place = |key: i64| key.wrapping_sub(self.least) as u64;
+        let mut beyond = false;
+        let mut slot = |key: i64| {
+            beyond |= place(key) >= places;
+            (place(key) as u32).wrapping_add(1)
+        };
+        slots.clear();
+        match keys.null_count() {
+            0 => slots.extend(keys.values().iter().map(|key| slot(*key))),
+            _ => slots.extend(keys.iter().map(|key| key.map_or(NOBODY, &mut slot))),
         }
-        numbers.reserve(keys.len());
-        if keys.null_count() == 0 {
-            for &key in keys.values() {
-                let number = self.person(key);
-                numbers.push(number);
-            }
-        } else {
-            for key in keys {
-                let number = match key {
-                    Some(key) => self.person(key),
-                    None => self.nobody(),
-                };
-                numbers.push(number);
-            }
-        }
-        true
+        !beyond
     }
 
-    fn person(&mut self, key: i64) -> u32 {
-        let place = &mut self.places[(key - self.least) as usize];
-        if *place == 0 {
-            self.keys.push(Some(key));
-            *place = self.keys.len() as u32;
-        }
-        *place - 1
+    fn keys(&self, slots: &[u32]) -> ArrayRef {
+        let key = |slot: u32| (slot != NOBODY).then(|| self.least + (i64::from(slot) - 1));
+        Arc::new(slots.iter().map(|slot| key(*slot)).collect::<Int64Array>())
     }
 
-    fn nobody(&mut self) -> u32 {
-        *self.nobody.get_or_insert_with(|| {
-            self.keys.push(None);
-            self.keys.len() as u32 - 1
-        })
-    }
-
-    /// Makes room for keys from `least` to `most`, if that is not too much.
-    fn reaches(&mut self, least: i64, most: i64) -> bool {
-        let end = self.least.saturating_add(self.places.len() as i64);
-        if least >= self.least && most < end {
-            return true;
-        }
-        let (least, most) =
-            if self.places.is_empty() { (least, most) } else { (least.min(self.least), most.max(end - 1)) };
+    /// Makes room for the keys. False, and nothing has changed, where they are too far from one another.
+    fn reaches(&mut self, keys: &Int64Array, pairs: &mut Pairs) -> bool {
+        let end = self.least.saturating_add(self.places);
+        let (Some(least), Some(most)) = (min(keys), max(keys)) else { return true };
+        let (least, most) = if self.places == 0 { (least, most) } else { (least.min(self.least), most.max(end - 1)) };
         let Some(places) = most.checked_sub(least).and_then(|span| span.checked_add(1)) else { return false };
-        let allowed = (self.keys.len() as i64 * PLACES_A_PERSON).clamp(FEW_PLACES, MOST_PLACES);
-        if places > allowed {
+        if places > (pairs.persons() as i64 * SLOTS_A_PERSON).clamp(FEW_SLOTS, MOST_SLOTS) {
             return false;
         }
-        // Room to grow on both sides, so that a table is not made anew for each batch.
-        let slack = places / 2;
-        let (least, most) = (least.saturating_sub(slack), most.saturating_add(slack));
-        let mut grown = vec![0; (most - least + 1) as usize];
-        if !self.places.is_empty() {
-            let before = (self.least - least) as usize;
-            grown[before..before + self.places.len()].copy_from_slice(&self.places);
+        // Room to grow, so that the table is not made anew for each batch: on both sides at first, then where it was wanted.
+        let more = |wanted: bool| if self.places == 0 { places / 8 } else { i64::from(wanted) * places / 2 };
+        let (below, above) = (more(least < self.least), more(most >= end));
+        let (least, most) = (least.saturating_sub(below), most.saturating_add(above));
+        let up = self.least.saturating_sub(least);
+        let before = std::mem::replace(self, Self { least, places: most - least + 1 });
+        let moved = |slot: &u32| if *slot == NOBODY { NOBODY } else { (i64::from(*slot) + up) as u32 };
+        if before.places > 0 {
+            pairs.moved(pairs.slots().iter().map(moved).collect(), self.places as usize + 1);
         }
-        (self.least, self.places) = (least, grown);
         true
-    }
-
-    fn emit(&mut self) -> ArrayRef {
-        let all = std::mem::take(self);
-        Arc::new(all.keys.into_iter().collect::<Int64Array>())
     }
 }
 
@@ -209,25 +187,27 @@ mod tests {
     }
 
     proptest! {
-        /// Equal keys have one number, others another; what is given out by number is the key.
+        /// Equal keys have one slot, others another, whatever moved in between; what is given out by slot is the key.
         #[test]
-        fn a_number_is_a_person(batches in prop::collection::vec(prop::collection::vec(key(), 0..40), 0..12)) {
-            let mut persons = Persons::new(&DataType::Int64).unwrap();
-            let mut seen: Vec<(Option<i64>, u32)> = Vec::new();
+        fn a_slot_is_a_person(batches in prop::collection::vec(prop::collection::vec(key(), 0..40), 0..12)) {
+            let (mut persons, mut pairs) = (Persons::new(&DataType::Int64).unwrap(), Pairs::default());
+            let (mut slots, mut guesses, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+            let mut seen: Vec<(Option<i64>, usize)> = Vec::new();
             for batch in &batches {
                 let keys: ArrayRef = Arc::new(Int64Array::from(batch.clone()));
-                let mut numbers = Vec::new();
-                persons.number(&keys, &mut numbers).unwrap();
-                seen.extend(batch.iter().copied().zip(numbers));
+                persons.find(&keys, &mut pairs, &mut slots).unwrap();
+                pairs.guess(&slots, &mut guesses);
+                pairs.number(&slots, &vec![0; batch.len()], &mut numbers).unwrap();
+                seen.extend(batch.iter().copied().zip(numbers.iter().copied()));
             }
-            let keys = persons.emit().unwrap();
+            let (slots, _) = pairs.take();
+            let keys = persons.emit(&slots).unwrap();
             let keys: Vec<Option<i64>> = keys.as_primitive::<Int64Type>().iter().collect();
-            for (key, number) in &seen {
-                prop_assert_eq!(keys[*number as usize], *key);
+            for (key, pair) in &seen {
+                prop_assert_eq!(keys[*pair], *key);
             }
             let distinct: std::collections::BTreeSet<_> = seen.iter().map(|(key, _)| *key).collect();
             prop_assert_eq!(keys.len(), distinct.len());
-            prop_assert_eq!(persons.len(), 0);
         }
     }
 }

@@ -1,18 +1,19 @@
 //! Laws: the same groups and sums as the engine's own aggregation, whatever the types, the filter, the memory and the rows.
 
 use super::*;
-use arrow::array::{Float64Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
-use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{LogicalPlanBuilder, lit};
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext, ident};
 use proptest::prelude::*;
+use std::sync::Mutex;
 
 /// person, group, value.
 type Row = (Option<i64>, Option<u8>, Option<i16>);
@@ -46,9 +47,14 @@ fn table(rows: &[Row]) -> RecordBatch {
 }
 
 async fn answer(rows: &[Row], question: &str, ours: bool, memory: Option<usize>) -> Result<String> {
+    let pool = memory.map(|bytes| Arc::new(GreedyMemoryPool::new(bytes)) as Arc<dyn MemoryPool>);
+    answered(rows, question, ours, pool).await
+}
+
+async fn answered(rows: &[Row], question: &str, ours: bool, pool: Option<Arc<dyn MemoryPool>>) -> Result<String> {
     let mut runtime = RuntimeEnvBuilder::new();
-    if let Some(bytes) = memory {
-        runtime = runtime.with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes)));
+    if let Some(pool) = pool {
+        runtime = runtime.with_memory_pool(pool);
     }
     let config = SessionConfig::new().with_target_partitions(3).with_batch_size(16);
     let session = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
@@ -86,12 +92,97 @@ proptest! {
     }
 }
 
+/// Whether grouping pays is asked of persons that come again; a first week of rows, in which each comes once, says nothing.
+#[tokio::test]
+async fn whether_grouping_pays_is_asked_of_persons_that_come_again() {
+    let weeks = |count: i64, group: fn(i64) -> i64| -> Vec<Row> {
+        (0..count * 20_000)
+            .map(|i| (Some(i % 20_000), Some((i % 20_000 % 3) as u8), Some(group(i / 20_000) as i16)))
+            .collect()
+    };
+    let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+    let empty = MemTable::try_new(table(&[]).schema(), vec![vec![], vec![]]).unwrap();
+    session.register_table("t", Arc::new(empty)).unwrap();
+    let plan = session.sql(QUESTIONS[3]).await.unwrap().create_physical_plan().await.unwrap();
+    let pays = |rows: &[Row]| {
+        let mut found = None;
+        plan.apply(|node| {
+            if let Some(aggregate) = node.downcast_ref::<AggregateExec>()
+                && *aggregate.mode() == AggregateMode::Partial
+            {
+                let memory = MemoryConsumer::new("test").register(session.task_ctx().memory_pool());
+                let mut pairs = Table::new(aggregate, Step::Partial, person_columns(aggregate), memory)?;
+                pairs.add(&table(rows))?;
+                found = Some(pairs.pays(0.8));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .unwrap();
+        found.unwrap()
+    };
+    assert_eq!(pays(&weeks(1, |_| 1)), None);
+    assert_eq!(pays(&weeks(2, |_| 1)), None);
+    assert_eq!(pays(&weeks(3, |_| 1)), Some(true));
+    assert_eq!(pays(&weeks(3, |week| week)), Some(false));
+}
+
 #[tokio::test]
 async fn where_grouping_does_not_pay_rows_pass() {
     let rows: Vec<Row> =
-        (0..3 * PROBE_ROWS as i64 + 9).map(|u| (Some(u * 7_919), Some((u % 3) as u8), Some(1))).collect();
+        (0..180_000_i64).map(|i| (Some(i % 10_000), Some((i % 3) as u8), Some((i / 10_000) as i16))).collect();
+    let plain = answer(&rows, QUESTIONS[3], false, None).await.unwrap();
+    assert_eq!(answer(&rows, QUESTIONS[3], true, None).await.unwrap(), plain);
+}
+
+#[tokio::test]
+async fn with_little_memory_the_final_step_is_the_engines() {
+    let rows: Vec<Row> = (0..60_000_i64).map(|i| (Some(i * 31 % 20_000), Some((i % 2) as u8), Some(1))).collect();
     let plain = answer(&rows, QUESTIONS[0], false, None).await.unwrap();
-    assert_eq!(answer(&rows, QUESTIONS[0], true, None).await.unwrap(), plain);
+    let pool = Arc::new(Watched { pool: GreedyMemoryPool::new(2 << 20), names: Mutex::default() });
+    let ours = answered(&rows, QUESTIONS[0], true, Some(pool.clone())).await.unwrap();
+    assert_eq!(ours, plain);
+    let names = pool.names.lock().unwrap();
+    assert!(names.iter().any(|name| name.starts_with("FinalHashAggregate")), "{names:?}");
+    assert_eq!(pool.reserved(), 0);
+}
+
+/// Remembers who asked for memory.
+#[derive(Debug)]
+struct Watched {
+    pool: GreedyMemoryPool,
+    names: Mutex<Vec<String>>,
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+impl MemoryPool for Watched {
+    fn name(&self) -> &str {
+        "watched"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.names.lock().unwrap().push(consumer.name().to_owned());
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.pool.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.pool.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        self.pool.try_grow(reservation, additional)
+    }
+
+    fn reserved(&self) -> usize {
+        self.pool.reserved()
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! for the batch at hand).
 
 use super::disk::{Disk, File, next, others_may_run};
-use crate::by_person::Persons;
+use crate::by_person::Numbered;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::UInt32Type;
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
@@ -20,7 +20,7 @@ pub(super) const PERSON_BYTES: usize = 2 * size_of::<u64>();
 
 pub(super) struct Counted {
     person: Arc<dyn PhysicalExpr>,
-    persons: Persons,
+    persons: Numbered,
     /// Rows of each person.
     rows: Vec<u64>,
     /// Batches that came after those in the file.
@@ -45,7 +45,7 @@ pub(super) enum Taken {
 impl Counted {
     pub(super) fn new(
         person: Arc<dyn PhysicalExpr>,
-        persons: Persons,
+        persons: Numbered,
         disk: Arc<Disk>,
         memory: MemoryReservation,
         may_be_cut: bool,

@@ -6,7 +6,7 @@ use super::counted::{Again, Counted, PERSON_BYTES, Taken};
 use super::cut::{Cut, MOST_CUTS};
 use super::disk::{Disk, next, others_may_run};
 use crate::bound_groups::apart::Apart;
-use crate::by_person::Persons;
+use crate::by_person::Numbered;
 use crate::noise::NoiseStream;
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
@@ -49,7 +49,7 @@ enum Rows {
     /// That were held, or spilled.
     Again(Again),
     /// That come for the first time here, of persons that were counted apart.
-    Passing { rows: SendableRecordBatchStream, persons: Persons, numbers: Vec<u32>, _memory: MemoryReservation },
+    Passing { rows: SendableRecordBatchStream, persons: Numbered, numbers: Vec<u32>, _memory: MemoryReservation },
 }
 
 impl Given {
@@ -98,7 +98,7 @@ impl Rounds {
     /// Whether rows can be chosen from as they come: there is room for a counter a person.
     async fn pass(&mut self, counts: &Apart) -> Result<bool> {
         let Some(counted) = counts.rows(&self.context).await? else { return Ok(false) };
-        let mut persons = Persons::new(&self.key_type)?;
+        let mut persons = Numbered::new(&self.key_type)?;
         let (mut numbers, mut rows) = (Vec::new(), Vec::new());
         for batch in counted {
             persons.number(batch.column(0), &mut numbers)?;
@@ -124,7 +124,7 @@ impl Rounds {
     /// A part to its end; nothing where it had to be cut: its pieces are to be read then.
     async fn read(&mut self, mut part: Part) -> Result<Option<Counted>> {
         // Keys of a piece are far from one another.
-        let persons = if part.cuts == 0 { Persons::new(&self.key_type)? } else { Persons::hashed(&self.key_type)? };
+        let persons = if part.cuts == 0 { Numbered::new(&self.key_type)? } else { Numbered::hashed(&self.key_type)? };
         let (person, disk) = (Arc::clone(&self.person), Arc::clone(&self.disk));
         let mut counted = Counted::new(person, persons, disk, self.memory.new_empty(), part.cuts < MOST_CUTS);
         while let Some(batch) = next(&mut part.rows).await {

@@ -1,0 +1,293 @@
+//! The table of one partition: pairs of person and group, and what is aggregated of each.
+//!
+//! In: rows, or the states that another table gave out. Out: states, or results. Whole numbers are summed and counted here ([`Sums`]);
+//! all else is the engine's own: its `GroupsAccumulator`s, fed with the pairs' numbers.
+
+use super::groups::Groups;
+use super::pairs::Pairs;
+use super::persons::Persons;
+use super::sums::{Kind, Sums, values};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use std::sync::Arc;
+
+/// Rows of persons that were there before, after which it is asked whether grouping pays.
+const PROBE_ROWS: usize = 25_000;
+/// Rows after which it is asked in any case.
+const PATIENCE_ROWS: usize = 1 << 21;
+
+/// The two steps of an aggregation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Rows in, states out.
+    Partial,
+    /// States in, results out.
+    Final,
+}
+
+/// One aggregate call: what it reads, and where its states are.
+struct Call {
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    states: States,
+}
+
+enum States {
+    /// In the table's sums.
+    Summed {
+        kind: Kind,
+        place: usize,
+    },
+    Engine(Box<dyn GroupsAccumulator>),
+}
+
+impl Call {
+    /// The calls of an aggregation. The states that a final step reads stand behind `groups` group columns.
+    fn all(aggregate: &AggregateExec, step: Step, groups: usize, sums: &mut Sums) -> Result<Vec<Self>> {
+        let mut place = groups;
+        let calls = aggregate.aggr_expr().iter().zip(aggregate.filter_expr());
+        calls
+            .map(|(call, filter)| {
+                let kind = Kind::of(call).filter(|_| filter.is_none());
+                let states = match kind.and_then(|kind| Some((kind, sums.place(kind)?))) {
+                    Some((kind, place)) => States::Summed { kind, place },
+                    None => States::Engine(call.create_groups_accumulator()?),
+                };
+                Ok(match step {
+                    Step::Partial => Self { arguments: call.expressions(), filter: filter.clone(), states },
+                    Step::Final => {
+                        let mut argument = |name: &str| -> Arc<dyn PhysicalExpr> {
+                            place += 1;
+                            Arc::new(Column::new(name, place - 1))
+                        };
+                        let fields = call.state_fields()?;
+                        let arguments = fields.iter().map(|field| argument(field.name())).collect();
+                        Self { arguments, filter: None, states }
+                    }
+                })
+            })
+            .collect()
+    }
+
+    fn read(&self, batch: &RecordBatch) -> Result<Arguments> {
+        let read = |expression: &Arc<dyn PhysicalExpr>| expression.evaluate(batch)?.into_array(batch.num_rows());
+        let values = self.arguments.iter().map(read).collect::<Result<_>>()?;
+        Ok(Arguments { values, filter: self.filter.as_ref().map(read).transpose()? })
+    }
+}
+
+/// The values that one call reads of a batch.
+struct Arguments {
+    values: Vec<ArrayRef>,
+    filter: Option<ArrayRef>,
+}
+
+impl Arguments {
+    fn filter(&self) -> Option<&BooleanArray> {
+        self.filter.as_ref().map(|filter| filter.as_boolean())
+    }
+}
+
+/// The pairs of one partition and their states.
+pub(super) struct Table {
+    step: Step,
+    /// Of what a partial step gives, which is what a final one reads.
+    states: SchemaRef,
+    /// Of what this step gives.
+    gives: SchemaRef,
+    /// The person key.
+    person: Arc<dyn PhysicalExpr>,
+    /// Where it stands among the group columns.
+    places: Vec<usize>,
+    /// The other group columns.
+    columns: Vec<Arc<dyn PhysicalExpr>>,
+    persons: Persons,
+    groups: Groups,
+    pairs: Pairs,
+    calls: Vec<Call>,
+    sums: Sums,
+    /// Rows since the table was empty.
+    rows: usize,
+    memory: MemoryReservation,
+    /// Of the last batch, to be used again.
+    scratch: Scratch,
+}
+
+#[derive(Default)]
+struct Scratch {
+    slots: Vec<u32>,
+    groups: Vec<u32>,
+    pairs: Vec<usize>,
+}
+
+impl Table {
+    /// `places`: where the person key stands among the group columns.
+    pub(super) fn new(
+        aggregate: &AggregateExec,
+        step: Step,
+        places: Vec<usize>,
+        memory: MemoryReservation,
+    ) -> Result<Self> {
+        let (mut columns, mut fields, mut person) = (Vec::new(), Vec::new(), None);
+        let reads = aggregate.input().schema();
+        let schema = aggregate.group_expr().group_schema(&reads)?;
+        for (number, ((column, _), field)) in aggregate.group_expr().expr().iter().zip(schema.fields()).enumerate() {
+            if places.contains(&number) {
+                person = Some((Arc::clone(column), field.data_type().clone()));
+            } else {
+                columns.push(Arc::clone(column));
+                fields.push(Arc::clone(field));
+            }
+        }
+        let Some((person, key_type)) = person else { return internal_err!("no person to aggregate by") };
+        let (gives, mut sums) = (aggregate.schema(), Sums::default());
+        let calls = Call::all(aggregate, step, schema.fields().len(), &mut sums)?;
+        Ok(Self {
+            step,
+            states: if step == Step::Partial { Arc::clone(&gives) } else { reads },
+            gives,
+            person,
+            places,
+            columns,
+            persons: Persons::new(&key_type)?,
+            groups: Groups::new(Arc::new(Schema::new(fields)))?,
+            pairs: Pairs::default(),
+            calls,
+            sums,
+            rows: 0,
+            memory,
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// Adds rows. Errors: `ResourcesExhausted` where memory is short; the rows are in the table then.
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let (person, columns) = self.read(batch)?;
+        let Scratch { slots, groups, pairs } = &mut self.scratch;
+        self.persons.find(&person, &mut self.pairs, slots)?;
+        self.pairs.guess(slots, groups);
+        self.groups.number(&columns, groups)?;
+        self.pairs.number(slots, groups, pairs)?;
+        let arguments = self.calls.iter().map(|call| call.read(batch)).collect::<Result<Vec<_>>>()?;
+        let mut summed = Vec::with_capacity(self.calls.len());
+        for (call, read) in self.calls.iter_mut().zip(&arguments) {
+            match (&mut call.states, self.step) {
+                (States::Summed { kind, .. }, step) => match values(*kind, step == Step::Final, &read.values[0]) {
+                    Some(values) => summed.push(values),
+                    None => return internal_err!("a sum of something else than whole numbers"),
+                },
+                (States::Engine(states), Step::Partial) => {
+                    states.update_batch(&read.values, pairs, read.filter(), self.pairs.len())?;
+                }
+                (States::Engine(states), Step::Final) => {
+                    states.merge_batch(&read.values, pairs, self.pairs.len())?;
+                }
+            }
+        }
+        self.sums.add(&summed, pairs, self.pairs.len());
+        self.rows += batch.num_rows();
+        self.memory.try_resize(self.size())
+    }
+
+    /// Whether there are fewer pairs than `ratio` of the rows; nothing while it cannot be said.
+    ///
+    /// What counts are the rows of persons that were there before: rows mostly come by time, and each person comes once at first.
+    pub(super) fn pays(&self, ratio: f64) -> Option<bool> {
+        let persons = self.pairs.persons();
+        let again = self.rows - persons;
+        if again < PROBE_ROWS && self.rows < PATIENCE_ROWS {
+            return None;
+        }
+        Some(((self.pairs.len() - persons) as f64) < ratio * again as f64)
+    }
+
+    /// The values of the person key, and of the other group columns.
+    fn read(&self, batch: &RecordBatch) -> Result<(ArrayRef, Vec<ArrayRef>)> {
+        let read = |column: &Arc<dyn PhysicalExpr>| column.evaluate(batch)?.into_array(batch.num_rows());
+        let columns = self.columns.iter().map(read).collect::<Result<Vec<_>>>()?;
+        Ok((read(&self.person)?, columns))
+    }
+
+    /// The person key in its places among the other group columns.
+    fn placed(&self, person: &ArrayRef, mut columns: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        for &place in &self.places {
+            columns.insert(place, Arc::clone(person));
+        }
+        columns
+    }
+
+    /// Everything so far as this step gives it; the table is empty then.
+    pub(super) fn emit(&mut self) -> Result<RecordBatch> {
+        self.given(self.step == Step::Final)
+    }
+
+    /// Everything so far as states; the table is empty then.
+    pub(super) fn states(&mut self) -> Result<RecordBatch> {
+        self.given(false)
+    }
+
+    fn given(&mut self, results: bool) -> Result<RecordBatch> {
+        let mut columns = self.take()?;
+        for call in &mut self.calls {
+            match &mut call.states {
+                States::Summed { place, .. } => columns.push(self.sums.column(*place)),
+                States::Engine(states) if results => columns.push(states.evaluate(EmitTo::All)?),
+                States::Engine(states) => columns.extend(states.state(EmitTo::All)?),
+            }
+        }
+        self.sums.clear();
+        self.rows = 0;
+        // Less than before; what an empty table takes it must have.
+        self.memory.resize(self.size());
+        let schema = if results { &self.gives } else { &self.states };
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+
+    /// The group columns of each pair; none is left.
+    fn take(&mut self) -> Result<Vec<ArrayRef>> {
+        let (slots, groups) = self.pairs.take();
+        let key = self.persons.emit(&slots)?;
+        let groups = UInt32Array::from(groups);
+        let values = self.groups.emit()?;
+        let columns = values.iter().map(|column| take(column, &groups, None));
+        let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+        Ok(self.placed(&key, columns))
+    }
+
+    /// Each row as a group of its own.
+    pub(super) fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let (person, columns) = self.read(batch)?;
+        let mut columns = self.placed(&person, columns);
+        for call in &self.calls {
+            let read = call.read(batch)?;
+            match &call.states {
+                States::Summed { kind, .. } => match values(*kind, false, &read.values[0]) {
+                    Some(values) => columns.push(values.each()),
+                    None => return internal_err!("a sum of something else than whole numbers"),
+                },
+                States::Engine(states) => columns.extend(states.convert_to_state(&read.values, read.filter())?),
+            }
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.states), columns)?)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pairs.len() == 0
+    }
+
+    fn size(&self) -> usize {
+        let states = self.calls.iter().map(|call| match &call.states {
+            States::Summed { .. } => 0,
+            States::Engine(states) => states.size(),
+        });
+        states.sum::<usize>() + self.sums.size() + self.persons.size() + self.groups.size() + self.pairs.size()
+    }
+}
