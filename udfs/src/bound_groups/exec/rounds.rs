@@ -49,7 +49,7 @@ enum Rows {
     /// That were held, or spilled.
     Again(Again),
     /// That come for the first time here, of persons that were counted apart.
-    Passing { rows: SendableRecordBatchStream, persons: Numbered, numbers: Vec<u32>, _memory: MemoryReservation },
+    Passing { rows: SendableRecordBatchStream, persons: Box<Numbered>, numbers: Vec<u32>, _memory: MemoryReservation },
 }
 
 impl Given {
@@ -116,7 +116,7 @@ impl Rounds {
         }
         let Some(part) = self.parts.pop() else { return Ok(false) };
         let choice = Choice::new(rows, self.max_groups);
-        let rows = Rows::Passing { rows: part.rows, persons, numbers, _memory: memory };
+        let rows = Rows::Passing { rows: part.rows, persons: Box::new(persons), numbers, _memory: memory };
         self.given = Some(Box::new(Given { choice, rows }));
         Ok(true)
     }
