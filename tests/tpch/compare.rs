@@ -36,8 +36,21 @@ pub struct Comparison {
     pub exact_rows: usize,
     /// The answers are equal.
     pub same: bool,
+}
+
+/// Medians of several rounds over warm files, from the question on the wire to its last row.
+#[derive(Debug)]
+pub struct Times {
     pub protected: Duration,
     pub plain: Duration,
+    /// From text to proof. Unknown of a question in several statements.
+    pub compile: Option<Duration>,
+}
+
+impl Times {
+    pub fn ratio(&self) -> f64 {
+        self.protected.as_secs_f64() / self.plain.as_secs_f64()
+    }
 }
 
 impl Value {
@@ -100,20 +113,10 @@ pub async fn ask(
     plain: &SessionContext,
     question: &Question,
 ) -> Result<Comparison, String> {
-    let start = Instant::now();
     let (names, rows) = protected(admin, analyst, question.text).await?;
-    let protected_time = start.elapsed();
-    let start = Instant::now();
     let (_, truth) = exact(plain, question.text).await;
-    let plain_time = start.elapsed();
-    let mut comparison = Comparison {
-        values: Vec::new(),
-        rows: rows.len(),
-        exact_rows: truth.len(),
-        same: same(&rows, &truth),
-        protected: protected_time,
-        plain: plain_time,
-    };
+    let mut comparison =
+        Comparison { values: Vec::new(), rows: rows.len(), exact_rows: truth.len(), same: same(&rows, &truth) };
     let measured = question.fate.measured();
     if measured.is_empty() {
         return Ok(comparison);
@@ -128,6 +131,46 @@ pub async fn ask(
     }
     comparison.values = values(&names, measured, &shown, &truth)?;
     Ok(comparison)
+}
+
+/// Errors: the server's refusal. Each round asks of another privacy loss by a millionth, so that no answer comes from the store.
+pub async fn time(
+    admin: &Client,
+    analyst: &Client,
+    plain: &SessionContext,
+    question: &Question,
+) -> Result<Times, String> {
+    const ROUNDS: usize = 5;
+    let (mut of_protected, mut of_plain, mut of_compile, mut of_nothing) = (vec![], vec![], vec![], vec![]);
+    for round in 0..=ROUNDS {
+        let epsilon = 1.0 + (round + 1) as f64 * 1e-6;
+        admin.batch_execute(&format!("ALTER SYSTEM SET privacy.epsilon = {epsilon}")).await.map_err(refusal)?;
+        let start = Instant::now();
+        protected(admin, analyst, question.text).await?;
+        let protected_time = start.elapsed();
+        let start = Instant::now();
+        exact(plain, question.text).await;
+        // The first warms up.
+        if round > 0 {
+            of_protected.push(protected_time);
+            of_plain.push(start.elapsed());
+        }
+    }
+    let alone = statements(question.text).count() == 1;
+    for _ in 0..if alone { ROUNDS } else { 0 } {
+        for (sql, times) in [(question.text, &mut of_compile), ("SELECT 1", &mut of_nothing)] {
+            let start = Instant::now();
+            analyst.simple_query(&format!("EXPLAIN (PRIVACY) {sql}")).await.map_err(refusal)?;
+            times.push(start.elapsed());
+        }
+    }
+    let compile = alone.then(|| median(of_compile).saturating_sub(median(of_nothing)));
+    Ok(Times { protected: median(of_protected), plain: median(of_plain), compile })
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 fn refusal(error: tokio_postgres::Error) -> String {
