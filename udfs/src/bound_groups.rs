@@ -11,7 +11,6 @@
 //! A row without a person (NULL) counts as one person, the nobody: all such rows together reach at
 //! most M groups.
 
-mod apart;
 mod exec;
 
 pub use exec::BoundGroupsExec;

@@ -31,14 +31,22 @@ pub struct ReleasePlanner {
 impl ReleasePlanner {
     fn plan(
         &self,
+        planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(input) = inputs.first().map(Arc::clone) else {
             return Ok(None);
         };
         if let Some(release) = node.as_any().downcast_ref::<Release>() {
             let exec = ReleaseExec::try_new(input, Arc::clone(release.spec()), self.noise.clone())?;
+            return Ok(Some(Arc::new(exec)));
+        }
+        if let Some(bound) = node.as_any().downcast_ref::<BoundGroups>() {
+            let person = planner.create_physical_expr(bound.person(), bound.input().schema(), session, context)?;
+            let exec = BoundGroupsExec::new(input, person, bound.max_groups(), self.noise.clone());
             return Ok(Some(Arc::new(exec)));
         }
         Ok(node.as_any().downcast_ref::<Unordered>().map(|node| node.exec(input)))
@@ -67,17 +75,8 @@ impl ExtensionPlanner for ReleasePlanner {
         'h: 'r,
         Self: 'r,
     {
-        Box::pin(async move {
-            let bound = node.as_any().downcast_ref::<BoundGroups>();
-            if let (Some(bound), Some(input)) = (bound, physical_inputs.first()) {
-                let person =
-                    planner.create_physical_expr(bound.person(), bound.input().schema(), session, planning_ctx)?;
-                let counts = bound.counted_apart(input, &person.data_type(&input.schema())?, session).await?;
-                let exec = BoundGroupsExec::new(Arc::clone(input), person, bound.max_groups(), self.noise.clone());
-                return Ok(Some(Arc::new(exec.with_counts(counts)) as Arc<dyn ExecutionPlan>));
-            }
-            self.plan(node, physical_inputs)
-        })
+        let planned = self.plan(planner, node, physical_inputs, session, planning_ctx);
+        Box::pin(std::future::ready(planned))
     }
 }
 

@@ -1,12 +1,16 @@
-//! At most M groups a person: the physical node. All rows of a person are in one partition.
+//! At most M groups a person: the physical node. Blocking a partition; all rows of a person are in one.
 //!
-//! A choice among a person's rows needs their number first. Of large tables it is counted by a plan of its own ([`Apart`]), and rows are
-//! chosen from as they pass ([`Choice`]). Else rows wait here until all are counted: in memory, and on disk what does not fit
-//! ([`Counted`]); they come back in the order in which they came, so none of this changes what is kept.
+//! Counts rows a person first. Nobody above M: the batches go on untouched. Otherwise each person's rows are chosen from as they pass
+//! a second time ([`Choice`]).
 //!
-//! What memory has to hold is a counter a person. Where not even these fit, rows are cut by person into pieces on disk, and each piece is
-//! bounded by itself ([`Cut`]); a person's choice takes other random bits then, of the same distribution, and rows come in another
-//! order. Errors: what the memory pool says where there is no room for the counters of the persons of a smallest piece.
+//! What memory has to hold is a counter a person. Rows wait for the second pass in memory, and on disk what does not fit ([`Counted`]):
+//! they come back in the order in which they came, so whether any were spilled changes nothing in what is kept. Where not even the
+//! counters fit, rows are cut by person into pieces on disk, and each piece is bounded by itself ([`Cut`]); a person's choice takes
+//! other random bits then, of the same distribution, and rows come in another order. Errors: what the memory pool says where there is
+//! no room for the counters of the persons of a smallest piece.
+//!
+//! Reading large tables twice, first for the counters alone, so that nothing waits, was tried: a third of the memory, and more than twice
+//! the time; under a limit it was no faster than waiting on disk.
 
 mod choice;
 mod counted;
@@ -31,9 +35,7 @@ use datafusion::physical_plan::{
 use std::fmt;
 use std::sync::Arc;
 
-use super::apart::Apart;
 use disk::Disk;
-pub(super) use disk::next;
 use rounds::{Part, Rounds};
 
 /// Keeps at most `max_groups` rows a person.
@@ -44,8 +46,6 @@ pub struct BoundGroupsExec {
     max_groups: u64,
     noise: Noise,
     properties: Arc<PlanProperties>,
-    /// Where the rows of each person are counted by themselves.
-    counts: Option<Arc<Apart>>,
     /// What was spilled.
     metrics: ExecutionPlanMetricsSet,
 }
@@ -61,24 +61,13 @@ impl BoundGroupsExec {
             Boundedness::Bounded,
         );
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { input, person, max_groups, noise, properties: Arc::new(properties), counts: None, metrics }
-    }
-}
-
-impl BoundGroupsExec {
-    /// Rows of each person are known before the first comes, from `counts`, if that is not nothing.
-    pub(crate) fn with_counts(self, counts: Option<Apart>) -> Self {
-        Self { counts: counts.map(Arc::new), ..self }
+        Self { input, person, max_groups, noise, properties: Arc::new(properties), metrics }
     }
 }
 
 impl DisplayAs for BoundGroupsExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "BoundGroupsExec: person={}, max_groups={}", self.person, self.max_groups)?;
-        match &self.counts {
-            Some(_) => write!(f, ", counted apart"),
-            None => Ok(()),
-        }
+        write!(f, "BoundGroupsExec: person={}, max_groups={}", self.person, self.max_groups)
     }
 }
 
@@ -111,8 +100,7 @@ impl ExecutionPlan for BoundGroupsExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[Arc<dyn ExecutionPlan>; 1]>::try_from(children) {
             Ok([input]) => {
-                let exec = Self::new(input, Arc::clone(&self.person), self.max_groups, self.noise.clone());
-                Ok(Arc::new(exec.with_counts(self.counts.as_deref().map(Apart::again))))
+                Ok(Arc::new(Self::new(input, Arc::clone(&self.person), self.max_groups, self.noise.clone())))
             }
             Err(_) => plan_err!("bound groups has one input"),
         }
@@ -143,9 +131,7 @@ impl ExecutionPlan for BoundGroupsExec {
             memory: consumer.register(context.memory_pool()),
             disk,
             stream: self.noise.stream()?,
-            parts: vec![Part { rows: self.input.execute(partition, Arc::clone(&context))?, cuts: 0 }],
-            counts: self.counts.clone(),
-            context,
+            parts: vec![Part { rows: self.input.execute(partition, context)?, cuts: 0 }],
             given: None,
         };
         let mut builder = RecordBatchReceiverStream::builder(self.schema(), 1);

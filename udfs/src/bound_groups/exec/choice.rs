@@ -7,7 +7,7 @@ use crate::noise::NoiseStream;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use datafusion::common::{Result, exec_err, internal_err};
+use datafusion::common::{Result, internal_err};
 
 pub(super) struct Choice {
     max_groups: u64,
@@ -28,7 +28,7 @@ impl Choice {
         Self { max_groups, to_come: rows, needed, nobody_exceeds }
     }
 
-    /// What is kept of rows that come next; `persons`: whose each is. Errors: more rows of a person than there were to be.
+    /// What is kept of rows that come next; `persons`: whose each is.
     pub(super) fn keep(
         &mut self,
         batch: RecordBatch,
@@ -41,36 +41,16 @@ impl Choice {
         if persons.len() != batch.num_rows() {
             return internal_err!("rows without a person");
         }
-        let mut unknown = false;
-        let kept = BooleanBuffer::collect_bool(persons.len(), |row| match self.keeps(persons[row] as usize, stream) {
-            Some(keep) => keep,
-            None => {
-                unknown = true;
-                false
-            }
-        });
-        if unknown {
-            return exec_err!("rows changed while they were read");
-        }
+        let kept = BooleanBuffer::collect_bool(persons.len(), |row| self.keeps(persons[row] as usize, stream));
         Ok(filter_record_batch(&batch, &BooleanArray::new(kept, None))?)
     }
 
-    /// Nothing of a row that was not counted.
-    fn keeps(&mut self, person: usize, stream: &mut NoiseStream) -> Option<bool> {
-        let to_come = self.to_come.get_mut(person)?;
-        let needed = &mut self.needed[person];
-        if *to_come == 0 {
-            return None;
-        }
-        let keep = needed == to_come || stream.below(*to_come) < *needed;
-        *to_come -= 1;
-        *needed -= u64::from(keep);
-        debug_assert!(*needed <= self.max_groups);
-        Some(keep)
-    }
-
-    /// Whether rows pass whoever they are of.
-    pub(super) fn keeps_all(&self) -> bool {
-        self.nobody_exceeds
+    fn keeps(&mut self, person: usize, stream: &mut NoiseStream) -> bool {
+        let (to_come, needed) = (self.to_come[person], self.needed[person]);
+        let keep = needed == to_come || stream.below(to_come) < needed;
+        self.to_come[person] -= 1;
+        self.needed[person] -= u64::from(keep);
+        debug_assert!(self.needed[person] <= self.max_groups);
+        keep
     }
 }

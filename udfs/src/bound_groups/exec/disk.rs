@@ -97,7 +97,7 @@ impl File {
     }
 }
 
-pub(in crate::bound_groups) async fn next(rows: &mut SendableRecordBatchStream) -> Option<Result<RecordBatch>> {
+pub(super) async fn next(rows: &mut SendableRecordBatchStream) -> Option<Result<RecordBatch>> {
     poll_fn(|context| rows.as_mut().poll_next(context)).await
 }
 

@@ -1,19 +1,17 @@
 //! One partition, from its rows to those that are kept: in one round where memory has room for a counter a person, else in a round for
-//! each piece. Where persons were counted apart rows pass; else they wait until they are counted.
+//! each piece.
 
 use super::choice::Choice;
-use super::counted::{Again, Counted, PERSON_BYTES, Taken};
+use super::counted::{Again, Counted, Taken};
 use super::cut::{Cut, MOST_CUTS};
-use super::disk::{Disk, next, others_may_run};
-use crate::bound_groups::apart::Apart;
+use super::disk::{Disk, next};
 use crate::by_person::Numbered;
 use crate::noise::NoiseStream;
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
-use datafusion::common::cast::as_int64_array;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
 
@@ -26,11 +24,8 @@ pub(super) struct Rounds {
     pub(super) stream: NoiseStream,
     /// Still to be read.
     pub(super) parts: Vec<Part>,
-    /// Who has how many rows, if that is counted apart.
-    pub(super) counts: Option<Arc<Apart>>,
-    pub(super) context: Arc<TaskContext>,
-    /// What is being given.
-    pub(super) given: Option<Box<Given>>,
+    /// The part that was read last.
+    pub(super) given: Option<(Choice, Again)>,
 }
 
 /// Rows that hold all rows of their persons, and how often they were cut.
@@ -39,86 +34,22 @@ pub(super) struct Part {
     pub(super) cuts: u64,
 }
 
-/// Rows that are chosen from.
-pub(super) struct Given {
-    choice: Choice,
-    rows: Rows,
-}
-
-enum Rows {
-    /// That were held, or spilled.
-    Again(Again),
-    /// That come for the first time here, of persons that were counted apart.
-    Passing { rows: SendableRecordBatchStream, persons: Box<Numbered>, numbers: Vec<u32>, _memory: MemoryReservation },
-}
-
-impl Given {
-    async fn next(&mut self, person: &Arc<dyn PhysicalExpr>, stream: &mut NoiseStream) -> Result<Option<RecordBatch>> {
-        match &mut self.rows {
-            Rows::Again(again) => match again.next().await? {
-                Some((batch, persons)) => self.choice.keep(batch, persons.values(), stream).map(Some),
-                None => Ok(None),
-            },
-            Rows::Passing { rows, persons, numbers, .. } => {
-                let Some(batch) = next(rows).await.transpose()? else { return Ok(None) };
-                if !self.choice.keeps_all() {
-                    let key = person.evaluate(&batch)?.into_array(batch.num_rows())?;
-                    persons.number(&key, numbers)?;
-                }
-                self.choice.keep(batch, numbers, stream).map(Some)
-            }
-        }
-    }
-}
-
 impl Rounds {
     /// Rows that are kept; none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(given) = &mut self.given
-                && let Some(batch) = given.next(&self.person, &mut self.stream).await?
+            if let Some((choice, again)) = &mut self.given
+                && let Some((batch, persons)) = again.next().await?
             {
-                return Ok(Some(batch));
+                return choice.keep(batch, persons.values(), &mut self.stream).map(Some);
             }
             self.given = None;
-            if let Some(counts) = self.counts.take()
-                && self.pass(&counts).await?
-            {
-                continue;
-            }
             let Some(part) = self.parts.pop() else { return Ok(None) };
             if let Some(counted) = self.read(part).await? {
                 let (rows, again) = counted.finish()?;
-                let choice = Choice::new(rows, self.max_groups);
-                self.given = Some(Box::new(Given { choice, rows: Rows::Again(again) }));
+                self.given = Some((Choice::new(rows, self.max_groups), again));
             }
         }
-    }
-
-    /// Whether rows can be chosen from as they come: there is room for a counter a person.
-    async fn pass(&mut self, counts: &Apart) -> Result<bool> {
-        let Some(counted) = counts.rows(&self.context).await? else { return Ok(false) };
-        let mut persons = Numbered::new(&self.key_type)?;
-        let (mut numbers, mut rows) = (Vec::new(), Vec::new());
-        for batch in counted {
-            persons.number(batch.column(0), &mut numbers)?;
-            rows.resize(persons.len(), 0);
-            for (&person, &count) in numbers.iter().zip(as_int64_array(batch.column(1))?.values()) {
-                rows[person as usize] += count.unsigned_abs();
-            }
-            others_may_run().await;
-        }
-        let memory = self.memory.new_empty();
-        match memory.try_resize(persons.size() + rows.capacity() * PERSON_BYTES) {
-            Ok(()) => {}
-            Err(DataFusionError::ResourcesExhausted(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        let Some(part) = self.parts.pop() else { return Ok(false) };
-        let choice = Choice::new(rows, self.max_groups);
-        let rows = Rows::Passing { rows: part.rows, persons: Box::new(persons), numbers, _memory: memory };
-        self.given = Some(Box::new(Given { choice, rows }));
-        Ok(true)
     }
 
     /// A part to its end; nothing where it had to be cut: its pieces are to be read then.

@@ -74,28 +74,6 @@ impl Bounding {
         Self { exec, runtime, context: Arc::new(context) }
     }
 
-    /// The same, with so many rows of each person told beforehand.
-    fn told(self, counts: &BTreeMap<Option<i64>, usize>) -> Self {
-        let schema =
-            Schema::new(vec![Field::new("__u", DataType::Int64, true), Field::new("n", DataType::Int64, false)]);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(counts.keys().copied().collect::<Int64Array>()),
-            Arc::new(counts.values().map(|count| Some(*count as i64)).collect::<Int64Array>()),
-        ];
-        let batch = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
-        let plan = MemorySourceConfig::try_new_exec(&[vec![batch.clone()]], batch.schema(), None).unwrap();
-        let exec = BoundGroupsExec {
-            counts: Some(Arc::new(Apart::new(plan))),
-            ..BoundGroupsExec::new(
-                Arc::clone(&self.exec.input),
-                Arc::clone(&self.exec.person),
-                self.exec.max_groups,
-                self.exec.noise.clone(),
-            )
-        };
-        Self { exec: Arc::new(exec), ..self }
-    }
-
     async fn all(&self) -> Result<Vec<Row>> {
         let mut stream = self.exec.execute(0, Arc::clone(&self.context))?;
         let mut rows = Vec::new();
@@ -190,54 +168,6 @@ proptest! {
         let (kept, files) = bounded(&rows, max_groups, seed, SOME / 2);
         prop_assert!(files > cut::PIECES, "{files}");
         at_most(&rows, &kept, max_groups);
-    }
-}
-
-/// Rows of each person, and of one who has none here.
-fn counts(rows: &[Row]) -> BTreeMap<Option<i64>, usize> {
-    let mut counts: BTreeMap<_, _> = by_person(rows).into_iter().map(|(person, rows)| (person, rows.len())).collect();
-    counts.entry(Some(-77)).or_insert(5);
-    counts
-}
-
-fn told(rows: &[Row], counts: &BTreeMap<Option<i64>, usize>, max_groups: u64, memory: usize) -> Result<Vec<Row>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let bounding = Bounding::new(rows.chunks(50).map(batch).collect(), max_groups, 3, memory, true).told(counts);
-    runtime.block_on(async {
-        let mut stream = bounding.exec.execute(0, Arc::clone(&bounding.context))?;
-        let mut kept = Vec::new();
-        while let Some(batch) = next(&mut stream).await {
-            kept.extend(rows_of(&batch?));
-        }
-        Ok(kept)
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    /// The same rows in the same order whether they are held until they are counted or were counted before; also where there is no
-    /// room for what was counted, and they are spilled and cut as if nobody had told.
-    #[test]
-    fn who_is_told_keeps_the_same(persons in persons(60), max_groups in 1..200_u64) {
-        let rows = rows(&persons);
-        let (held, _) = bounded(&rows, max_groups, 3, ENOUGH);
-        prop_assert_eq!(&held, &told(&rows, &counts(&rows), max_groups, ENOUGH).unwrap());
-        let short = told(&rows, &counts(&rows), max_groups, SOME / 2).unwrap();
-        at_most(&rows, &short, max_groups);
-    }
-}
-
-/// Rows that changed since they were counted end the query; they give nobody more groups.
-#[test]
-fn who_is_told_wrong_says_so() {
-    let rows: Vec<Row> = (0..5_000).map(|row| (Some(row % 70), row)).collect();
-    let right = counts(&rows);
-    told(&rows, &right, 2, ENOUGH).unwrap();
-    let one_less = right.iter().map(|(person, count)| (*person, count - usize::from(*person == Some(7)))).collect();
-    let without = right.iter().filter(|(person, _)| **person != Some(7)).map(|(p, count)| (*p, *count)).collect();
-    for wrong in [one_less, without] {
-        assert!(matches!(told(&rows, &wrong, 2, ENOUGH), Err(DataFusionError::Execution(_))));
     }
 }
 
