@@ -27,8 +27,3 @@ pub mod release;
 pub mod session;
 pub mod state;
 pub mod wire;
-
-/// Tables of a question are as large as there are persons, and are made for each question: an allocator that keeps their pages for the
-/// next one spares the kernel from clearing them anew.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

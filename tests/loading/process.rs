@@ -59,9 +59,9 @@ fn piece(seed: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_load_is_not_held_in_memory_and_a_killed_one_leaves_nothing() {
-    const PIECES: usize = 2000;
-    /// What is gathered for a batch and for a row group, several times over, and what the allocator keeps; less than what is sent.
-    const GROWTH_BYTES: usize = 96 << 20;
+    const PIECES: usize = 1200;
+    /// What is gathered for a batch and for a row group, several times over; less than what is sent.
+    const GROWTH_BYTES: usize = 56 << 20;
 
     let folder = tempfile::tempdir().unwrap();
     let (mut process, address) = serve(folder.path());
