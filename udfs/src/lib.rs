@@ -39,6 +39,7 @@ mod planner;
 mod pseudonym;
 mod register;
 mod release;
+mod safe_cast;
 mod together;
 mod total;
 mod unordered;

@@ -27,7 +27,7 @@ use exec::LookupExec;
 /// What the private plan calls the unique key that rows find their person by.
 const KEY: &str = "__key";
 
-/// The logical node: an inner join on one key, of which one side has each key at most once.
+/// The logical node: an inner or a semi join on one key, of which one side has each key at most once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Lookup {
     sides: Sides,
@@ -49,6 +49,15 @@ struct Sides {
     keys: [usize; 2],
     /// Which side has the unique key.
     table: Which,
+    gives: Gives,
+}
+
+/// What goes on of a row that finds its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    /// The row and what stands beside the key.
+    Both,
+    Row,
 }
 
 /// `plan` with lookups in the place of joins by [`KEY`]. Not to be optimised further.
@@ -68,9 +77,7 @@ pub(crate) fn lookups(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn sides(join: &Join) -> Option<Sides> {
     let [(Expr::Column(left), Expr::Column(right))] = join.on.as_slice() else { return None };
-    let plain = join.join_type == JoinType::Inner
-        && join.filter.is_none()
-        && join.null_equality == NullEquality::NullEqualsNothing;
+    let plain = join.filter.is_none() && join.null_equality == NullEquality::NullEqualsNothing && !join.null_aware;
     let place = |side: &LogicalPlan, key: &Column| {
         let at = side.schema().maybe_index_of_column(key)?;
         Some((at, side.schema().field(at).data_type().clone()))
@@ -81,11 +88,19 @@ fn sides(join: &Join) -> Option<Sides> {
         (_, KEY) => Which::Right,
         _ => return None,
     };
+    let gives = match (join.join_type, table) {
+        (JoinType::Inner, _) => Gives::Both,
+        (JoinType::LeftSemi, Which::Right) | (JoinType::RightSemi, Which::Left) => Gives::Row,
+        (JoinType::LeftSemi, Which::Left) | (JoinType::RightSemi, Which::Right) => return None,
+        (JoinType::Left | JoinType::Right | JoinType::Full, _) => return None,
+        (JoinType::LeftAnti | JoinType::RightAnti | JoinType::LeftMark | JoinType::RightMark, _) => return None,
+    };
     (plain && left_type == right_type && is_whole(&left_type)).then(|| Sides {
         left: join.left.as_ref().clone(),
         right: join.right.as_ref().clone(),
         keys: [left_at, right_at],
         table,
+        gives,
     })
 }
 
@@ -106,7 +121,8 @@ fn is_whole(data_type: &DataType) -> bool {
 impl Lookup {
     pub(crate) fn exec(&self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<dyn ExecutionPlan>> {
         let [left, right] = inputs else { return internal_err!("a lookup has two inputs") };
-        Ok(Arc::new(LookupExec::new([Arc::clone(left), Arc::clone(right)], self.sides.keys, self.sides.table)))
+        let Sides { keys, table, gives, .. } = self.sides;
+        Ok(Arc::new(LookupExec::new([Arc::clone(left), Arc::clone(right)], keys, table, gives)))
     }
 }
 

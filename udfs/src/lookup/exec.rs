@@ -21,8 +21,8 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-use super::Which;
 use super::table::Table;
+use super::{Gives, Which};
 
 #[derive(Debug)]
 pub(super) struct LookupExec {
@@ -30,17 +30,21 @@ pub(super) struct LookupExec {
     sides: [Arc<dyn ExecutionPlan>; 2],
     keys: [usize; 2],
     table: Which,
+    gives: Gives,
     read: Arc<OnceCell<Arc<Table>>>,
     properties: Arc<PlanProperties>,
 }
 
 impl LookupExec {
-    pub(super) fn new(sides: [Arc<dyn ExecutionPlan>; 2], keys: [usize; 2], table: Which) -> Self {
-        let fields = sides.iter().flat_map(|side| side.schema().fields().iter().cloned().collect::<Vec<_>>());
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    pub(super) fn new(sides: [Arc<dyn ExecutionPlan>; 2], keys: [usize; 2], table: Which, gives: Gives) -> Self {
         let rows = match table {
             Which::Left => &sides[1],
             Which::Right => &sides[0],
+        };
+        let fields = sides.iter().flat_map(|side| side.schema().fields().iter().cloned().collect::<Vec<_>>());
+        let schema = match gives {
+            Gives::Both => Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            Gives::Row => rows.schema(),
         };
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -48,7 +52,7 @@ impl LookupExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { sides, keys, table, read: Arc::default(), properties: Arc::new(properties) }
+        Self { sides, keys, table, gives, read: Arc::default(), properties: Arc::new(properties) }
     }
 
     fn rows(&self) -> &Arc<dyn ExecutionPlan> {
@@ -71,7 +75,7 @@ impl LookupExec {
             Which::Left => (right, left),
             Which::Right => (left, right),
         };
-        Passing { row_key, table_key, table: self.table, schema: self.schema() }
+        Passing { row_key, table_key, table: self.table, gives: self.gives, schema: self.schema() }
     }
 }
 
@@ -95,6 +99,7 @@ struct Passing {
     row_key: usize,
     table_key: usize,
     table: Which,
+    gives: Gives,
     schema: SchemaRef,
 }
 
@@ -112,6 +117,9 @@ impl Passing {
         } else {
             batch
         };
+        if self.gives == Gives::Row {
+            return Ok(rows.clone());
+        }
         let mut of_table = table.columns(&found)?;
         // Equal to the row's, and of its type.
         of_table.insert(self.table_key, Arc::clone(rows.column(self.row_key)));
@@ -126,7 +134,7 @@ impl Passing {
 
 impl DisplayAs for LookupExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "LookupExec: {:?} has the unique key, keys={:?}", self.table, self.keys)
+        write!(f, "LookupExec: {:?} has the unique key, keys={:?}, gives={:?}", self.table, self.keys, self.gives)
     }
 }
 
@@ -160,7 +168,7 @@ impl ExecutionPlan for LookupExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[Arc<dyn ExecutionPlan>; 2]>::try_from(children) {
-            Ok(sides) => Ok(Arc::new(Self::new(sides, self.keys, self.table))),
+            Ok(sides) => Ok(Arc::new(Self::new(sides, self.keys, self.table, self.gives))),
             Err(_) => plan_err!("a lookup has two inputs"),
         }
     }

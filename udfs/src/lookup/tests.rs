@@ -55,10 +55,12 @@ async fn lines(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Resul
     Ok(lines)
 }
 
-const QUESTIONS: [&str; 3] = [
+const QUESTIONS: [&str; 5] = [
     "SELECT x, f, __key, u FROM facts JOIN (SELECT k AS __key, u FROM keyed) w ON f = __key",
     "SELECT u, x FROM (SELECT u, k AS __key FROM keyed WHERE u <> 'v3') w JOIN facts ON __key = f WHERE x <> 'v1'",
     "SELECT u, count(*) AS n, min(x) AS least FROM facts JOIN (SELECT k AS __key, u FROM keyed) w ON f = __key GROUP BY u",
+    "SELECT x FROM facts LEFT SEMI JOIN (SELECT k AS __key FROM keyed) w ON f = __key",
+    "SELECT x, f FROM (SELECT k AS __key FROM keyed) w RIGHT SEMI JOIN facts ON f = __key",
 ];
 
 fn rows(keys: impl Strategy<Value = i64> + Clone + 'static, most: usize) -> impl Strategy<Value = Rows> {
@@ -141,6 +143,8 @@ async fn other_joins_stay() {
     let session = session(&vec![(Some(1), 1)], &vec![(Some(1), 1)], &DataType::Int64);
     for question in [
         "SELECT * FROM facts JOIN keyed ON f = k",
+        "SELECT * FROM facts LEFT ANTI JOIN (SELECT k AS __key FROM keyed) w ON f = __key",
+        "SELECT * FROM (SELECT k AS __key FROM keyed) w LEFT SEMI JOIN facts ON f = __key",
         "SELECT * FROM facts LEFT JOIN (SELECT k AS __key, u FROM keyed) w ON f = __key",
         "SELECT * FROM facts JOIN (SELECT k AS __key, u FROM keyed) w ON f = __key AND x > u",
         "SELECT * FROM facts JOIN (SELECT k AS __key, u FROM keyed) w ON f = __key AND x = u",
