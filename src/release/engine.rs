@@ -16,6 +16,9 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
@@ -37,14 +40,25 @@ pub struct Sources {
     snapshots: BTreeMap<String, String>,
     /// What is shown of tables' rows, and the memory that it takes.
     opened: BTreeMap<String, (Arc<dyn TableProvider>, MemoryReservation)>,
+    /// Of the tables' files, all together; nothing where that is not known.
+    bytes: Option<u64>,
     /// Told of what runs on them.
     progress: Arc<Progress>,
 }
+
+/// Files of a few batches. To share so few rows among threads, and to look for parts of the files that need not be read, takes longer
+/// than to read them.
+const SMALL_BYTES: u64 = 256 << 10;
 
 impl Sources {
     /// Sources whose statement is watched.
     pub fn watched(progress: Arc<Progress>) -> Self {
         Self { progress, ..Self::default() }
+    }
+
+    /// Of the files of all tables.
+    pub fn weigh(&mut self, bytes: u64) {
+        self.bytes = Some(bytes);
     }
 
     /// `snapshot`: the identity of its data, where it is known.
@@ -78,9 +92,13 @@ impl Sources {
     }
 }
 
+type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
 /// One engine serves all sessions of a server; it holds no data.
 pub struct Engine {
     state: SessionState,
+    /// For small tables: one thread, and nothing is skipped within files.
+    small: SessionState,
     noise: Noise,
     admission: Admission,
     pub(super) counted: MostRows,
@@ -95,14 +113,29 @@ impl Engine {
         // The engine takes `x IS TRUE` for never NULL in logical plans and for nullable in physical ones; the difference is in the
         // schema only, and the check would refuse the plan.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_default_features()
-            .with_query_planner(paravent_udfs::planner(noise.clone()))
-            .with_physical_optimizer_rule(Arc::new(Yielding))
-            .build();
-        Self { state, noise, admission: Admission::new(cores), counted: MostRows::default() }
+        let built = |config: SessionConfig, rules: Vec<PhysicalRule>| {
+            SessionStateBuilder::new()
+                .with_config(config)
+                .with_runtime_env(runtime.clone())
+                .with_default_features()
+                .with_query_planner(paravent_udfs::planner(noise.clone()))
+                .with_physical_optimizer_rules(rules)
+                .with_physical_optimizer_rule(Arc::new(Yielding))
+                .build()
+        };
+        let rules = PhysicalOptimizer::new().rules;
+        let reading = rules.iter().filter(|rule| rule.name() != FilterPushdown::new().name()).cloned().collect();
+        let small = built(config.clone().with_target_partitions(1), reading);
+        let state = built(config, rules);
+        Self { state, small, noise, admission: Admission::new(cores), counted: MostRows::default() }
+    }
+
+    /// What plans over these sources are planned with.
+    pub(super) fn state_for(&self, sources: &Sources) -> &SessionState {
+        match sources.bytes {
+            Some(bytes) if bytes <= SMALL_BYTES => &self.small,
+            Some(_) | None => &self.state,
+        }
     }
 
     /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them; and the memory
@@ -219,7 +252,8 @@ impl Engine {
         released: &[Option<Released>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let bound = bind(plan, sources, released)?;
-        let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
+        let state = self.state_for(sources);
+        let planned = state.query_planner().create_physical_plan(&bound, state).await;
         let physical = planned.map_err(|_| Error::internal())?;
         refuse_unreleased(&physical)?;
         Ok(physical)

@@ -56,7 +56,7 @@ impl Engine {
             bound.push(bind(&self.without_idle_bounds(plan, sources).await?, sources, released)?);
         }
         let mut all = vec![None; plans.len()];
-        let Ok(Together { plans, shares, shared }) = plan_together(bound, self.noise(), self.state()).await else {
+        let Ok(Together { plans, shares, shared }) = plan_together(bound, self.noise(), self.state_for(sources)).await else {
             return Ok(all);
         };
         plans.iter().try_for_each(refuse_unreleased)?;
