@@ -18,7 +18,8 @@ use super::context::Context;
 
 pub(super) type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
-static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(Arc::default);
+/// As the engine has them where nobody says otherwise.
+pub(super) static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(Arc::default);
 static ANALYZER: LazyLock<Analyzer> = LazyLock::new(Analyzer::new);
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| Optimizer::new().rules);
 
@@ -117,8 +118,51 @@ impl Parts {
 }
 
 fn is_subquery(expression: &Expr) -> bool {
-    matches!(
-        expression,
-        Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_)
-    )
+    matches!(expression, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compile_tests::private;
+    use super::super::verify::root;
+    use super::*;
+
+    const SHAPES: [&str; 9] = [
+        "SELECT count(*) FROM person WHERE country <> 'X'",
+        "SELECT country, count(*), avg(hours) FROM person JOIN week USING (id) GROUP BY country ORDER BY 2 DESC LIMIT 3",
+        "SELECT week, sum(hours) FROM week WHERE hours > 3 AND 1 + 1 = 2 GROUP BY week",
+        "SELECT count(*) FROM (SELECT DISTINCT id, week FROM week) t",
+        "SELECT sum(n) FROM (SELECT id, hours AS n FROM week UNION ALL SELECT id, size AS n FROM mail) t",
+        "SELECT count(*) FROM person p WHERE EXISTS (SELECT 1 FROM week w WHERE w.id = p.id AND hours > 9)",
+        "SELECT count(*) FROM week WHERE hours > (SELECT avg(hours) FROM week)",
+        "SELECT country, count(*) FROM person GROUP BY country HAVING count(*) > 20",
+        "SELECT DISTINCT country, n FROM (SELECT country, count(*) AS n FROM person GROUP BY 1) t",
+    ];
+
+    #[test]
+    fn what_is_left_out_would_have_changed_nothing() {
+        for sql in SHAPES {
+            let (_, private) = private(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+            let inputs = private.releases.iter().map(|release| root(&release.plan).unwrap().input().clone());
+            for plan in inputs.chain([private.shape.clone()]) {
+                let plan = typed(plan).unwrap();
+                let all = Optimizer::with_rules(RULES.clone());
+                let all = all.optimize(plan.clone(), &OptimizerContext::new(), |_, _| {}).unwrap();
+                let some = apply(&RULES, plan, &OptimizerContext::new()).unwrap();
+                assert_eq!(all.display_indent_schema().to_string(), some.display_indent_schema().to_string(), "{sql}");
+            }
+        }
+    }
+
+    /// A rule of another name would be applied to every plan, and nobody would notice.
+    #[test]
+    fn the_rules_are_called_what_they_are_called_here() {
+        let left_out = |parts: Parts| RULES.iter().filter(|rule| !parts.concern(rule.name())).count();
+        let none = Parts::default();
+        assert_eq!(left_out(none), 14);
+        assert_eq!(left_out(Parts { joins: true, ..none }), 8);
+        assert_eq!(left_out(Parts { sets: true, ..none }), 9);
+        assert_eq!(left_out(Parts { limits: true, ..none }), 12);
+        assert_eq!(left_out(Parts { subqueries: true, ..none }), 0);
+    }
 }

@@ -139,7 +139,6 @@ pub(super) struct Names<'a> {
     pub metric: bool,
     /// Tables of which there is a live grant stand for their de-identified rows.
     rows: bool,
-    options: ConfigOptions,
 }
 
 impl<'a> Names<'a> {
@@ -149,7 +148,7 @@ impl<'a> Names<'a> {
 
     /// Below `depth` views, with the rights that count there.
     pub fn inside(context: &'a Context, rights: Rights, depth: usize) -> Self {
-        Self { context, rights, depth, metric: false, rows: false, options: ConfigOptions::default() }
+        Self { context, rights, depth, metric: false, rows: false }
     }
 
     fn of_rows(context: &'a Context) -> Self {
@@ -274,7 +273,7 @@ impl ContextProvider for Names<'_> {
     }
 
     fn options(&self) -> &ConfigOptions {
-        &self.options
+        &optimise::OPTIONS
     }
 
     fn udf_names(&self) -> Vec<String> {

@@ -39,8 +39,8 @@ pub use used::Reads;
 
 use super::context::{Context, Source, SourceKind};
 use super::identity::Identity;
-use super::optimise;
 use super::opened::{Opened, OpenedKind, RowRecipe};
+use super::optimise;
 use super::picked::Picked;
 use super::private::{Private, ReleaseFacts, ReleasePlan};
 use crate::error::{Error, Result};

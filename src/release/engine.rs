@@ -14,10 +14,9 @@ use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -99,6 +98,8 @@ pub struct Engine {
     state: SessionState,
     /// For small tables: one thread, and nothing is skipped within files.
     small: SessionState,
+    /// What every plan runs with, made once: it holds the name of each function there is.
+    task: Arc<TaskContext>,
     noise: Noise,
     admission: Admission,
     pub(super) counted: MostRows,
@@ -124,10 +125,12 @@ impl Engine {
                 .build()
         };
         let rules = PhysicalOptimizer::new().rules;
-        let reading = rules.iter().filter(|rule| rule.name() != FilterPushdown::new().name()).cloned().collect();
-        let small = built(config.clone().with_target_partitions(1), reading);
+        // The two that tell scans what need not be read.
+        let reading_all = rules.iter().filter(|rule| !rule.name().starts_with("FilterPushdown")).cloned().collect();
+        let small = built(config.clone().with_target_partitions(1), reading_all);
         let state = built(config, rules);
-        Self { state, small, noise, admission: Admission::new(cores), counted: MostRows::default() }
+        let task = state.task_ctx();
+        Self { state, small, task, noise, admission: Admission::new(cores), counted: MostRows::default() }
     }
 
     /// What plans over these sources are planned with.
@@ -152,7 +155,7 @@ impl Engine {
         let turn = self.admission.admit(std::slice::from_ref(&physical)).await?;
         let _scanning = sources.progress.scan(std::slice::from_ref(&physical));
         let held = MemoryConsumer::new("rows that are shown").register(&self.state.runtime_env().memory_pool);
-        let task = self.state.task_ctx();
+        let task = self.task();
         let reading = async move {
             let mut stream = execute_stream(physical, task).map_err(failed)?;
             let (mut batches, mut rows, mut buffers) = (Vec::new(), 0, RecordBatchMemoryCounter::new());
@@ -191,6 +194,10 @@ impl Engine {
 
     pub(super) fn state(&self) -> &SessionState {
         &self.state
+    }
+
+    pub(super) fn task(&self) -> Arc<TaskContext> {
+        self.task.clone()
     }
 
     /// The measured rows of one release.
@@ -241,7 +248,7 @@ impl Engine {
         sources.progress.enter(Stage::Waiting);
         let turn = self.admission.admit(std::slice::from_ref(&physical)).await?;
         let _scanning = sources.progress.scan(std::slice::from_ref(&physical));
-        let batches = turn.run(collect(physical, self.state.task_ctx())).await?.map_err(failed)?;
+        let batches = turn.run(collect(physical, self.task())).await?.map_err(failed)?;
         Ok((schema, batches))
     }
 
@@ -299,5 +306,26 @@ fn source_of(
             let batch = released.get(*number).and_then(Option::as_ref).ok_or_else(lost)?.batch().clone();
             Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_tables_are_read_whole_by_one_thread() {
+        let engine = Engine::new(Noise::from_os(), Arc::new(RuntimeEnv::default()));
+        let planned = |bytes: Option<u64>| {
+            let mut sources = Sources::default();
+            bytes.into_iter().for_each(|bytes| sources.weigh(bytes));
+            let state = engine.state_for(&sources);
+            let skipping = state.physical_optimizers().iter().filter(|rule| rule.name().starts_with("FilterPushdown"));
+            (state.config().target_partitions(), skipping.count())
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(planned(Some(SMALL_BYTES)), (1, 0));
+        assert_eq!(planned(Some(SMALL_BYTES + 1)), (cores, 2));
+        assert_eq!(planned(None), (cores, 2));
     }
 }
