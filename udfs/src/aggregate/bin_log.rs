@@ -72,6 +72,8 @@ impl BinLog {
 
     fn emit(&mut self, emit_to: EmitTo, groups: usize) -> Result<ArrayRef> {
         self.sort();
+        // Whoever gives states out for want of memory must have it afterwards.
+        (self.groups, self.bins) = (Vec::new(), Vec::new());
         let count = match emit_to {
             EmitTo::All => groups,
             EmitTo::First(count) => count.min(groups),

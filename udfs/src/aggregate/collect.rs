@@ -119,13 +119,16 @@ impl Gathered {
         list.bytes.extend_from_slice(bytes);
         self.bytes += bytes.len();
         if self.kind == Kind::Values && list.bytes.len() >= list.tidy_at.max(TIDY_FROM) {
+            let before = list.bytes.len();
             list.bytes = tidied(&list.bytes);
+            self.bytes -= before - list.bytes.len();
             list.tidy_at = 2 * list.bytes.len();
         }
     }
 
     fn emit(&mut self, emit_to: EmitTo) -> ArrayRef {
         let emitted = emit_to.take_needed(&mut self.groups);
+        self.bytes -= emitted.iter().map(|list| list.bytes.len()).sum::<usize>();
         let finished = emitted.into_iter().map(|list| match self.kind {
             Kind::Bins => list.bytes,
             Kind::Values => tidied(&list.bytes),

@@ -194,8 +194,12 @@ impl Sums {
             EmitTo::All => self.rows.len(),
             EmitTo::First(count) => count,
         };
-        self.units.drain(..count);
-        self.rows.drain(..count);
+        if count == self.rows.len() {
+            (self.units, self.rows) = (Vec::new(), Vec::new());
+        } else {
+            self.units.drain(..count);
+            self.rows.drain(..count);
+        }
         let rest = self.aside.split_off(&count);
         self.aside = rest.into_iter().map(|(group, values)| (group - count, values)).collect();
         count

@@ -66,7 +66,7 @@ impl<C: Contribution> GroupSums<C> {
 
     fn emit(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         self.settle();
-        self.recent.clear();
+        self.recent = Vec::new();
         let emitted = match emit_to {
             EmitTo::All => std::mem::take(&mut self.sums),
             EmitTo::First(groups) => {

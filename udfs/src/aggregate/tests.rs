@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::unreleased::Words;
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use datafusion::common::Result;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
@@ -151,6 +151,31 @@ proptest! {
             let expected = &one_pass(&udaf, &literals, count, &lines)[..count];
             prop_assert_eq!(words(&once.to_array().unwrap(), count), expected);
             prop_assert!(doubled.iter().zip(expected).all(|(twice, once)| *twice == 2 * once));
+        }
+    }
+}
+
+/// The engine spills what it has and asks for less than before: an aggregate that keeps its room would end the query.
+#[test]
+fn what_was_given_out_takes_no_memory() {
+    let rows: usize = 3 << 20;
+    let groups: Vec<usize> = (0..rows).map(|row| row / 30).collect();
+    let numbers: ArrayRef = Arc::new((0..rows as i64).map(|row| Some(row % 4)).collect::<Int64Array>());
+    let floats: ArrayRef = Arc::new(numbers.as_primitive::<Int64Type>().unary::<_, Float64Type>(|x| x as f64));
+    let of_one = [person_bins_udaf(), person_values_udaf()].map(|udaf| (udaf, vec![]));
+    let of_cap = [dp_distinct_udaf(), dp_histogram_udaf(4)].map(|udaf| (udaf, vec![CAP]));
+    let of_floats = ["sum", "avg"].map(|name| (exact(name).unwrap(), vec![]));
+    let of_persons = cases().into_iter().map(|(udaf, literals, _)| (udaf, literals));
+    for (udaf, literals) in of_persons.chain(of_one).chain(of_cap).chain(of_floats) {
+        let mut state = accumulator(&udaf, &literals);
+        let empty = state.size();
+        let values = if exact(udaf.name()).is_some() { Arc::clone(&floats) } else { Arc::clone(&numbers) };
+        for emit in [EmitTo::All, EmitTo::First(2)] {
+            state.update_batch(&[values.clone(), numbers.clone()], &groups, None, rows / 30 + 1).unwrap();
+            assert!(state.size() > 100 * empty, "{}", udaf.name());
+            state.state(emit).unwrap();
+            state.state(EmitTo::All).unwrap();
+            assert!(state.size() <= 2 * empty, "{}: {} bytes, {empty} before", udaf.name(), state.size());
         }
     }
 }

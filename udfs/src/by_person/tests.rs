@@ -6,7 +6,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{LogicalPlanBuilder, lit};
@@ -52,14 +52,26 @@ async fn answer(rows: &[Row], question: &str, ours: bool, memory: Option<usize>)
 }
 
 async fn answered(rows: &[Row], question: &str, ours: bool, pool: Option<Arc<dyn MemoryPool>>) -> Result<String> {
+    answered_in(16, rows, question, ours, pool).await
+}
+
+async fn answered_in(
+    batch_size: usize,
+    rows: &[Row],
+    question: &str,
+    ours: bool,
+    pool: Option<Arc<dyn MemoryPool>>,
+) -> Result<String> {
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(pool) = pool {
         runtime = runtime.with_memory_pool(pool);
     }
-    let config = SessionConfig::new().with_target_partitions(3).with_batch_size(16);
+    let config = SessionConfig::new().with_target_partitions(3).with_batch_size(batch_size);
     let session = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
-    let parts = rows.chunks(rows.len().div_ceil(3).max(1)).map(|part| vec![table(part)]).collect();
+    let part = |rows: &[Row]| rows.chunks(batch_size.max(1000)).map(table).collect();
+    let parts = rows.chunks(rows.len().div_ceil(3).max(1)).map(part).collect();
     session.register_table("t", Arc::new(MemTable::try_new(table(rows).schema(), parts)?))?;
+    session.register_udaf(crate::person_bins_udaf().as_ref().clone());
     let frame = session.sql(question).await?;
     let mut plan = frame.create_physical_plan().await?;
     if ours {
@@ -143,6 +155,21 @@ async fn with_little_memory_the_final_step_is_the_engines() {
     assert_eq!(ours, plain);
     let names = pool.names.lock().unwrap();
     assert!(names.iter().any(|name| name.starts_with("FinalHashAggregate")), "{names:?}");
+    assert_eq!(pool.reserved(), 0);
+}
+
+/// All of a person's rows in one value are states of many bytes.
+#[tokio::test]
+async fn with_little_memory_what_persons_have_is_gathered_too() {
+    let rows: Vec<Row> = (0..3_000_000_i64)
+        .map(|i| (Some(i * 31 % 20_000), Some((i % 20_000 % 3) as u8), Some((i % 50) as i16)))
+        .collect();
+    let question = "SELECT k, __u, person_bins(x) FROM t GROUP BY k, __u";
+    let pool = Arc::new(FairSpillPool::new(12 << 20));
+    let ours = answered_in(8192, &rows, question, true, Some(pool.clone())).await.unwrap();
+    let plain = answered_in(8192, &rows, question, false, None).await.unwrap();
+    // The order of a person's rows is anybody's.
+    assert_eq!((ours.lines().count(), ours.len()), (plain.lines().count(), plain.len()));
     assert_eq!(pool.reserved(), 0);
 }
 
