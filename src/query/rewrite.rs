@@ -5,6 +5,7 @@
 
 mod above;
 mod calls;
+mod conditions;
 mod copies;
 mod declared;
 mod errors;
@@ -29,6 +30,8 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort,
     SubqueryAlias, Window,
 };
+
+use conditions::conditions;
 
 use super::check::Checked;
 use super::context::Context;
@@ -269,8 +272,8 @@ impl Rewriter<'_> {
     pub(super) fn person_filter(&mut self, node: Node, predicate: &Expr) -> Result<Node> {
         let scope = Scope::new(self.context, &node)?;
         let (mut group, mut profile) = (Vec::new(), Vec::new());
-        for part in datafusion::logical_expr::utils::split_conjunction(unaliased(predicate)) {
-            let derived = scope.derive(part)?;
+        for part in conditions(unaliased(predicate)) {
+            let derived = scope.derive(&part)?;
             let side = if derived.facts.profiles() { &mut profile } else { &mut group };
             side.push(derived.expression);
         }

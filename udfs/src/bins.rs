@@ -7,8 +7,8 @@
 //! never: leave the rows below a release; it has no key and hides nothing.
 
 use crate::lattice::each;
+use crate::safe_cast::safe_cast;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::cast::as_float64_array;
@@ -119,7 +119,7 @@ impl Leaves {
 }
 
 fn floats(x: &ArrayRef) -> Result<ArrayRef> {
-    Ok(cast_with_options(x, &DataType::Float64, &CastOptions { safe: true, ..Default::default() })?)
+    safe_cast(x, &DataType::Float64)
 }
 
 fn bins(x: &ArrayRef, leaves: Leaves) -> Result<Int64Array> {

@@ -9,9 +9,9 @@
 //! **Source** rounding to a lattice before exact integer noise: Mironov 2012, "On Significance of
 //! the Least Significant Bits for Differential Privacy".
 
+use crate::safe_cast::safe_cast;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::common::cast::{as_float64_array, as_int64_array};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -89,16 +89,15 @@ fn on_lattice(x: &ArrayRef, [mid, lower, upper, step]: [f64; 4]) -> Result<Int64
     if step <= 0.0 || lower > upper {
         return plan_err!("dp_lattice: step must be above zero and lower at most upper");
     }
-    let safe = CastOptions { safe: true, ..Default::default() };
     if let (DataType::Int32 | DataType::Int64, Some((lower, upper))) = (x.data_type(), whole(mid, lower, upper, step)) {
-        let x = cast_with_options(x, &DataType::Int64, &safe)?;
+        let x = safe_cast(x, &DataType::Int64)?;
         return Ok(as_int64_array(&x)?.unary::<_, Int64Type>(|x| x.clamp(lower, upper)));
     }
     let bounds = [mid, lower, upper, step];
     if let Some(x) = x.as_primitive_opt::<Float32Type>() {
         return Ok(of_floats(x, bounds));
     }
-    let x = cast_with_options(x, &DataType::Float64, &safe)?;
+    let x = safe_cast(x, &DataType::Float64)?;
     Ok(of_floats(as_float64_array(&x)?, bounds))
 }
 

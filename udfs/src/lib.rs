@@ -11,9 +11,10 @@
 //!         person rows
 //! ```
 //!
-//! What runs is not always that: facts are summed before they are joined with people (`eager`), persons are numbered by their keys
-//! instead of hashed with their groups (`by_person`), and nothing is believed of outer joins and grouping sets (`unordered`). Each gives
-//! the rows of the plan above, and no more.
+//! What runs is not always that: facts are summed before they are joined with people (`eager`), constants are not
+//! grouped by (`constants`), rows find their person in a table without being moved (`lookup`), persons are numbered by their keys instead
+//! of hashed with their groups (`by_person`), and nothing is believed of outer joins and grouping sets (`unordered`). Each gives the rows
+//! of the plan above, and no more.
 //!
 //! This crate knows nothing of servers, roles or policies. Sensitivities and prices are the
 //! caller's to compute; each mechanism's documentation states its Sensitivity, Noise, Cost and
@@ -24,8 +25,10 @@ mod aggregate;
 mod bins;
 mod bound_groups;
 mod by_person;
+mod constants;
 mod eager;
 mod lattice;
+mod lookup;
 mod mask;
 #[cfg(feature = "mutants")]
 pub mod mutants;
@@ -36,6 +39,7 @@ mod planner;
 mod pseudonym;
 mod register;
 mod release;
+mod safe_cast;
 mod together;
 mod total;
 mod unordered;

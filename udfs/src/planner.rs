@@ -6,7 +6,9 @@
 
 use crate::bound_groups::{BoundGroups, BoundGroupsExec};
 use crate::by_person::by_person;
+use crate::constants::without_constants;
 use crate::eager::eager;
+use crate::lookup::{Lookup, lookups};
 use crate::noise::Noise;
 use crate::release::{Release, ReleaseExec};
 use crate::together::Shared;
@@ -22,6 +24,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 type Planned<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// An execution plan of an optimised plan whose sums are where they should be.
+pub(crate) async fn physical(
+    planner: &DefaultPhysicalPlanner,
+    plan: LogicalPlan,
+    session: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan = unordered(lookups(without_constants(plan)?)?)?;
+    by_person(planner.create_physical_plan(&plan, session).await?)
+}
 
 /// Plans both nodes with the noise it was given.
 #[derive(Debug, Clone)]
@@ -40,6 +52,9 @@ impl ReleasePlanner {
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if let Some(shared) = node.as_any().downcast_ref::<Shared>() {
             return shared.exec().map(Some);
+        }
+        if let Some(lookup) = node.as_any().downcast_ref::<Lookup>() {
+            return lookup.exec(inputs).map(Some);
         }
         let Some(input) = inputs.first().map(Arc::clone) else {
             return Ok(None);
@@ -109,12 +124,7 @@ impl QueryPlanner for Planner {
         Box::pin(async move {
             let releases = Arc::new(self.releases.clone());
             let planner = DefaultPhysicalPlanner::with_extension_planners(vec![releases]);
-            let plan = unordered(eager(logical_plan.clone())?)?;
-            let plan = by_person(planner.create_physical_plan(&plan, session).await?)?;
-            if std::env::var("SHOW_PLAN").is_ok() {
-                eprintln!("{}", datafusion::physical_plan::displayable(plan.as_ref()).indent(true));
-            }
-            Ok(plan)
+            physical(&planner, eager(logical_plan.clone())?, session).await
         })
     }
 }

@@ -25,17 +25,15 @@ mod tests;
 
 pub(crate) use exec::Shared;
 
-use crate::by_person::by_person;
 use crate::eager::eager;
 use crate::noise::Noise;
-use crate::planner::ReleasePlanner;
-use crate::unordered::unordered;
+use crate::planner::{ReleasePlanner, physical};
 use cut::{Cuts, HubPlan};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::physical_planner::DefaultPhysicalPlanner;
 use exec::SharedExec;
 use hub::{Hub, Limits};
 use memo::{Memo, NodeId, Placed};
@@ -66,16 +64,16 @@ async fn planned(plans: Vec<LogicalPlan>, noise: Noise, session: &dyn Session, l
     let (plans, hubs) = shared(plans)?;
     let mut shared = Vec::new();
     for hub in hubs {
-        let plan = by_person(planner.create_physical_plan(&unordered(hub.plan)?, session).await?)?;
+        let plan = physical(&planner, hub.plan, session).await?;
         shared.push(Arc::clone(&plan));
         hub.place.fill(Hub::new(plan, hub.readers, limits))?;
     }
-    let mut physical = Vec::new();
+    let mut all = Vec::new();
     for plan in plans {
-        physical.push(by_person(planner.create_physical_plan(&unordered(plan)?, session).await?)?);
+        all.push(physical(&planner, plan, session).await?);
     }
-    let shares = physical.iter().map(reads_shared).collect();
-    Ok(Together { plans: physical, shares, shared })
+    let shares = all.iter().map(reads_shared).collect();
+    Ok(Together { plans: all, shares, shared })
 }
 
 fn reads_shared(plan: &Arc<dyn ExecutionPlan>) -> bool {

@@ -82,8 +82,17 @@ impl Pairs {
         pairs.clear();
         pairs.reserve(slots.len());
         let guesses = std::mem::take(&mut self.guesses);
+        // Rows of one pair often come one after the other.
+        let mut last = (UNKNOWN, UNKNOWN, 0);
         for ((guess, slot), group) in guesses.iter().zip(slots).zip(groups) {
-            let pair = if guess.group == *group { guess.pair } else { self.other(*slot, *group) };
+            let pair = if guess.group == *group {
+                guess.pair
+            } else if (last.0, last.1) == (*slot, *group) {
+                last.2
+            } else {
+                self.other(*slot, *group)
+            };
+            last = (*slot, *group, pair);
             pairs.push(pair as usize);
         }
         self.guesses = guesses;

@@ -7,12 +7,13 @@
 //! operators, NULL where those fail. Integer division truncates, as in Postgres.
 
 use super::rows::rows_that_work;
+use crate::safe_cast::safe_cast;
 use arrow::array::{
     Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch,
     downcast_integer_array,
 };
 use arrow::compute::kernels::{cmp, numeric};
-use arrow::compute::{CastOptions, cast_with_options, nullif};
+use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
@@ -153,8 +154,8 @@ impl ScalarUDFImpl for TotalBinary {
         };
         let types = self.types(&left.data_type(), &right.data_type())?;
         let rows = rows_of(&args);
-        let left = cast_safely(&left.to_array(rows)?, &types.left)?;
-        let right = cast_safely(&right.to_array(rows)?, &types.right)?;
+        let left = safe_cast(&left.to_array(rows)?, &types.left)?;
+        let right = safe_cast(&right.to_array(rows)?, &types.right)?;
         as_given(&args, self.compute(&left, &right, &types)?)
     }
 }
@@ -170,11 +171,6 @@ fn as_given(args: &ScalarFunctionArgs, result: ArrayRef) -> Result<ColumnarValue
         return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
     }
     Ok(ColumnarValue::Array(result))
-}
-
-fn cast_safely(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
-    let safe = CastOptions { safe: true, ..Default::default() };
-    Ok(cast_with_options(array, data_type, &safe)?)
 }
 
 /// A divisor of zero becomes NULL, and with it the quotient.
@@ -247,7 +243,7 @@ impl ScalarUDFImpl for TotalNeg {
             return internal_err!("total_neg takes one argument");
         };
         let data_type = self.return_type(&[one.data_type()])?;
-        let one = cast_safely(&one.to_array(rows_of(&args))?, &data_type)?;
+        let one = safe_cast(&one.to_array(rows_of(&args))?, &data_type)?;
         let result = if data_type.is_integer() {
             let zero = ScalarValue::new_zero(&data_type)?.to_array_of_size(one.len())?;
             integers(Arithmetic::Sub, &zero, &one)?

@@ -5,8 +5,8 @@
 //! 290000, no text for it). Must never: fail for a value.
 
 use super::rows::rows_that_work;
+use crate::safe_cast::safe_cast;
 use arrow::array::Array;
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::{
@@ -48,10 +48,8 @@ impl ScalarUDFImpl for TotalCast {
         };
         let scalar = matches!(value, ColumnarValue::Scalar(_));
         let from = value.to_array(if scalar { 1 } else { args.number_rows })?;
-        let safe = CastOptions { safe: true, ..Default::default() };
-        let cast = rows_that_work(from.len(), &self.to, &|offset, length| {
-            Ok(cast_with_options(&from.slice(offset, length), &self.to, &safe)?)
-        })?;
+        let cast =
+            rows_that_work(from.len(), &self.to, &|offset, length| safe_cast(&from.slice(offset, length), &self.to))?;
         if scalar {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&cast, 0)?));
         }

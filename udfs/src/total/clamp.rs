@@ -4,9 +4,10 @@
 //! integer x the bounds are rounded inwards and held within its type. Must never: fail, or give a
 //! value outside the bounds.
 
+use crate::safe_cast::safe_cast;
 use arrow::array::{Array, ArrayRef, BooleanArray, Decimal128Array, Float64Array};
 use arrow::compute::kernels::{cmp, zip::zip};
-use arrow::compute::{CastOptions, cast_with_options, nullif, or_kleene};
+use arrow::compute::{nullif, or_kleene};
 use arrow::datatypes::{DataType, Decimal128Type};
 use datafusion::common::cast::{as_decimal128_array, as_float64_array};
 use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
@@ -64,9 +65,9 @@ fn within(x: &ArrayRef, lo: &ArrayRef, hi: &ArrayRef) -> Result<ArrayRef> {
         return Ok(Arc::clone(x));
     }
     let (x, lo, hi) = if data_type.is_integer() {
-        (cast(x, &WIDE)?, inwards(lo, f64::ceil)?, inwards(hi, f64::floor)?)
+        (safe_cast(x, &WIDE)?, inwards(lo, f64::ceil)?, inwards(hi, f64::floor)?)
     } else {
-        (Arc::clone(x), cast(lo, &data_type)?, cast(hi, &data_type)?)
+        (Arc::clone(x), safe_cast(lo, &data_type)?, safe_cast(hi, &data_type)?)
     };
     let raised = zip(&filled(cmp::lt(&x, &lo)?), &lo, &x)?;
     let held = zip(&filled(cmp::gt(&raised, &hi)?), &hi, &raised)?;
@@ -81,7 +82,7 @@ fn within(x: &ArrayRef, lo: &ArrayRef, hi: &ArrayRef) -> Result<ArrayRef> {
 /// The value in x's integer type: one that was held by a bound beyond the type is the type's end.
 fn narrowed(held: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     let end = |value: Option<ScalarValue>| -> Result<i128> {
-        let value = value.map(|value| cast(&value.to_array()?, &WIDE)).transpose()?;
+        let value = value.map(|value| safe_cast(&value.to_array()?, &WIDE)).transpose()?;
         match value {
             Some(value) => Ok(as_decimal128_array(&value)?.value(0)),
             None => internal_err!("an integer type has ends"),
@@ -89,15 +90,15 @@ fn narrowed(held: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     };
     let (least, most) = (end(ScalarValue::min(data_type))?, end(ScalarValue::max(data_type))?);
     let held: Decimal128Array = as_decimal128_array(held)?.unary::<_, Decimal128Type>(|value| value.clamp(least, most));
-    cast(&(Arc::new(held.with_data_type(WIDE)) as ArrayRef), data_type)
+    safe_cast(&(Arc::new(held.with_data_type(WIDE)) as ArrayRef), data_type)
 }
 
 /// A bound as a wide integer, rounded towards the inside; beyond 2¹²⁰ it is held there.
 fn inwards(bound: &ArrayRef, round: fn(f64) -> f64) -> Result<ArrayRef> {
     if bound.data_type().is_integer() {
-        return cast(bound, &WIDE);
+        return safe_cast(bound, &WIDE);
     }
-    let bound = cast(bound, &DataType::Float64)?;
+    let bound = safe_cast(bound, &DataType::Float64)?;
     let bound: &Float64Array = as_float64_array(&bound)?;
     let limit = 2_f64.powi(120);
     let whole = bound.iter().map(|bound| {
@@ -114,7 +115,7 @@ fn no_number(array: &ArrayRef) -> Result<BooleanArray> {
         return Ok(null);
     }
     // Numeric casts keep NaN as NaN, whichever float it is.
-    let float = cast(array, &DataType::Float64)?;
+    let float = safe_cast(array, &DataType::Float64)?;
     let nan = as_float64_array(&float)?.values().iter().map(|x| x.is_nan());
     Ok(or_kleene(&null, &BooleanArray::from(nan.collect::<Vec<_>>()))?)
 }
@@ -122,9 +123,4 @@ fn no_number(array: &ArrayRef) -> Result<BooleanArray> {
 /// NULL as false.
 fn filled(mask: BooleanArray) -> BooleanArray {
     mask.iter().map(|value| Some(value.unwrap_or(false))).collect()
-}
-
-fn cast(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
-    let safe = CastOptions { safe: true, ..Default::default() };
-    Ok(cast_with_options(array, data_type, &safe)?)
 }

@@ -4,8 +4,8 @@
 //! many of its thresholds are at most x. NULL where an argument is NULL or no number, where n is below 1, or lo equals hi: Postgres
 //! raises an error for those. Must never: fail.
 
+use crate::safe_cast::safe_cast;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
@@ -79,8 +79,7 @@ impl ScalarUDFImpl for WidthBucket {
 }
 
 fn floats(array: &ArrayRef) -> Result<Float64Array> {
-    let safe = CastOptions { safe: true, ..Default::default() };
-    Ok(cast_with_options(array, &DataType::Float64, &safe)?.as_primitive::<Float64Type>().clone())
+    Ok(safe_cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
 }
 
 fn at(array: &Float64Array, row: usize) -> Option<f64> {

@@ -1,0 +1,208 @@
+//! The physical node. Rows stream; the table is read once, by the first partition that comes, and serves all.
+
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::{filter_record_batch, is_not_null};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, Statistics, plan_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{Distribution, EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, PlanProperties,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+use super::table::Table;
+use super::{Gives, Which};
+
+#[derive(Debug)]
+pub(super) struct LookupExec {
+    /// Left and right, as in the join.
+    sides: [Arc<dyn ExecutionPlan>; 2],
+    keys: [usize; 2],
+    table: Which,
+    gives: Gives,
+    read: Arc<OnceCell<Arc<Table>>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl LookupExec {
+    pub(super) fn new(sides: [Arc<dyn ExecutionPlan>; 2], keys: [usize; 2], table: Which, gives: Gives) -> Self {
+        let rows = match table {
+            Which::Left => &sides[1],
+            Which::Right => &sides[0],
+        };
+        let fields = sides.iter().flat_map(|side| side.schema().fields().iter().cloned().collect::<Vec<_>>());
+        let schema = match gives {
+            Gives::Both => Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            Gives::Row => rows.schema(),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(rows.output_partitioning().partition_count()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { sides, keys, table, gives, read: Arc::default(), properties: Arc::new(properties) }
+    }
+
+    fn rows(&self) -> &Arc<dyn ExecutionPlan> {
+        match self.table {
+            Which::Left => &self.sides[1],
+            Which::Right => &self.sides[0],
+        }
+    }
+
+    fn table(&self) -> &Arc<dyn ExecutionPlan> {
+        match self.table {
+            Which::Left => &self.sides[0],
+            Which::Right => &self.sides[1],
+        }
+    }
+
+    fn passing(&self) -> Passing {
+        let [left, right] = self.keys;
+        let (row_key, table_key) = match self.table {
+            Which::Left => (right, left),
+            Which::Right => (left, right),
+        };
+        Passing { row_key, table_key, table: self.table, gives: self.gives, schema: self.schema() }
+    }
+}
+
+/// Rows of the table, and what memory they take.
+async fn read(table: Arc<dyn ExecutionPlan>, key: usize, context: Arc<TaskContext>) -> Result<Arc<Table>> {
+    let memory = MemoryConsumer::new("Lookup").register(context.memory_pool());
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let held = memory.new_empty();
+    for partition in 0..table.output_partitioning().partition_count() {
+        let mut rows = table.execute(partition, Arc::clone(&context))?;
+        while let Some(batch) = rows.try_next().await? {
+            held.try_grow(batch.get_array_memory_size())?;
+            batches.push(batch);
+        }
+    }
+    Table::new(&table.schema(), key, &batches, memory).map(Arc::new)
+}
+
+/// What a batch needs to pass by the table.
+struct Passing {
+    row_key: usize,
+    table_key: usize,
+    table: Which,
+    gives: Gives,
+    schema: SchemaRef,
+}
+
+impl Passing {
+    /// The rows that find their key, beside what stands there.
+    fn pass(&self, batch: &RecordBatch, table: &Table) -> Result<RecordBatch> {
+        let key = batch.column(self.row_key);
+        let mut found = table.find(key)?;
+        let kept;
+        let rows = if found.null_count() > 0 {
+            let there = is_not_null(&found)?;
+            found = found.iter().flatten().collect();
+            kept = filter_record_batch(batch, &there)?;
+            &kept
+        } else {
+            batch
+        };
+        if self.gives == Gives::Row {
+            return Ok(rows.clone());
+        }
+        let mut of_table = table.columns(&found)?;
+        // Equal to the row's, and of its type.
+        of_table.insert(self.table_key, Arc::clone(rows.column(self.row_key)));
+        let of_rows = rows.columns().iter().cloned();
+        let columns = match self.table {
+            Which::Left => of_table.into_iter().chain(of_rows).collect(),
+            Which::Right => of_rows.chain(of_table).collect(),
+        };
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+impl DisplayAs for LookupExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "LookupExec: {:?} has the unique key, keys={:?}, gives={:?}", self.table, self.keys, self.gives)
+    }
+}
+
+impl ExecutionPlan for LookupExec {
+    fn name(&self) -> &str {
+        "LookupExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        InputDistributionRequirements::new(match self.table {
+            Which::Left => vec![Distribution::SinglePartition, Distribution::UnspecifiedDistribution],
+            Which::Right => vec![Distribution::UnspecifiedDistribution, Distribution::SinglePartition],
+        })
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![self.table == Which::Right, self.table == Which::Left]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        self.sides.iter().collect()
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[Arc<dyn ExecutionPlan>; 2]>::try_from(children) {
+            Ok(sides) => Ok(Arc::new(Self::new(sides, self.keys, self.table, self.gives))),
+            Err(_) => plan_err!("a lookup has two inputs"),
+        }
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let passing = self.passing();
+        let (once, table, key) = (Arc::clone(&self.read), Arc::clone(self.table()), passing.table_key);
+        let rows = self.rows().execute(partition, Arc::clone(&context))?;
+        let passed = stream::once(async move {
+            let table = once.get_or_try_init(|| read(table, key, context)).await?.clone();
+            Ok::<_, DataFusionError>(rows.map(move |batch| passing.pass(&batch?, &table)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), passed.try_flatten())))
+    }
+
+    /// As many rows as come, where all find their key.
+    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let unknown = Statistics::new_unknown(&self.schema());
+        let rows = match self.table {
+            Which::Left => inputs.get(1),
+            Which::Right => inputs.first(),
+        };
+        let rows = rows.map_or(unknown.num_rows, |rows| rows.num_rows.to_inexact());
+        Ok(Arc::new(Statistics { num_rows: rows, ..unknown }))
+    }
+}
