@@ -61,25 +61,19 @@ impl Key<'_> {
                     return Ok(Some(false));
                 }
                 hash_rows(hash, &batch, &mut hashes)?;
-                for one in &hashes {
-                    if range.contains(one) && held.is_full() && !held.grow()? {
-                        let twice = held.twice().await?;
-                        if !twice.is_empty()
-                            && let Some(told) = self.told_by_rows(hash, &twice).await?
-                        {
-                            return Ok(told);
-                        }
-                        range = held.narrowed(range);
+                let mut done = 0;
+                loop {
+                    done += held.take(&range, &hashes[done..])?;
+                    if done == hashes.len() {
+                        break;
                     }
-                    if range.contains(one) {
-                        held.hashes.push(*one);
+                    if let Some(told) = self.told_by_rows(hash, &held.twice().await?).await? {
+                        return Ok(told);
                     }
+                    range = held.narrowed(range);
                 }
             }
-            let twice = held.twice().await?;
-            if !twice.is_empty()
-                && let Some(told) = self.told_by_rows(hash, &twice).await?
-            {
+            if let Some(told) = self.told_by_rows(hash, &held.twice().await?).await? {
                 return Ok(told);
             }
             held.hashes.clear();
@@ -98,6 +92,9 @@ impl Key<'_> {
 
     /// What the rows that have these hashes, in order, say of the key; nothing where they say nothing against it.
     async fn told_by_rows(&self, hash: Hash, twice: &[u64]) -> Result<Option<Option<bool>>> {
+        if twice.is_empty() {
+            return Ok(None);
+        }
         let (mut rows, mut hashes, mut suspects, mut count) = (self.rows().await?, Vec::new(), Vec::new(), 0);
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(|error| unread(&error))?;
@@ -128,8 +125,15 @@ struct Held {
 }
 
 impl Held {
-    fn is_full(&self) -> bool {
-        self.hashes.len() == self.hashes.capacity()
+    /// Takes those in the range until there is no room; gives how many of `hashes` are done with.
+    fn take(&mut self, range: &RangeInclusive<u64>, hashes: &[u64]) -> Result<usize> {
+        for (done, hash) in hashes.iter().enumerate().filter(|(_, hash)| range.contains(hash)) {
+            if self.hashes.len() == self.hashes.capacity() && !self.grow()? {
+                return Ok(done);
+            }
+            self.hashes.push(*hash);
+        }
+        Ok(hashes.len())
     }
 
     /// False where there is no more room. Errors: 53200 where there is none at all.
