@@ -2,6 +2,8 @@
 //!
 //! In: rows whose schema claims nothing. Out: yes or no, or a refusal that names a column; never a row.
 
+mod unique;
+
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -13,22 +15,31 @@ use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::memory::insufficient_resources;
 use crate::error::{Error, Result, SqlState};
+use unique::Key;
 
 pub(super) async fn holds(
     context: SessionContext,
     provider: Arc<dyn TableProvider>,
     columns: &[String],
 ) -> Result<bool> {
+    if let Some(holds) = (Key { context: &context, provider: &provider, columns }).holds().await? {
+        return Ok(holds);
+    }
     let rows = read(&context, provider)?;
     for name in columns {
         if !none(rows.clone().filter(column(name).is_null())).await? {
             return Ok(false);
         }
     }
+    Ok(!comes_twice(rows, columns).await?)
+}
+
+/// Do two rows agree in all columns? A table of the keys, whatever their types.
+async fn comes_twice(rows: DataFrame, columns: &[String]) -> Result<bool> {
     let keys = columns.iter().map(|name| column(name)).collect();
     let groups = rows.aggregate(keys, vec![count(lit(1)).alias("rows of a key")]);
     let repeated = groups.and_then(|groups| groups.filter(column("rows of a key").gt(lit(1))));
-    none(repeated).await
+    Ok(!none(repeated).await?)
 }
 
 pub(super) async fn refuse_nulls(
