@@ -4,6 +4,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::{filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{DataFusionError, Result, Statistics, plan_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -95,11 +96,12 @@ async fn read(
 ) -> Result<Arc<Table>> {
     let memory = MemoryConsumer::new("Lookup").register(context.memory_pool());
     let mut batches: Vec<RecordBatch> = Vec::new();
-    let held = memory.new_empty();
+    // Batches may be slices of the same memory.
+    let (held, mut buffers) = (memory.new_empty(), RecordBatchMemoryCounter::new());
     for partition in 0..table.output_partitioning().partition_count() {
         let mut rows = table.execute(partition, Arc::clone(&context))?;
         while let Some(batch) = rows.try_next().await? {
-            held.try_grow(batch.get_array_memory_size())?;
+            held.try_grow(buffers.count_batch(&batch))?;
             batches.push(batch);
         }
     }

@@ -60,8 +60,9 @@ impl Table {
         let mut columns = Vec::new();
         for at in (0..schema.fields().len()).filter(|at| *at != key) {
             let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(at).as_ref()).collect();
-            let size: usize = parts.iter().map(|part| part.get_array_memory_size()).sum();
-            memory.try_grow(size)?;
+            for part in &parts {
+                memory.try_grow(part.to_data().get_slice_memory_size()?)?;
+            }
             columns.push(match parts.as_slice() {
                 [] => arrow::array::new_empty_array(schema.field(at).data_type()),
                 parts => concat(parts)?,
