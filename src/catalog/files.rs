@@ -63,6 +63,11 @@ impl Listing {
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
+
+    /// Of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.meta.size).fold(0, u64::saturating_add)
+    }
 }
 
 impl Snapshot {

@@ -48,7 +48,7 @@ impl Ledger {
     pub async fn stored(&self, rows: &[u8; 32]) -> Result<Vec<StoredAnswer>> {
         let rows = *rows;
         self.state
-            .read(move |connection| {
+            .glance(move |connection| {
                 let mut kept = connection
                     .prepare_cached("SELECT id, answers FROM stored_answer WHERE rows = ?1 ORDER BY log_id, id")?;
                 let answers =

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Transaction};
 
 use super::{Broken, Price};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Delta, Epsilon, Rho, Settings, epsilon_of};
+use crate::policy::{Delta, Epsilon, Rho, Settings, epsilon_of, is_within};
 
 /// The principal of the line that holds all principals together; no role has an empty name.
 const EVERYBODY: &str = "";
@@ -37,8 +37,16 @@ impl Limits {
         })
     }
 
-    fn epsilon(&self, principal: &str) -> f64 {
-        if principal == EVERYBODY { self.budget_epsilon.get() } else { self.principal_budget_epsilon.get() }
+    fn epsilon(&self, principal: &str) -> Epsilon {
+        if principal == EVERYBODY { self.budget_epsilon } else { self.principal_budget_epsilon }
+    }
+
+    /// Is what was spent within what `principal` may spend?
+    fn hold(&self, principal: &str, spent: Spent) -> bool {
+        match (Rho::new(spent.rho), Delta::new(self.budget_delta.get() - spent.delta)) {
+            (Ok(rho), Ok(left)) => is_within(rho, left, self.epsilon(principal)),
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+        }
     }
 
     /// Start and end, in seconds since 1970.
@@ -116,10 +124,10 @@ pub(super) fn refuse_overdraft(
     for (policy, price) in charges {
         for principal in [EVERYBODY, who] {
             let spent = spent_within(tx, policy, principal, window)?;
-            let after = limits.epsilon_spent(spent.and(Spent::of(price)));
-            if after > limits.epsilon(principal) {
+            let after = spent.and(Spent::of(price));
+            if !limits.hold(principal, after) {
                 let line = line_of(policy, principal, window, spent, limits);
-                return Ok(Some(exhausted(&line, after)));
+                return Ok(Some(exhausted(&line, limits.epsilon_spent(after))));
             }
         }
     }
@@ -228,7 +236,7 @@ fn line_of(
     spent: Spent,
     limits: &Limits,
 ) -> BudgetLine {
-    let epsilon_budget = limits.epsilon(principal);
+    let epsilon_budget = limits.epsilon(principal).get();
     let epsilon_spent = limits.epsilon_spent(spent);
     BudgetLine {
         policy: policy.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! In: nothing of its own. Out: the newtypes that the rooms hand each other, and what a client is told of a bad number.
 
-pub use paravent_udfs::{Delta, Epsilon, Rho, epsilon_of};
+pub use paravent_udfs::{Delta, Epsilon, Rho, epsilon_of, is_within};
 
 use crate::error::{Error, SqlState};
 

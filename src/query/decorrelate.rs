@@ -12,26 +12,25 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::OptimizerContext;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
 use super::membership::counted;
+use super::optimise::{Rule, apply};
 
 /// Besides subqueries: every equality of a join among its pairs, also of `FROM a, b WHERE a.k = b.k`.
 pub(super) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let run = |plan: LogicalPlan, rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>| {
-        Optimizer::with_rules(rules).optimize(plan, &OptimizerContext::new(), |_, _| {})
-    };
-    let plan = run(plan, vec![Arc::new(RewriteSetComparison::new())])?;
+    let run = |plan: LogicalPlan, rules: &[Rule]| apply(rules, plan, &OptimizerContext::new());
+    let plan = run(plan, &[Arc::new(RewriteSetComparison::new())])?;
     let plan = plan.transform_up_with_subqueries(counted)?.data;
     run(
         plan,
-        vec![
+        &[
             Arc::new(EliminateCrossJoin::new()),
             Arc::new(DecorrelatePredicateSubquery::new()),
             Arc::new(ScalarSubqueryToJoin::new()),

@@ -32,6 +32,7 @@ mod membership;
 mod metric;
 mod names;
 mod opened;
+mod optimise;
 pub mod parse;
 mod picked;
 mod position;

@@ -11,7 +11,6 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
@@ -21,7 +20,7 @@ use super::decorrelate_lists::lists_beside;
 use super::opened::RowRecipe;
 use super::text_forms::as_texts;
 use super::views::Rights;
-use super::{any_list, directory, names, opened, position};
+use super::{any_list, directory, names, opened, optimise, position};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Access, Capability, Principal, TextForm};
 
@@ -126,7 +125,7 @@ impl Unbound {
 pub(super) fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
     lists_beside(plan)
         .and_then(below_aggregates)
-        .and_then(|plan| Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {}))
+        .and_then(optimise::typed)
         .and_then(decorrelate)
         .map_err(|error| refuse_plan(context, &error))
 }
@@ -140,7 +139,6 @@ pub(super) struct Names<'a> {
     pub metric: bool,
     /// Tables of which there is a live grant stand for their de-identified rows.
     rows: bool,
-    options: ConfigOptions,
 }
 
 impl<'a> Names<'a> {
@@ -150,7 +148,7 @@ impl<'a> Names<'a> {
 
     /// Below `depth` views, with the rights that count there.
     pub fn inside(context: &'a Context, rights: Rights, depth: usize) -> Self {
-        Self { context, rights, depth, metric: false, rows: false, options: ConfigOptions::default() }
+        Self { context, rights, depth, metric: false, rows: false }
     }
 
     fn of_rows(context: &'a Context) -> Self {
@@ -275,7 +273,7 @@ impl ContextProvider for Names<'_> {
     }
 
     fn options(&self) -> &ConfigOptions {
-        &self.options
+        &optimise::OPTIONS
     }
 
     fn udf_names(&self) -> Vec<String> {

@@ -29,13 +29,10 @@ mod subject;
 mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use paravent_udfs::{Delta, Output, Release, ReleaseSpec, Rho, is_unreleased};
 
 pub use used::Reads;
@@ -43,6 +40,7 @@ pub use used::Reads;
 use super::context::{Context, Source, SourceKind};
 use super::identity::Identity;
 use super::opened::{Opened, OpenedKind, RowRecipe};
+use super::optimise;
 use super::picked::Picked;
 use super::private::{Private, ReleaseFacts, ReleasePlan};
 use crate::error::{Error, Result};
@@ -229,14 +227,16 @@ pub fn verify(context: &Context, private: Private) -> Result<Verified> {
     Ok(Verified { releases, opened, levels: private.levels, notices: private.notices, shape, columns: private.columns })
 }
 
-/// The engine's own rules over plans that cannot be read: types made explicit, then every logical optimisation.
+/// The engine's text may quote what the analyst wrote, so it goes nowhere.
 fn optimise(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
-    let options = Arc::new(ConfigOptions::default());
-    let analysed = Analyzer::new().execute_and_check(plan, &options, |_, _| {});
-    let config = OptimizerContext::new_with_config_options(options).with_query_execution_start_time(context.moment);
-    let optimised = analysed.and_then(|plan| Optimizer::new().optimize(plan, &config, |_, _| {}));
-    // The engine's text may quote what the analyst wrote, so it goes nowhere.
-    optimised.map_err(|_| unproven("the engine cannot optimise a private plan"))
+    optimise::optimise(context, plan).map_err(|_| unproven("the engine cannot optimise a private plan"))
+}
+
+/// What a release reads, optimised below it: rules change nothing of the release, and each would copy all that lies below.
+fn optimise_below(context: &Context, release: &Release) -> Result<LogicalPlan> {
+    let input = optimise(context, release.input().clone())?;
+    let above = Release::try_new(input, release.spec().as_ref().clone());
+    above.map(Release::into_plan).map_err(|_| unproven("the release has changed"))
 }
 
 fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) -> Result<VerifiedRelease> {
@@ -244,7 +244,7 @@ fn verify_release(context: &Context, release: ReleasePlan, earlier: &[usize]) ->
     sources::verify(context, &release.plan, earlier.len(), &release.facts.policies)?;
     repeat::verify(context, rewritten, earlier)?;
     selection::verify_profile(rewritten)?;
-    let plan = optimise(context, release.plan.clone())?;
+    let plan = optimise_below(context, rewritten)?;
     let node = root(&plan).ok_or_else(|| unproven("no release at the root"))?;
     if **node.spec() != release.spec {
         return Err(unproven("the release has changed"));

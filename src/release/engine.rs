@@ -14,8 +14,10 @@ use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::prelude::SessionConfig;
 use paravent_udfs::{Noise, is_unreleased};
@@ -37,14 +39,25 @@ pub struct Sources {
     snapshots: BTreeMap<String, String>,
     /// What is shown of tables' rows, and the memory that it takes.
     opened: BTreeMap<String, (Arc<dyn TableProvider>, MemoryReservation)>,
+    /// Of the tables' files, all together; nothing where that is not known.
+    bytes: Option<u64>,
     /// Told of what runs on them.
     progress: Arc<Progress>,
 }
+
+/// Files of a few batches. To share so few rows among threads, and to look for parts of the files that need not be read, takes longer
+/// than to read them.
+const SMALL_BYTES: u64 = 256 << 10;
 
 impl Sources {
     /// Sources whose statement is watched.
     pub fn watched(progress: Arc<Progress>) -> Self {
         Self { progress, ..Self::default() }
+    }
+
+    /// Of the files of all tables.
+    pub fn weigh(&mut self, bytes: u64) {
+        self.bytes = Some(bytes);
     }
 
     /// `snapshot`: the identity of its data, where it is known.
@@ -78,9 +91,15 @@ impl Sources {
     }
 }
 
+type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
 /// One engine serves all sessions of a server; it holds no data.
 pub struct Engine {
     state: SessionState,
+    /// For small tables: one thread, and nothing is skipped within files.
+    small: SessionState,
+    /// What every plan runs with, made once: it holds the name of each function there is.
+    task: Arc<TaskContext>,
     noise: Noise,
     admission: Admission,
     pub(super) counted: MostRows,
@@ -95,14 +114,31 @@ impl Engine {
         // The engine takes `x IS TRUE` for never NULL in logical plans and for nullable in physical ones; the difference is in the
         // schema only, and the check would refuse the plan.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_default_features()
-            .with_query_planner(paravent_udfs::planner(noise.clone()))
-            .with_physical_optimizer_rule(Arc::new(Yielding))
-            .build();
-        Self { state, noise, admission: Admission::new(cores), counted: MostRows::default() }
+        let built = |config: SessionConfig, rules: Vec<PhysicalRule>| {
+            SessionStateBuilder::new()
+                .with_config(config)
+                .with_runtime_env(runtime.clone())
+                .with_default_features()
+                .with_query_planner(paravent_udfs::planner(noise.clone()))
+                .with_physical_optimizer_rules(rules)
+                .with_physical_optimizer_rule(Arc::new(Yielding))
+                .build()
+        };
+        let rules = PhysicalOptimizer::new().rules;
+        // The two that tell scans what need not be read.
+        let reading_all = rules.iter().filter(|rule| !rule.name().starts_with("FilterPushdown")).cloned().collect();
+        let small = built(config.clone().with_target_partitions(1), reading_all);
+        let state = built(config, rules);
+        let task = state.task_ctx();
+        Self { state, small, task, noise, admission: Admission::new(cores), counted: MostRows::default() }
+    }
+
+    /// What plans over these sources are planned with.
+    pub(super) fn state_for(&self, sources: &Sources) -> &SessionState {
+        match sources.bytes {
+            Some(bytes) if bytes <= SMALL_BYTES => &self.small,
+            Some(_) | None => &self.state,
+        }
     }
 
     /// Raw rows, for this room alone: they are masked by their plan, or de-identified before anything reads them; and the memory
@@ -119,7 +155,7 @@ impl Engine {
         let turn = self.admission.admit(std::slice::from_ref(&physical)).await?;
         let _scanning = sources.progress.scan(std::slice::from_ref(&physical));
         let held = MemoryConsumer::new("rows that are shown").register(&self.state.runtime_env().memory_pool);
-        let task = self.state.task_ctx();
+        let task = self.task();
         let reading = async move {
             let mut stream = execute_stream(physical, task).map_err(failed)?;
             let (mut batches, mut rows, mut buffers) = (Vec::new(), 0, RecordBatchMemoryCounter::new());
@@ -158,6 +194,10 @@ impl Engine {
 
     pub(super) fn state(&self) -> &SessionState {
         &self.state
+    }
+
+    pub(super) fn task(&self) -> Arc<TaskContext> {
+        self.task.clone()
     }
 
     /// The measured rows of one release.
@@ -208,7 +248,7 @@ impl Engine {
         sources.progress.enter(Stage::Waiting);
         let turn = self.admission.admit(std::slice::from_ref(&physical)).await?;
         let _scanning = sources.progress.scan(std::slice::from_ref(&physical));
-        let batches = turn.run(collect(physical, self.state.task_ctx())).await?.map_err(failed)?;
+        let batches = turn.run(collect(physical, self.task())).await?.map_err(failed)?;
         Ok((schema, batches))
     }
 
@@ -219,7 +259,8 @@ impl Engine {
         released: &[Option<Released>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let bound = bind(plan, sources, released)?;
-        let planned = self.state.query_planner().create_physical_plan(&bound, &self.state).await;
+        let state = self.state_for(sources);
+        let planned = state.query_planner().create_physical_plan(&bound, state).await;
         let physical = planned.map_err(|_| Error::internal())?;
         refuse_unreleased(&physical)?;
         Ok(physical)
@@ -265,5 +306,26 @@ fn source_of(
             let batch = released.get(*number).and_then(Option::as_ref).ok_or_else(lost)?.batch().clone();
             Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_tables_are_read_whole_by_one_thread() {
+        let engine = Engine::new(Noise::from_os(), Arc::new(RuntimeEnv::default()));
+        let planned = |bytes: Option<u64>| {
+            let mut sources = Sources::default();
+            bytes.into_iter().for_each(|bytes| sources.weigh(bytes));
+            let state = engine.state_for(&sources);
+            let skipping = state.physical_optimizers().iter().filter(|rule| rule.name().starts_with("FilterPushdown"));
+            (state.config().target_partitions(), skipping.count())
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(planned(Some(SMALL_BYTES)), (1, 0));
+        assert_eq!(planned(Some(SMALL_BYTES + 1)), (cores, 2));
+        assert_eq!(planned(None), (cores, 2));
     }
 }

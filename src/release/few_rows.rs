@@ -87,7 +87,7 @@ impl Engine {
         let physical = physical.map_err(|_| Error::internal())?;
         // A large table takes its turn as a question over it does.
         let turn = self.admission().admit(std::slice::from_ref(&physical)).await?;
-        let batches = turn.run(collect(physical, self.state().task_ctx())).await?.map_err(failed)?;
+        let batches = turn.run(collect(physical, self.task())).await?.map_err(failed)?;
         let most = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().iter()).flatten().max();
         let most = u64::try_from(most.unwrap_or_default()).map_err(|_| Error::internal())?;
         self.counted.keep(at, snapshot, most);

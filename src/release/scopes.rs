@@ -111,7 +111,7 @@ impl Engine {
         let physical = self.state().query_planner().create_physical_plan(&plan, self.state()).await;
         let physical = physical.map_err(|_| Error::internal())?;
         let schema = physical.schema();
-        let batches = collect(physical, self.state().task_ctx()).await.map_err(|_| Error::internal())?;
+        let batches = collect(physical, self.task()).await.map_err(|_| Error::internal())?;
         concat_batches(&schema, &batches).map_err(|_| Error::internal())
     }
 }

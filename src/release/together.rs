@@ -56,7 +56,8 @@ impl Engine {
             bound.push(bind(&self.without_idle_bounds(plan, sources).await?, sources, released)?);
         }
         let mut all = vec![None; plans.len()];
-        let Ok(Together { plans, shares, shared }) = plan_together(bound, self.noise(), self.state()).await else {
+        let Ok(Together { plans, shares, shared }) = plan_together(bound, self.noise(), self.state_for(sources)).await
+        else {
             return Ok(all);
         };
         plans.iter().try_for_each(refuse_unreleased)?;
@@ -99,7 +100,7 @@ impl Engine {
         let turn = self.admission().admit(&whole).await?;
         let _scanning = sources.scan(&whole);
         drop(whole);
-        let task = self.state().task_ctx();
+        let task = self.task();
         let run = async move {
             let rows = plans.into_iter().map(|plan| {
                 let (schema, task) = (plan.schema(), task.clone());

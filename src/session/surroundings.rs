@@ -170,6 +170,10 @@ impl Session {
     pub(super) async fn sources(&self, around: &Surroundings) -> Result<Sources> {
         let mut sources = Sources::watched(self.seat.backend().progress.clone());
         let files = &self.server.files;
+        let mut listed = around.tables.iter().map(|table| around.listings.get(&table.name).map(Listing::bytes));
+        if let Some(bytes) = listed.try_fold(0_u64, |sum, bytes| Some(sum.saturating_add(bytes?))) {
+            sources.weigh(bytes);
+        }
         for table in &around.tables {
             let provider = match around.listings.get(&table.name) {
                 Some(listing) => files.provider_of(table, listing),

@@ -84,9 +84,10 @@ impl State {
     /// One short SELECT of rows that an index finds, of a state that holds every write that has returned. It is done where it is asked
     /// for: handing it to a thread takes longer than the look. Whoever finds somebody else looking, or the file held, waits as
     /// [`Self::read`] does.
-    pub async fn glance<T>(&self, job: fn(&Connection) -> Result<T>) -> Result<T>
+    pub async fn glance<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         let seen = self.workers.glancing.try_lock().ok().and_then(|connection| job(&connection).ok());
         match seen {

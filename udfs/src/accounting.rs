@@ -126,9 +126,11 @@ pub fn epsilon_of(rho: Rho, delta: Delta) -> Epsilon {
     let steps = 400;
     let width = 24.0;
     let at = |i: usize| centre - width / 2.0 + width * i as f64 / steps as f64;
-    let best = (0..=steps).min_by(|&a, &b| epsilon_at(at(a)).total_cmp(&epsilon_at(at(b)))).unwrap_or(steps / 2);
+    let tried = (0..=steps).map(|i| (i, epsilon_at(at(i))));
+    let (best, cost) = tried.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((steps / 2, f64::INFINITY));
     let (mut low, mut high) = (at(best.saturating_sub(1)), at((best + 1).min(steps)));
-    for _ in 0..100 {
+    // So near the least, what is left to gain is below the rounding.
+    for _ in 0..50 {
         let (left, right) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
         if epsilon_at(left) < epsilon_at(right) {
             high = right;
@@ -136,10 +138,24 @@ pub fn epsilon_of(rho: Rho, delta: Delta) -> Epsilon {
             low = left;
         }
     }
-    let simple = rho.0 + 2.0 * (rho.0 * ln_inverse_delta).sqrt();
-    let least = epsilon_at(0.5 * (low + high)).min(epsilon_at(at(best))).min(simple);
-    // Room for the rounding of a dozen floating-point operations, and never zero.
-    Epsilon((least.max(0.0) * (1.0 + 1e-12) + 1e-12 * rho.0).max(f64::MIN_POSITIVE))
+    let least = epsilon_at(0.5 * (low + high)).min(cost).min(simple(rho, delta));
+    stated(least, rho)
+}
+
+/// Is [`epsilon_of`] at most `epsilon`? The same answer, sooner where the simple bound says so: that is what a ledger asks of every
+/// statement.
+pub fn is_within(rho: Rho, delta: Delta, epsilon: Epsilon) -> bool {
+    stated(simple(rho, delta), rho).0 <= epsilon.0 || epsilon_of(rho, delta).0 <= epsilon.0
+}
+
+/// ε = ρ + 2√(ρ ln(1/δ)) (Bun, Steinke 2016, Proposition 3).
+fn simple(rho: Rho, delta: Delta) -> f64 {
+    rho.0 + 2.0 * (rho.0 * -delta.0.ln()).sqrt()
+}
+
+/// With room for the rounding of a dozen floating-point operations, and never zero.
+fn stated(epsilon: f64, rho: Rho) -> Epsilon {
+    Epsilon((epsilon.max(0.0) * (1.0 + 1e-12) + 1e-12 * rho.0).max(f64::MIN_POSITIVE))
 }
 
 /// The largest ρ (to twelve digits, rounded down) whose [`epsilon_of`] stays within ε: what a
@@ -206,6 +222,20 @@ mod tests {
                 let simple = rho + 2.0 * (rho * -f64::ln(delta)).sqrt();
                 let tight = epsilon(rho, delta);
                 assert!(tight < simple, "{rho} {delta}: {tight} {simple}");
+            }
+        }
+    }
+
+    #[test]
+    fn within_an_epsilon_is_at_most_it() {
+        for rho in [1e-300, 1e-9, 1e-4, 1e-2, 0.5, 5.0, 1e3] {
+            for delta in [0.5, 1e-3, 1e-6, 1e-12, 1e-300] {
+                let (spent, left) = (Rho::new(rho).unwrap(), Delta::new(delta).unwrap());
+                let exact = epsilon_of(spent, left).get();
+                for limit in [exact.next_down(), exact, exact * 1.01, exact * 1.2, exact * 3.0, exact / 2.0] {
+                    let Ok(limit) = Epsilon::new(limit) else { continue };
+                    assert_eq!(is_within(spent, left, limit), exact <= limit.get(), "{rho} {delta} {limit}");
+                }
             }
         }
     }

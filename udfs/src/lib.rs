@@ -46,7 +46,7 @@ mod unordered;
 mod unreleased;
 mod viewer_mask;
 
-pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, rho_of};
+pub use accounting::{Delta, Epsilon, InvalidParameter, Rho, epsilon_of, is_within, rho_of};
 pub use aggregate::{
     HISTOGRAM_LEAVES, distinct_bounds, dp_avg, dp_avg_udaf, dp_count, dp_count_udaf, dp_distinct, dp_distinct_udaf,
     dp_histogram, dp_histogram_udaf, dp_persons, dp_persons_udaf, dp_share, dp_share_udaf, dp_sum, dp_sum_udaf, exact,
