@@ -22,6 +22,8 @@ use crate::accounting::{Delta, InvalidParameter, Rho};
 pub struct Gaussian {
     numerator: u64,
     denominator: u64,
+    /// t
+    scale: u64,
 }
 
 const NUMERATOR_BITS: u32 = 54;
@@ -70,7 +72,8 @@ impl Gaussian {
         if numerator > 1 << NUMERATOR_BITS || denominator > 1 << DENOMINATOR_BITS {
             return Err(InvalidParameter::new("noise sigma", "at most 2^27"));
         }
-        Ok(Self { numerator: numerator as u64, denominator: denominator as u64 })
+        let scale = ((numerator / denominator) as u64).isqrt() + 1;
+        Ok(Self { numerator: numerator as u64, denominator: denominator as u64, scale })
     }
 
     /// σ² as a fraction in lowest binary terms.
@@ -103,10 +106,10 @@ impl Gaussian {
 
     fn draw(&self, stream: &mut NoiseStream) -> i128 {
         let (a, b) = (u128::from(self.numerator), u128::from(self.denominator));
-        let t = u128::from((self.numerator / self.denominator).isqrt()) + 1;
+        let t = u128::from(self.scale);
         let below_the_square = 2 * a * b * t * t;
         loop {
-            let y = sample_laplace(stream, t as u64, 1);
+            let y = sample_laplace(stream, self.scale, 1);
             let Some(reach) = y.unsigned_abs().checked_mul(t * b) else {
                 continue;
             };

@@ -151,8 +151,11 @@ fn laplace_follows_the_exact_law_and_ten_percent_off_is_caught() {
         let n = SAMPLES as f64;
         seen.iter().zip(&p).map(|(seen, p)| (seen - n * p).powi(2) / (n * p)).sum::<f64>()
     };
-    let right = crate::DiscreteLaplace::with_scale(5, 2).unwrap();
-    assert!(statistic(right, &mut stream) < critical(25.0));
+    // Small and large numbers, which are drawn in different ways.
+    for unit in [1, 3_u64.pow(20)] {
+        let right = crate::DiscreteLaplace::with_scale(5 * unit, 2 * unit).unwrap();
+        assert!(statistic(right, &mut stream) < critical(25.0));
+    }
     for mutant in [9, 11] {
         let mutant = crate::DiscreteLaplace::with_scale(5 * mutant, 20).unwrap();
         assert!(statistic(mutant, &mut stream) > critical(25.0));

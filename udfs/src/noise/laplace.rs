@@ -15,6 +15,8 @@ pub struct DiscreteLaplace {
 }
 
 const SCALE_BITS: u32 = 60;
+/// Twice its square is below 2⁶⁴.
+const SMALL: u64 = 1 << 31;
 
 impl DiscreteLaplace {
     /// Noise for an L1 sensitivity, scale Δ₁/ε rounded up to a multiple of 2⁻²⁰: never less than
@@ -55,20 +57,21 @@ impl DiscreteLaplace {
 
 /// Algorithm 2 with scale t/s. `u + t·v` is geometric with ratio exp(−1/t); its quotient by s is
 /// geometric with ratio exp(−s/t). v is geometric with ratio 1/e, so that t·v leaves 127 bits with
-/// probability below exp(−2⁶⁶).
+/// probability below exp(−2⁶⁶). t is at most 2⁶⁰.
 pub(super) fn sample_laplace(stream: &mut NoiseStream, t: u64, s: u64) -> i128 {
     loop {
-        let u = stream.below(t);
-        if !stream.coin_exp(u128::from(u), u128::from(t)) {
+        // u with its sign, and the first toss of its coin.
+        let (signed, toss) = match t {
+            ..SMALL => stream.below_both(2 * t, t),
+            _ => (stream.below(2 * t), stream.below(t)),
+        };
+        let (u, negative) = (signed / 2, signed % 2 == 1);
+        if toss < u && !stream.coin_exp_from(2, u128::from(u), u128::from(t)) {
             continue;
         }
-        let mut v: u128 = 0;
-        while stream.coin_exp(1, 1) {
-            v += 1;
-        }
+        let v = u128::from(stream.run_of_exp());
         let x = u128::from(u) + u128::from(t) * v;
         let magnitude = if s == 1 { x } else { x / u128::from(s) } as i128;
-        let negative = stream.next_u64() & 1 == 1;
         if negative && magnitude == 0 {
             continue;
         }
