@@ -133,7 +133,8 @@ pub async fn ask(
     Ok(comparison)
 }
 
-/// Errors: the server's refusal. Each round asks of another privacy loss by a millionth, so that no answer comes from the store.
+/// Errors: the server's refusal. Each round asks of another privacy loss by a millionth, so that no answer comes from the store; and of half
+/// as much as [`ask`] does, so that all rounds of all questions fit into the largest budget.
 pub async fn time(
     admin: &Client,
     analyst: &Client,
@@ -143,7 +144,7 @@ pub async fn time(
     const ROUNDS: usize = 5;
     let (mut of_protected, mut of_plain, mut of_compile, mut of_nothing) = (vec![], vec![], vec![], vec![]);
     for round in 0..=ROUNDS {
-        let epsilon = 1.0 + (round + 1) as f64 * 1e-6;
+        let epsilon = 0.5 + (round + 1) as f64 * 1e-6;
         admin.batch_execute(&format!("ALTER SYSTEM SET privacy.epsilon = {epsilon}")).await.map_err(refusal)?;
         let start = Instant::now();
         protected(admin, analyst, question.text).await?;
@@ -164,6 +165,7 @@ pub async fn time(
             times.push(start.elapsed());
         }
     }
+    admin.batch_execute("ALTER SYSTEM RESET privacy.epsilon").await.map_err(refusal)?;
     let compile = alone.then(|| median(of_compile).saturating_sub(median(of_nothing)));
     Ok(Times { protected: median(of_protected), plain: median(of_plain), compile })
 }

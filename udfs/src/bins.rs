@@ -126,10 +126,10 @@ fn bins(x: &ArrayRef, leaves: Leaves) -> Result<Int64Array> {
     // Above zero to leave the fraction out is to round down; all below is the first leaf.
     let leaf = |x: f64| (((x - leaves.lower) / leaves.width) as i64).clamp(0, leaves.count - 1);
     if let Some(x) = x.as_primitive_opt::<Float32Type>() {
-        return Ok(each(x, leaf));
+        return Ok(each(x, f64::from, leaf));
     }
     let x = floats(x)?;
-    Ok(each(as_float64_array(&x)?, leaf))
+    Ok(each(as_float64_array(&x)?, f64::from, leaf))
 }
 
 /// Zero has one number whatever its sign, and so has NaN.

@@ -9,10 +9,10 @@
 //! **Source** rounding to a lattice before exact integer noise: Mironov 2012, "On Significance of
 //! the Least Significant Bits for Differential Privacy".
 
-use crate::safe_cast::safe_cast;
+use crate::safe_cast::{float_of_decimal, safe_cast};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Float32Type, Int64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Int64Type};
 use datafusion::common::cast::{as_float64_array, as_int64_array};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
@@ -95,45 +95,54 @@ fn on_lattice(x: &ArrayRef, [mid, lower, upper, step]: [f64; 4]) -> Result<Int64
     }
     let bounds = [mid, lower, upper, step];
     if let Some(x) = x.as_primitive_opt::<Float32Type>() {
-        return Ok(of_floats(x, bounds));
+        return Ok(of_numbers(x, f64::from, bounds));
+    }
+    if let (DataType::Decimal128(_, scale), Some(x)) = (x.data_type(), x.as_primitive_opt::<Decimal128Type>()) {
+        return Ok(of_numbers(x, float_of_decimal(*scale), bounds));
     }
     let x = safe_cast(x, &DataType::Float64)?;
-    Ok(of_floats(as_float64_array(&x)?, bounds))
+    Ok(of_numbers(as_float64_array(&x)?, f64::from, bounds))
 }
 
 /// Division by a power of two is multiplication by its inverse, which is as exact and faster.
-fn of_floats<T: ArrowPrimitiveType<Native: Into<f64>>>(x: &PrimitiveArray<T>, bounds: [f64; 4]) -> Int64Array {
+fn of_numbers<T: ArrowPrimitiveType>(
+    x: &PrimitiveArray<T>,
+    float: impl Fn(T::Native) -> f64,
+    bounds: [f64; 4],
+) -> Int64Array {
     let [mid, lower, upper, step] = bounds;
     let inverse = 1.0 / step;
     let power_of_two = |x: f64| x.is_normal() && x.to_bits() << 12 == 0;
     match power_of_two(step) && power_of_two(inverse) {
-        true => rounded(x, move |x| (x.clamp(lower, upper) - mid) * inverse, bounds),
-        false => rounded(x, move |x| (x.clamp(lower, upper) - mid) / step, bounds),
+        true => rounded(x, float, move |x| (x.clamp(lower, upper) - mid) * inverse, bounds),
+        false => rounded(x, float, move |x| (x.clamp(lower, upper) - mid) / step, bounds),
     }
 }
 
 /// `steps` rounded; NULL of NaN.
-fn rounded<T: ArrowPrimitiveType<Native: Into<f64>>>(
+fn rounded<T: ArrowPrimitiveType>(
     x: &PrimitiveArray<T>,
+    float: impl Fn(T::Native) -> f64,
     steps: impl Fn(f64) -> f64,
     [mid, lower, upper, step]: [f64; 4],
 ) -> Int64Array {
     let few = [lower, upper].iter().all(|bound| ((bound - mid) / step).abs() < FEW_STEPS);
     match few {
-        true => each(x, |x| nearest_of_few(steps(x))),
-        false => each(x, |x| steps(x).round_ties_even() as i64),
+        true => each(x, float, |x| nearest_of_few(steps(x))),
+        false => each(x, float, |x| steps(x).round_ties_even() as i64),
     }
 }
 
 /// A whole number for each number; NULL for NULL and NaN.
-pub(crate) fn each<T: ArrowPrimitiveType<Native: Into<f64>>>(
+pub(crate) fn each<T: ArrowPrimitiveType>(
     x: &PrimitiveArray<T>,
+    float: impl Fn(T::Native) -> f64,
     whole: impl Fn(f64) -> i64,
 ) -> Int64Array {
-    let numbers: ScalarBuffer<i64> = x.values().iter().map(|x| whole((*x).into())).collect();
-    let is_nan = |x: &T::Native| -> bool { (*x).into().is_nan() };
+    let numbers: ScalarBuffer<i64> = x.values().iter().map(|x| whole(float(*x))).collect();
+    let is_nan = |x: &T::Native| -> bool { float(*x).is_nan() };
     // A pass for itself: both are made of several values at once so.
-    let nan = x.values().iter().fold(false, |nan, x| nan | is_nan(x));
+    let nan = T::DATA_TYPE.is_floating() && x.values().iter().fold(false, |nan, x| nan | is_nan(x));
     let present = nan.then(|| NullBuffer::from_iter(x.values().iter().map(|x| !is_nan(x))));
     Int64Array::new(numbers, NullBuffer::union(x.nulls(), present.as_ref()))
 }
@@ -161,6 +170,21 @@ fn whole(mid: f64, lower: f64, upper: f64, step: f64) -> Option<(i64, i64)> {
 mod tests {
     use super::*;
     use arrow::array::{Float32Array, Float64Array};
+
+    /// Decimals are the floats that they are cast to.
+    #[test]
+    fn decimals_fall_where_their_floats_do() {
+        let numbers = (-3000..9000_i128)
+            .map(|number| (number % 7 != 0).then_some(number * 13 - (number % 3) * i128::from(i64::MAX)));
+        let decimals = numbers.collect::<arrow::array::Decimal128Array>().with_precision_and_scale(38, 2).unwrap();
+        let decimals: ArrayRef = Arc::new(decimals);
+        let floats = safe_cast(&decimals, &DataType::Float64).unwrap();
+        for bounds in [[25.0, 0.0, 50.0, 0.125], [0.0, -1e6, 1e6, 0.3], [0.0, -1e30, 1e30, 1.0]] {
+            let lattice = on_lattice(&decimals, bounds).unwrap();
+            assert_eq!(lattice, on_lattice(&floats, bounds).unwrap());
+            assert!(lattice.iter().flatten().collect::<std::collections::BTreeSet<_>>().len() > 100);
+        }
+    }
 
     #[test]
     fn clamps_rounds_to_even_and_is_total() {

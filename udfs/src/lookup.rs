@@ -5,6 +5,9 @@
 //! that is new. Here the key's table is read once into an array by the distance from the least key, or a hash table where keys are far
 //! from one another, and rows pass by it as they come: their columns go on as they are, and the person's stands beside them.
 //!
+//! So are rows marked that a subquery names (`IN (SELECT … GROUP BY …)` as a profile): the engine's join would hold the rows and let the
+//! subquery's few pass by.
+//!
 //! In: an optimised plan. Out: one with equal rows. Must never: take a key for unique that is not: a key that comes twice is an error when
 //! the table is read.
 //!
@@ -27,7 +30,8 @@ use exec::LookupExec;
 /// What the private plan calls the unique key that rows find their person by.
 const KEY: &str = "__key";
 
-/// The logical node: an inner or a semi join on one key, of which one side has each key at most once.
+/// The logical node: an inner, semi or mark join on one key. One side is a table that is held; where it gives columns, it has each key at
+/// most once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Lookup {
     sides: Sides,
@@ -47,20 +51,23 @@ struct Sides {
     right: LogicalPlan,
     /// Where the key is, on either side.
     keys: [usize; 2],
-    /// Which side has the unique key.
+    /// Which side is held.
     table: Which,
     gives: Gives,
 }
 
-/// What goes on of a row that finds its key.
+/// What goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Gives {
-    /// The row and what stands beside the key.
+    /// Of a row that finds its key: the row and what stands beside the key.
     Both,
+    /// Of a row that finds its key: the row.
     Row,
+    /// Of every row: the row, and whether it finds its key.
+    Mark,
 }
 
-/// `plan` with lookups in the place of joins by [`KEY`]. Not to be optimised further.
+/// `plan` with lookups in the place of joins by [`KEY`] and of marks. Not to be optimised further.
 pub(crate) fn lookups(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Join(join) = node else { return Ok(Transformed::no(node)) };
@@ -83,17 +90,16 @@ fn sides(join: &Join) -> Option<Sides> {
         Some((at, side.schema().field(at).data_type().clone()))
     };
     let ((left_at, left_type), (right_at, right_type)) = (place(&join.left, left)?, place(&join.right, right)?);
-    let table = match (left.name.as_str(), right.name.as_str()) {
-        (KEY, _) => Which::Left,
-        (_, KEY) => Which::Right,
-        _ => return None,
-    };
-    let gives = match (join.join_type, table) {
-        (JoinType::Inner, _) => Gives::Both,
-        (JoinType::LeftSemi, Which::Right) | (JoinType::RightSemi, Which::Left) => Gives::Row,
-        (JoinType::LeftSemi, Which::Left) | (JoinType::RightSemi, Which::Right) => return None,
-        (JoinType::Left | JoinType::Right | JoinType::Full, _) => return None,
-        (JoinType::LeftAnti | JoinType::RightAnti | JoinType::LeftMark | JoinType::RightMark, _) => return None,
+    let (left_is_key, right_is_key) = (left.name == KEY, right.name == KEY);
+    let (table, gives) = match join.join_type {
+        JoinType::Inner if left_is_key => (Which::Left, Gives::Both),
+        JoinType::Inner if right_is_key => (Which::Right, Gives::Both),
+        JoinType::LeftSemi if right_is_key => (Which::Right, Gives::Row),
+        JoinType::RightSemi if left_is_key => (Which::Left, Gives::Row),
+        JoinType::LeftMark if is_grouped(&join.right) => (Which::Right, Gives::Mark),
+        JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark => return None,
+        JoinType::Left | JoinType::Right | JoinType::Full => return None,
+        JoinType::LeftAnti | JoinType::RightAnti | JoinType::RightMark => return None,
     };
     (plain && left_type == right_type && is_whole(&left_type)).then(|| Sides {
         left: join.left.as_ref().clone(),
@@ -102,6 +108,17 @@ fn sides(join: &Join) -> Option<Sides> {
         table,
         gives,
     })
+}
+
+/// Are these groups, and so mostly few, whatever they are of?
+fn is_grouped(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) => true,
+        LogicalPlan::Projection(projection) => is_grouped(&projection.input),
+        LogicalPlan::Filter(filter) => is_grouped(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => is_grouped(&alias.input),
+        _ => false,
+    }
 }
 
 /// Whole numbers of at most 64 bits with a sign.
@@ -151,7 +168,7 @@ impl UserDefinedLogicalNodeCore for Lookup {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Lookup: {:?} has the unique key", self.sides.table)
+        write!(f, "Lookup: {:?} is held", self.sides.table)
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {

@@ -11,16 +11,21 @@ use std::sync::Arc;
 /// Errors: no cast from one type to the other.
 pub(crate) fn safe_cast(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     if let (DataType::Decimal128(_, scale), DataType::Float64) = (array.data_type(), data_type) {
-        let one = 10_f64.powi(i32::from(*scale));
-        let float = |number: i128| {
-            // Both are rounded to the nearest; the processor has an instruction for the narrow one.
-            let narrow = number as i64;
-            let whole = if i128::from(narrow) == number { narrow as f64 } else { number as f64 };
-            whole / one
-        };
-        return Ok(Arc::new(array.as_primitive::<Decimal128Type>().unary::<_, Float64Type>(float)));
+        let floats = array.as_primitive::<Decimal128Type>().unary::<_, Float64Type>(float_of_decimal(*scale));
+        return Ok(Arc::new(floats));
     }
     Ok(cast_with_options(array, data_type, &CastOptions { safe: true, ..Default::default() })?)
+}
+
+/// The float that a decimal of `scale` is cast to.
+pub(crate) fn float_of_decimal(scale: i8) -> impl Fn(i128) -> f64 {
+    let one = 10_f64.powi(i32::from(scale));
+    move |number: i128| {
+        // Both are rounded to the nearest; the processor has an instruction for the narrow one.
+        let narrow = number as i64;
+        let whole = if i128::from(narrow) == number { narrow as f64 } else { number as f64 };
+        whole / one
+    }
 }
 
 #[cfg(test)]

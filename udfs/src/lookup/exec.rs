@@ -1,8 +1,8 @@
 //! The physical node. Rows stream; the table is read once, by the first partition that comes, and serves all.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::{filter_record_batch, is_not_null};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics, plan_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
@@ -12,7 +12,7 @@ use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
 };
 use datafusion::physical_plan::statistics::StatisticsArgs;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, PlanProperties,
 };
@@ -23,6 +23,9 @@ use tokio::sync::OnceCell;
 
 use super::table::Table;
 use super::{Gives, Which};
+
+/// Batches of rows that may wait in each partition for the table: a part of reading it is the work of one thread, and others go on.
+const BATCHES_AHEAD: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct LookupExec {
@@ -45,6 +48,10 @@ impl LookupExec {
         let schema = match gives {
             Gives::Both => Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             Gives::Row => rows.schema(),
+            Gives::Mark => {
+                let mark = Arc::new(Field::new("mark", DataType::Boolean, false));
+                Arc::new(Schema::new(rows.schema().fields().iter().cloned().chain([mark]).collect::<Vec<_>>()))
+            }
         };
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -80,7 +87,12 @@ impl LookupExec {
 }
 
 /// Rows of the table, and what memory they take.
-async fn read(table: Arc<dyn ExecutionPlan>, key: usize, context: Arc<TaskContext>) -> Result<Arc<Table>> {
+async fn read(
+    table: Arc<dyn ExecutionPlan>,
+    key: usize,
+    unique: bool,
+    context: Arc<TaskContext>,
+) -> Result<Arc<Table>> {
     let memory = MemoryConsumer::new("Lookup").register(context.memory_pool());
     let mut batches: Vec<RecordBatch> = Vec::new();
     let held = memory.new_empty();
@@ -91,7 +103,22 @@ async fn read(table: Arc<dyn ExecutionPlan>, key: usize, context: Arc<TaskContex
             batches.push(batch);
         }
     }
-    Table::new(&table.schema(), key, &batches, memory).map(Arc::new)
+    Table::new(&table.schema(), key, unique, &batches, memory).map(Arc::new)
+}
+
+/// The same rows, which others make while nobody takes them yet.
+fn ahead(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let mut builder = RecordBatchReceiverStream::builder(rows.schema(), BATCHES_AHEAD);
+    let to = builder.tx();
+    builder.spawn(async move {
+        while let Some(batch) = rows.next().await {
+            if to.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    builder.build()
 }
 
 /// What a batch needs to pass by the table.
@@ -108,6 +135,11 @@ impl Passing {
     fn pass(&self, batch: &RecordBatch, table: &Table) -> Result<RecordBatch> {
         let key = batch.column(self.row_key);
         let mut found = table.find(key)?;
+        if self.gives == Gives::Mark {
+            let marks: ArrayRef = Arc::new(is_not_null(&found)?);
+            let columns = batch.columns().iter().cloned().chain([marks]).collect();
+            return Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
+        }
         let kept;
         let rows = if found.null_count() > 0 {
             let there = is_not_null(&found)?;
@@ -134,7 +166,7 @@ impl Passing {
 
 impl DisplayAs for LookupExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "LookupExec: {:?} has the unique key, keys={:?}, gives={:?}", self.table, self.keys, self.gives)
+        write!(f, "LookupExec: {:?} is held, keys={:?}, gives={:?}", self.table, self.keys, self.gives)
     }
 }
 
@@ -187,9 +219,10 @@ impl ExecutionPlan for LookupExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let passing = self.passing();
         let (once, table, key) = (Arc::clone(&self.read), Arc::clone(self.table()), passing.table_key);
-        let rows = self.rows().execute(partition, Arc::clone(&context))?;
+        let unique = self.gives == Gives::Both;
+        let rows = ahead(self.rows().execute(partition, Arc::clone(&context))?);
         let passed = stream::once(async move {
-            let table = once.get_or_try_init(|| read(table, key, context)).await?.clone();
+            let table = once.get_or_try_init(|| read(table, key, unique, context)).await?.clone();
             Ok::<_, DataFusionError>(rows.map(move |batch| passing.pass(&batch?, &table)))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), passed.try_flatten())))

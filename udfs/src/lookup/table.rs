@@ -1,4 +1,4 @@
-//! The rows of a table by their unique key.
+//! The rows of a table by their key.
 //!
 //! In: batches, their key a whole number. Out: which row a key is of, and columns of rows. Rows without a key are nobody's.
 
@@ -43,10 +43,11 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// Errors: a key twice; the memory pool's.
+    /// Errors: a key twice, where it is to be `unique`; the memory pool's.
     pub(super) fn new(
         schema: &SchemaRef,
         key: usize,
+        unique: bool,
         batches: &[RecordBatch],
         memory: MemoryReservation,
     ) -> Result<Self> {
@@ -55,7 +56,7 @@ impl Table {
             return exec_err!("too many rows to look up");
         }
         let keys = batches.iter().map(|batch| Ok(cast(batch.column(key), &DataType::Int64)?.as_primitive().clone()));
-        let finder = Finder::new(&keys.collect::<Result<Vec<Int64Array>>>()?, rows, &memory)?;
+        let finder = Finder::new(&keys.collect::<Result<Vec<Int64Array>>>()?, rows, unique, &memory)?;
         let mut columns = Vec::new();
         for at in (0..schema.fields().len()).filter(|at| *at != key) {
             let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(at).as_ref()).collect();
@@ -82,7 +83,7 @@ impl Table {
 }
 
 impl Finder {
-    fn new(keys: &[Int64Array], rows: usize, memory: &MemoryReservation) -> Result<Self> {
+    fn new(keys: &[Int64Array], rows: usize, unique: bool, memory: &MemoryReservation) -> Result<Self> {
         let ends = keys.iter().filter_map(|keys| min(keys).zip(max(keys)));
         let ends = ends.reduce(|all, of| (all.0.min(of.0), all.1.max(of.1)));
         let Some((least, most)) = ends else { return Ok(Self::Near { least: 0, rows: Vec::new() }) };
@@ -96,7 +97,7 @@ impl Finder {
                 for key in keys {
                     if let Some(key) = key {
                         let place = &mut places[key.wrapping_sub(least) as u64 as usize];
-                        if std::mem::replace(place, number) != NONE {
+                        if std::mem::replace(place, number) != NONE && unique {
                             return exec_err!("the key of a table comes twice");
                         }
                     }
@@ -111,6 +112,7 @@ impl Finder {
             for key in keys {
                 if let Some(key) = key
                     && places.insert(key, number).is_some()
+                    && unique
                 {
                     return exec_err!("the key of a table comes twice");
                 }

@@ -55,12 +55,13 @@ async fn lines(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Resul
     Ok(lines)
 }
 
-const QUESTIONS: [&str; 5] = [
+const QUESTIONS: [&str; 6] = [
     "SELECT x, f, __key, u FROM facts JOIN (SELECT k AS __key, u FROM keyed) w ON f = __key",
     "SELECT u, x FROM (SELECT u, k AS __key FROM keyed WHERE u <> 'v3') w JOIN facts ON __key = f WHERE x <> 'v1'",
     "SELECT u, count(*) AS n, min(x) AS least FROM facts JOIN (SELECT k AS __key, u FROM keyed) w ON f = __key GROUP BY u",
     "SELECT x FROM facts LEFT SEMI JOIN (SELECT k AS __key FROM keyed) w ON f = __key",
     "SELECT x, f FROM (SELECT k AS __key FROM keyed) w RIGHT SEMI JOIN facts ON f = __key",
+    "SELECT x, f FROM facts WHERE f IN (SELECT k FROM keyed GROUP BY k HAVING count(*) > 0) OR x = 'v1'",
 ];
 
 fn rows(keys: impl Strategy<Value = i64> + Clone + 'static, most: usize) -> impl Strategy<Value = Rows> {

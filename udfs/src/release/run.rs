@@ -1,9 +1,13 @@
 //! The release function: exact words of all groups in, a batch of measured rows out.
 //!
-//! Pure but for the noise stream. Laws: every word that is measured is noised once in every group, before any selection is looked
-//! at; a group below the floor or the threshold leaves nothing; without keys there is one row, or none where it is suppressed;
+//! Pure but for the noise stream. Laws: a group below the floor leaves nothing; of every other group, every word that is
+//! measured is noised once, before its selection is looked at; a group below the threshold leaves nothing; without keys there is one row, or none where it is suppressed;
 //! rows come out in the order of their key values, so that their order says nothing that the rows do not say. Must never: put an
 //! exact word into its output.
+//!
+//! Where keys are many, most groups are below the floor, and nothing is drawn for them: what is gone whatever its noise needs none. So the
+//! time of a release follows the number of groups, as the aggregation below it does, and of those with enough persons; never which of
+//! them the noise lets pass.
 //!
 //! **Sensitivity** as the aggregates state. **Noise** one discrete Gaussian draw a measurement (for trees: a node) and
 //! group. **Cost** Σ ρ over the measurements, and δ of the threshold: the chance that a group of exactly `floor` persons passes
@@ -46,10 +50,11 @@ pub fn release(
     }
     each_group_once(input, columns, spec.keys, groups)?;
     let exact = Exact { words, keys: spec.keys };
-    let noised = noise_words(&exact, groups, spec, stream);
-    let kept: Vec<usize> = (0..groups).filter(|&group| passes(&exact, &noised, group, spec)).collect();
+    let large = (0..groups).filter(|&group| exact.get(group, spec.persons, 0) >= i128::from(spec.floor)).collect();
+    let noised = Noised::draw(&exact, large, spec, stream);
+    let kept: Vec<Kept> = noised.groups().filter(|group| passes(&exact, group, spec)).collect();
     let kept = in_key_order(columns, spec.keys, kept)?;
-    emit(input, columns, spec, &exact, &noised, &kept, stream)
+    emit(input, columns, spec, &exact, &kept, stream)
 }
 
 /// A group that comes in two parts would be noised twice and shown twice, and its persons counted twice below: a defect of the plan.
@@ -75,15 +80,41 @@ impl Exact<'_> {
     }
 }
 
-/// The noised words, group after group; a tree has 0 in its place.
+/// The noised words of the groups that are large enough, group after group; a tree has 0 in its place.
 struct Noised {
+    groups: Vec<usize>,
     values: Vec<i128>,
     measurements: usize,
 }
 
+/// A group, and its noised words.
+struct Kept<'a> {
+    group: usize,
+    noised: &'a [i128],
+}
+
 impl Noised {
-    fn of(&self, group: usize) -> &[i128] {
-        &self.values[group * self.measurements..][..self.measurements]
+    fn draw(exact: &Exact, groups: Vec<usize>, spec: &ReleaseSpec, stream: &mut NoiseStream) -> Self {
+        let measurements = spec.measurements.len();
+        let mut values = Vec::with_capacity(groups.len() * measurements);
+        for &group in &groups {
+            for measurement in &spec.measurements {
+                values.push(match measurement.what {
+                    What::Word(word) => {
+                        let value = exact.get(group, measurement.column, word);
+                        value.saturating_add(measurement.noise.sample(stream)).clamp(-LARGEST, LARGEST)
+                    }
+                    What::Tree { .. } => 0,
+                });
+            }
+        }
+        Self { groups, values, measurements }
+    }
+
+    fn groups(&self) -> impl Iterator<Item = Kept<'_>> {
+        // There is a measurement at least: that of the persons.
+        let words = self.values.chunks(self.measurements.max(1));
+        self.groups.iter().zip(words).map(|(&group, noised)| Kept { group, noised })
     }
 }
 
@@ -92,30 +123,13 @@ fn unreleased_columns<'a>(input: &Schema, columns: &'a [ArrayRef], keys: usize) 
     fields.zip(&columns[keys..]).map(|(field, column)| Words::new(column, words_of(field).unwrap_or(0))).collect()
 }
 
-fn noise_words(exact: &Exact, groups: usize, spec: &ReleaseSpec, stream: &mut NoiseStream) -> Noised {
-    let measurements = spec.measurements.len();
-    let mut values = Vec::with_capacity(groups * measurements);
-    for group in 0..groups {
-        for measurement in &spec.measurements {
-            values.push(match measurement.what {
-                What::Word(word) => {
-                    let value = exact.get(group, measurement.column, word);
-                    value.saturating_add(measurement.noise.sample(stream)).clamp(-LARGEST, LARGEST)
-                }
-                What::Tree { .. } => 0,
-            });
-        }
-    }
-    Noised { values, measurements }
-}
-
-fn passes(exact: &Exact, noised: &Noised, group: usize, spec: &ReleaseSpec) -> bool {
-    let persons = exact.get(group, spec.persons, 0);
+fn passes(exact: &Exact, group: &Kept, spec: &ReleaseSpec) -> bool {
+    let persons = exact.get(group.group, spec.persons, 0);
     #[cfg(feature = "mutants")]
     if crate::mutants::Mutant::ExactThreshold.lives() {
         return persons >= i128::from(spec.threshold);
     }
-    (persons >= i128::from(spec.floor)) & (noised.of(group)[0] >= i128::from(spec.threshold))
+    (persons >= i128::from(spec.floor)) & (group.noised[0] >= i128::from(spec.threshold))
 }
 
 /// Key values as rows that compare and hash.
@@ -124,12 +138,20 @@ pub(super) fn key_rows(columns: &[ArrayRef]) -> Result<Rows> {
     Ok(RowConverter::new(fields)?.convert_columns(columns)?)
 }
 
-fn in_key_order(columns: &[ArrayRef], keys: usize, mut kept: Vec<usize>) -> Result<Vec<usize>> {
-    if keys > 0 {
-        let rows = key_rows(&columns[..keys])?;
-        kept.sort_unstable_by(|a, b| rows.row(*a).cmp(&rows.row(*b)));
+fn in_key_order<'a>(columns: &[ArrayRef], keys: usize, kept: Vec<Kept<'a>>) -> Result<Vec<Kept<'a>>> {
+    if keys == 0 {
+        return Ok(kept);
     }
-    Ok(kept)
+    let columns = of_groups(&columns[..keys], &kept)?;
+    let rows = key_rows(&columns)?;
+    let mut kept: Vec<(usize, Kept)> = kept.into_iter().enumerate().collect();
+    kept.sort_unstable_by(|(a, _), (b, _)| rows.row(*a).cmp(&rows.row(*b)));
+    Ok(kept.into_iter().map(|(_, group)| group).collect())
+}
+
+fn of_groups(columns: &[ArrayRef], groups: &[Kept]) -> Result<Vec<ArrayRef>> {
+    let indices = UInt64Array::from_iter_values(groups.iter().map(|group| group.group as u64));
+    columns.iter().map(|column| Ok(take(column, &indices, None)?)).collect()
 }
 
 fn emit(
@@ -137,28 +159,23 @@ fn emit(
     columns: &[ArrayRef],
     spec: &ReleaseSpec,
     exact: &Exact,
-    noised: &Noised,
-    kept: &[usize],
+    kept: &[Kept],
     stream: &mut NoiseStream,
 ) -> Result<RecordBatch> {
-    let indices = UInt64Array::from_iter_values(kept.iter().map(|&group| group as u64));
-    let mut released: Vec<ArrayRef> = Vec::new();
-    for key in &columns[..spec.keys] {
-        released.push(take(key, &indices, None)?);
-    }
+    let mut released = of_groups(&columns[..spec.keys], kept)?;
     for (number, measurement) in spec.measurements.iter().enumerate() {
         released.push(match measurement.what {
             What::Word(_) => {
-                let values = kept.iter().map(|&group| noised.of(group)[number]);
+                let values = kept.iter().map(|group| group.noised[number]);
                 Arc::new(Decimal128Array::from_iter_values(values).with_precision_and_scale(38, 0)?)
             }
             What::Tree { leaves, branching } => trees(exact, measurement, leaves, branching, kept, stream)?,
         });
     }
     for cell in &spec.cells {
-        let enough = |&group: &usize| {
-            let persons = exact.get(group, cell.column, cell.word);
-            (persons >= i128::from(spec.floor)) & (noised.of(group)[cell.count] >= i128::from(cell.threshold))
+        let enough = |group: &Kept| {
+            let persons = exact.get(group.group, cell.column, cell.word);
+            (persons >= i128::from(spec.floor)) & (group.noised[cell.count] >= i128::from(cell.threshold))
         };
         released.push(Arc::new(BooleanArray::from(kept.iter().map(enough).collect::<Vec<_>>())));
     }
@@ -173,15 +190,15 @@ fn trees(
     measurement: &Measurement,
     leaves: usize,
     branching: usize,
-    kept: &[usize],
+    kept: &[Kept],
     stream: &mut NoiseStream,
 ) -> Result<ArrayRef> {
     let (levels, nodes) = (measurement.what.levels(), measurement.what.nodes());
     let mut all = Vec::with_capacity(nodes * kept.len());
     let mut counts = vec![0_i128; leaves];
-    for &group in kept {
+    for group in kept {
         for (leaf, count) in counts.iter_mut().enumerate() {
-            *count = exact.get(group, measurement.column, leaf);
+            *count = exact.get(group.group, measurement.column, leaf);
         }
         for level in 1..=levels {
             for node in counts.chunks(leaves / branching.pow(level)) {
