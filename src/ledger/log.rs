@@ -57,7 +57,7 @@ impl Chain {
         &self,
         tx: &Transaction,
         now: i64,
-        entry: &Entry,
+        entry: Entry,
         charges: &BTreeMap<String, Price>,
     ) -> Result<LogId> {
         let row = LogRow::new(now, entry, charges)?;
@@ -159,10 +159,9 @@ impl Chain {
 }
 
 impl LogRow {
-    fn new(at: i64, entry: &Entry, charges: &BTreeMap<String, Price>) -> Result<Self> {
+    fn new(at: i64, entry: Entry, charges: &BTreeMap<String, Price>) -> Result<Self> {
         let charges: Vec<(&String, f64, f64)> =
             charges.iter().map(|(policy, price)| (policy, price.rho.get(), price.delta.get())).collect();
-        let entry = entry.clone();
         Ok(Self {
             at,
             principal: entry.who,

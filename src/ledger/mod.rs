@@ -149,12 +149,12 @@ impl Ledger {
             .write(move |tx| {
                 let refusal = budget::refuse_overdraft(tx, &entry.who, &charges, &limits, now)?;
                 if let Some(refusal) = refusal {
-                    let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                    let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
                     chain.append_refusal(tx, now, log, &refusal)?;
                     return Ok(Err(refusal));
                 }
-                let log = chain.append_entry(tx, now, &entry, &charges)?;
                 budget::debit(tx, &entry.who, &charges, &limits, now)?;
+                let log = chain.append_entry(tx, now, entry, &charges)?;
                 Ok(Ok(Reservation { log }))
             })
             .await?
@@ -177,7 +177,7 @@ impl Ledger {
         let (chain, now, refusal) = (self.chain.clone(), (self.clock)(), refusal.clone());
         self.state
             .write(move |tx| {
-                let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
                 chain.append_refusal(tx, now, log, &refusal)
             })
             .await
@@ -188,7 +188,7 @@ impl Ledger {
         let (chain, now) = (self.chain.clone(), (self.clock)());
         self.state
             .write(move |tx| {
-                let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
                 chain.append_done(tx, now, log)
             })
             .await
@@ -199,7 +199,7 @@ impl Ledger {
         let (chain, now) = (self.chain.clone(), (self.clock)());
         self.state
             .write(move |tx| {
-                let log = chain.append_entry(tx, now, &entry, &BTreeMap::new())?;
+                let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
                 chain.append_outcome(tx, now, log, outcome, elapsed)
             })
             .await

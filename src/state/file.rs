@@ -18,6 +18,10 @@ use crate::error::{Error, Result, SqlState};
 /// How long another server's write may hold the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the write-ahead log grows before its pages go to their places: 16 MB. The pages that every statement writes go there once
+/// for some thousand statements; those who commit meanwhile wait for it.
+const CHECKPOINT_PAGES: u32 = 4_096;
+
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
     create_private(path)?;
     let mut connection =
@@ -26,6 +30,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     migrate(&mut connection)?;
     Ok(connection)
 }
