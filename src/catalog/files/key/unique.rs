@@ -23,8 +23,9 @@ use futures::StreamExt;
 use super::{column, comes_twice, read, unread};
 use crate::error::{Error, Result};
 
-/// Hashes that are held at most: 64 MiB. What is above is another pass, which takes less time than its sorting.
+/// Hashes that are held at most, 64 MiB, unless that takes more passes than this. A pass takes less time than the sorting.
 const MOST_HASHES: usize = 8 << 20;
+const MOST_PASSES: u64 = 16;
 const FIRST_HASHES: usize = 1 << 13;
 /// Rows that are looked at themselves at most; hardly ever is there one.
 const MOST_ROWS: usize = 1 << 16;
@@ -70,7 +71,15 @@ impl Key<'_> {
                     if let Some(told) = self.told_by_rows(hash, &held.twice().await?).await? {
                         return Ok(told);
                     }
-                    range = held.narrowed(range);
+                    match held.end() {
+                        Some(last) if last - range.start() >= u64::MAX / MOST_PASSES => {
+                            held.hashes.retain(|hash| *hash <= last);
+                            range = *range.start()..=last;
+                        }
+                        // Where memory is that short, grouping spills, and takes less time than so many passes.
+                        Some(_) if !held.widen()? => return Ok(None),
+                        Some(_) | None => (),
+                    }
                 }
             }
             if let Some(told) = self.told_by_rows(hash, &held.twice().await?).await? {
@@ -170,16 +179,15 @@ impl Held {
         Ok(twice)
     }
 
-    /// The lower part of `range`, of which at most half the room is taken. The hashes are in order, each there once.
-    fn narrowed(&mut self, range: RangeInclusive<u64>) -> RangeInclusive<u64> {
-        match self.hashes.get(self.hashes.capacity() / 2) {
-            Some(middle) => {
-                let last = middle - 1;
-                self.hashes.retain(|hash| *hash <= last);
-                *range.start()..=last
-            }
-            None => range,
-        }
+    /// Where the range has to end for the hashes, in order and each there once, to take at most half the room; nothing where they do.
+    fn end(&self) -> Option<u64> {
+        self.hashes.get(self.hashes.capacity() / 2).map(|middle| middle - 1)
+    }
+
+    /// More room than was meant to be taken. False where there is none.
+    fn widen(&mut self) -> Result<bool> {
+        self.most = self.most.saturating_mul(2);
+        self.grow()
     }
 }
 

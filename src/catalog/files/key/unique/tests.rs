@@ -106,16 +106,25 @@ fn weeks(count: i64) -> Vec<Row> {
 #[tokio::test]
 async fn little_memory_is_enough_and_none_is_refused() {
     let mut rows = weeks(150_000);
-    // Room for an eighth of the hashes.
-    let little = context(Some(150_000));
+    // Room for a quarter of the hashes.
+    let little = context(Some(300_000));
     let pool = Arc::clone(&little.runtime_env().memory_pool);
     assert_eq!(by_hashes(&little, &rows, &["person", "week"], hash, MOST_HASHES).await.unwrap(), Some(true));
     rows.push(rows[70_000]);
     assert_eq!(by_hashes(&little, &rows, &["person", "week"], hash, MOST_HASHES).await.unwrap(), Some(false));
     assert_eq!(by_hashes(&little, &rows, &["week"], hash, MOST_HASHES).await.unwrap(), Some(false));
     assert_eq!(pool.reserved(), 0);
+    // For a twentieth: grouping spills.
+    let less = context(Some(70_000));
+    assert_eq!(by_hashes(&less, &rows, &["person", "week"], hash, MOST_HASHES).await.unwrap(), None);
     let refusal = by_hashes(&context(Some(1000)), &rows, &["person", "week"], hash, MOST_HASHES).await.unwrap_err();
     assert_eq!(refusal.sqlstate, SqlState::OutOfMemory);
+}
+
+/// The most that is held is for tables of its size.
+#[tokio::test]
+async fn larger_tables_take_more_room_and_no_more_passes() {
+    assert_eq!(by_hashes(&context(None), &weeks(20_000), &["person", "week"], hash, 100).await.unwrap(), Some(true));
 }
 
 /// Somebody may make rows whose hashes collide; that must not take a pass over the files for each of them.
