@@ -31,7 +31,9 @@ fn table(rows: &[Row]) -> Arc<dyn TableProvider> {
         RecordBatch::try_new(schema.clone(), columns).unwrap()
     };
     let part = |rows: &[Row]| rows.chunks(5000).map(batch).collect::<Vec<_>>();
-    let parts = rows.chunks(rows.len().div_ceil(2).max(1)).map(part).collect();
+    let mut parts: Vec<_> = rows.chunks(rows.len().div_ceil(2).max(1)).map(part).collect();
+    // A table has a partition, also where it has no rows.
+    parts.resize(parts.len().max(1), Vec::new());
     Arc::new(MemTable::try_new(schema.clone(), parts).unwrap())
 }
 
