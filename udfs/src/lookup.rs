@@ -8,8 +8,8 @@
 //! So are rows marked that a subquery names (`IN (SELECT … GROUP BY …)` as a profile): the engine's join would hold the rows and let the
 //! subquery's few pass by.
 //!
-//! In: an optimised plan. Out: one with equal rows. Must never: take a key for unique that is not: a key that comes twice is an error when
-//! the table is read.
+//! In: an optimised plan. Out: one with equal rows. Must never: take a key for unique: people may call a column of theirs [`KEY`], and
+//! whether a question fails would tell of its values. A key that comes more than once is joined as often.
 //!
 //! Whether a row finds its person shows nowhere but in the rows that go on, as in the engine's join.
 
@@ -30,8 +30,7 @@ use exec::LookupExec;
 /// What the private plan calls the unique key that rows find their person by.
 const KEY: &str = "__key";
 
-/// The logical node: an inner, semi or mark join on one key. One side is a table that is held; where it gives columns, it has each key at
-/// most once.
+/// The logical node: an inner, semi or mark join on one key. One side is a table that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Lookup {
     sides: Sides,

@@ -1,7 +1,7 @@
 //! The physical node. Rows stream; the table is read once, by the first partition that comes, and serves all.
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::{filter_record_batch, is_not_null};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, is_not_null, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
@@ -88,12 +88,7 @@ impl LookupExec {
 }
 
 /// Rows of the table, and what memory they take.
-async fn read(
-    table: Arc<dyn ExecutionPlan>,
-    key: usize,
-    unique: bool,
-    context: Arc<TaskContext>,
-) -> Result<Arc<Table>> {
+async fn read(table: Arc<dyn ExecutionPlan>, key: usize, all: bool, context: Arc<TaskContext>) -> Result<Arc<Table>> {
     let memory = MemoryConsumer::new("Lookup").register(context.memory_pool());
     let mut batches: Vec<RecordBatch> = Vec::new();
     // Batches may be slices of the same memory.
@@ -105,7 +100,7 @@ async fn read(
             batches.push(batch);
         }
     }
-    Table::new(&table.schema(), key, unique, &batches, memory).map(Arc::new)
+    Table::new(&table.schema(), key, all, &batches, memory).map(Arc::new)
 }
 
 /// The same rows, which others make while nobody takes them yet.
@@ -154,7 +149,12 @@ impl Passing {
         if self.gives == Gives::Row {
             return Ok(rows.clone());
         }
-        let mut of_table = table.columns(&found)?;
+        self.beside(rows, &found, table)
+    }
+
+    /// Rows, and the table's rows of these numbers beside them.
+    fn beside(&self, rows: &RecordBatch, numbers: &UInt32Array, table: &Table) -> Result<RecordBatch> {
+        let mut of_table = table.columns(numbers)?;
         // Equal to the row's, and of its type.
         of_table.insert(self.table_key, Arc::clone(rows.column(self.row_key)));
         let of_rows = rows.columns().iter().cloned();
@@ -164,6 +164,40 @@ impl Passing {
         };
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
+}
+
+/// What goes on of a batch, in batches that are no larger where a key comes more than once.
+fn passed(
+    passing: Arc<Passing>,
+    batch: RecordBatch,
+    table: Arc<Table>,
+) -> Box<dyn Iterator<Item = Result<RecordBatch>> + Send> {
+    if !table.repeats() {
+        return Box::new(std::iter::once(passing.pass(&batch, &table)));
+    }
+    let found = match table.find(batch.column(passing.row_key)) {
+        Ok(found) => found,
+        Err(error) => return Box::new(std::iter::once(Err(error))),
+    };
+    let (mut row, mut at, most) = (0, None, batch.num_rows());
+    Box::new(std::iter::from_fn(move || {
+        let (mut rows, mut numbers) = (Vec::new(), Vec::new());
+        while row < found.len() && numbers.len() < most {
+            match at.or_else(|| found.is_valid(row).then(|| found.value(row))) {
+                Some(number) => {
+                    rows.push(row as u32);
+                    numbers.push(number);
+                    at = table.next(number);
+                }
+                None => at = None,
+            }
+            row += usize::from(at.is_none());
+        }
+        (!rows.is_empty()).then(|| {
+            let rows = take_record_batch(&batch, &UInt32Array::from(rows))?;
+            passing.beside(&rows, &UInt32Array::from(numbers), &table)
+        })
+    }))
 }
 
 impl DisplayAs for LookupExec {
@@ -219,13 +253,15 @@ impl ExecutionPlan for LookupExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let passing = self.passing();
+        let passing = Arc::new(self.passing());
         let (once, table, key) = (Arc::clone(&self.read), Arc::clone(self.table()), passing.table_key);
-        let unique = self.gives == Gives::Both;
+        let all = self.gives == Gives::Both;
         let rows = ahead(self.rows().execute(partition, Arc::clone(&context))?);
         let passed = stream::once(async move {
-            let table = once.get_or_try_init(|| read(table, key, unique, context)).await?.clone();
-            Ok::<_, DataFusionError>(rows.map(move |batch| passing.pass(&batch?, &table)))
+            let table = once.get_or_try_init(|| read(table, key, all, context)).await?.clone();
+            let passed =
+                rows.map_ok(move |batch| stream::iter(passed(Arc::clone(&passing), batch, Arc::clone(&table))));
+            Ok::<_, DataFusionError>(passed.try_flatten())
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), passed.try_flatten())))
     }

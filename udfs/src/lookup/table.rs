@@ -20,6 +20,8 @@ const PLACES_A_ROW: u64 = 8;
 
 pub(super) struct Table {
     finder: Finder,
+    /// Of each row, another one of the same key; empty where no key comes twice, or no more than one is asked for.
+    next: Vec<u32>,
     /// All but the key.
     columns: Vec<ArrayRef>,
     /// What both take.
@@ -43,11 +45,11 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// Errors: a key twice, where it is to be `unique`; the memory pool's.
+    /// `all`: every row of a key is asked for. Errors: the memory pool's.
     pub(super) fn new(
         schema: &SchemaRef,
         key: usize,
-        unique: bool,
+        all: bool,
         batches: &[RecordBatch],
         memory: MemoryReservation,
     ) -> Result<Self> {
@@ -56,7 +58,9 @@ impl Table {
             return exec_err!("too many rows to look up");
         }
         let keys = batches.iter().map(|batch| Ok(cast(batch.column(key), &DataType::Int64)?.as_primitive().clone()));
-        let finder = Finder::new(&keys.collect::<Result<Vec<Int64Array>>>()?, rows, unique, &memory)?;
+        let mut next = Repeated { rows, all, next: Vec::new(), memory: &memory };
+        let finder = Finder::new(&keys.collect::<Result<Vec<Int64Array>>>()?, &mut next)?;
+        let next = next.next;
         let mut columns = Vec::new();
         for at in (0..schema.fields().len()).filter(|at| *at != key) {
             let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(at).as_ref()).collect();
@@ -68,10 +72,20 @@ impl Table {
                 parts => concat(parts)?,
             });
         }
-        Ok(Self { finder, columns, _memory: memory })
+        Ok(Self { finder, next, columns, _memory: memory })
     }
 
-    /// The row of each key; NULL where there is none.
+    /// Is there a key of which every row is asked for, and there are several?
+    pub(super) fn repeats(&self) -> bool {
+        !self.next.is_empty()
+    }
+
+    /// Another row of the key of this one.
+    pub(super) fn next(&self, row: u32) -> Option<u32> {
+        self.next.get(row as usize).copied().filter(|next| *next != NONE)
+    }
+
+    /// A row of each key; NULL where there is none.
     pub(super) fn find(&self, keys: &ArrayRef) -> Result<UInt32Array> {
         let keys = cast(keys, &DataType::Int64)?;
         Ok(self.finder.find(keys.as_primitive()))
@@ -83,8 +97,31 @@ impl Table {
     }
 }
 
+/// Rows whose key came before.
+struct Repeated<'a> {
+    rows: usize,
+    all: bool,
+    next: Vec<u32>,
+    memory: &'a MemoryReservation,
+}
+
+impl Repeated<'_> {
+    fn add(&mut self, row: u32, before: u32) -> Result<()> {
+        if !self.all {
+            return Ok(());
+        }
+        if self.next.is_empty() {
+            self.memory.try_grow(self.rows * size_of::<u32>())?;
+            self.next.resize(self.rows, NONE);
+        }
+        self.next[row as usize] = before;
+        Ok(())
+    }
+}
+
 impl Finder {
-    fn new(keys: &[Int64Array], rows: usize, unique: bool, memory: &MemoryReservation) -> Result<Self> {
+    fn new(keys: &[Int64Array], repeated: &mut Repeated) -> Result<Self> {
+        let (rows, memory) = (repeated.rows, repeated.memory);
         let ends = keys.iter().filter_map(|keys| min(keys).zip(max(keys)));
         let ends = ends.reduce(|all, of| (all.0.min(of.0), all.1.max(of.1)));
         let Some((least, most)) = ends else { return Ok(Self::Near { least: 0, rows: Vec::new() }) };
@@ -98,8 +135,9 @@ impl Finder {
                 for key in keys {
                     if let Some(key) = key {
                         let place = &mut places[key.wrapping_sub(least) as u64 as usize];
-                        if std::mem::replace(place, number) != NONE && unique {
-                            return exec_err!("the key of a table comes twice");
+                        let before = std::mem::replace(place, number);
+                        if before != NONE {
+                            repeated.add(number, before)?;
                         }
                     }
                     number += 1;
@@ -112,10 +150,9 @@ impl Finder {
         for keys in keys {
             for key in keys {
                 if let Some(key) = key
-                    && places.insert(key, number).is_some()
-                    && unique
+                    && let Some(before) = places.insert(key, number)
                 {
-                    return exec_err!("the key of a table comes twice");
+                    repeated.add(number, before)?;
                 }
                 number += 1;
             }
