@@ -115,7 +115,7 @@ fn start(command: Command) -> Result<(), demo::Error> {
         match command {
             Command::Demo { data, listen } => {
                 let demo = Demo { data_dir: data, listen, admin_password, noise, size: Size::DEMO };
-                demo.run(interrupted(), |text| println!("{text}")).await
+                demo.run(interrupted, |text| println!("{text}")).await
             }
             Command::Serve(options) => serve(options, admin_password, noise).await,
         }
@@ -133,19 +133,22 @@ async fn serve(options: Serve, admin_password: Option<String>, noise: Noise) -> 
     if let Some(password) = generated {
         println!("bootstrap account: admin, password: {password} (shown once)");
     }
+    let shutdown = interrupted()?;
     println!("listening on {}", listener.local_addr()?);
-    listener.run(server, interrupted()).await;
+    listener.run(server, shutdown).await;
     Ok(())
 }
 
-/// Ctrl-C, or what a service manager sends.
-async fn interrupted() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(_) => return std::future::pending().await,
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+/// Ctrl-C, or what a service manager sends: heard from this call on, not from the first poll, so that who reads that the server
+/// is ready can stop it in the same moment.
+fn interrupted() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

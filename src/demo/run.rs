@@ -44,10 +44,11 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Serves until `shutdown`. `say` gets what a person at the terminal should read.
-    pub async fn run(
+    /// Serves until what `shutdown` gives is ready; it is called before `say` tells that the server can be stopped. `say` gets
+    /// what a person at the terminal should read.
+    pub async fn run<Stopped: Future<Output = ()> + Send + 'static>(
         self,
-        shutdown: impl Future<Output = ()> + Send + 'static,
+        shutdown: impl FnOnce() -> std::io::Result<Stopped>,
         say: impl Fn(&str),
     ) -> Result<(), Error> {
         if !self.listen.ip().is_loopback() {
@@ -68,15 +69,25 @@ impl Demo {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(listener.run(server, stop.clone().cancelled_owned()));
 
-        let shown = show(address, &admin_password, &say).await;
-        if shown.is_ok() {
-            say(&accounts(address, &admin_password));
-            shutdown.await;
-        }
+        let served = serve(address, &admin_password, shutdown, say).await;
         stop.cancel();
         serving.await.map_err(std::io::Error::other)?;
-        shown
+        served
     }
+}
+
+/// Shows the server and waits until it is to stop.
+async fn serve<Stopped: Future<Output = ()>>(
+    address: SocketAddr,
+    admin_password: &str,
+    shutdown: impl FnOnce() -> std::io::Result<Stopped>,
+    say: impl Fn(&str),
+) -> Result<(), Error> {
+    show(address, admin_password, &say).await?;
+    let stopped = shutdown()?;
+    say(&accounts(address, admin_password));
+    stopped.await;
+    Ok(())
 }
 
 /// Writing the files keeps a core busy for seconds: not on a thread that serves.
