@@ -7,7 +7,7 @@ use arrow::datatypes::Float64Type;
 use tempfile::TempDir;
 
 use super::*;
-use crate::policy::{Epsilon, epsilon_of};
+use crate::policy::{Delta, Epsilon, Rho, epsilon_of};
 use crate::state::{ChangeRow, record_change};
 
 const DAY: i64 = 86_400;
@@ -45,17 +45,24 @@ fn entry(who: &str) -> Entry {
     }
 }
 
+/// Of an epsilon of 1.
 fn charge(policy: &str) -> Charge {
-    Charge {
-        policy: policy.to_owned(),
-        price: Price { rho: Rho::of_epsilon(Epsilon::new(1.0).unwrap()), delta: Delta::new(1e-9).unwrap() },
-    }
+    let epsilon = Epsilon::new(1.0).unwrap();
+    let price = Price { rho: Rho::of_epsilon(epsilon), delta: Delta::new(1e-9).unwrap(), epsilon: None };
+    Charge { policy: policy.to_owned(), price }
+}
+
+/// The same of a statement with Laplace noise.
+async fn pay_laplace(ledger: &Ledger, who: &str, limits: &Limits) -> Result<Reservation> {
+    let mut charge = charge("people");
+    charge.price.epsilon = Some(Epsilon::new(1.0).unwrap());
+    ledger.reserve(entry(who), vec![charge], limits).await
 }
 
 /// What `statements` of [`charge`] come to, and no more.
 fn limits_for(statements: u32) -> Limits {
     let rho = Rho::new(0.5 * f64::from(statements) + 1e-9).unwrap();
-    let delta = Delta::new(1e-6 - 1e-9 * f64::from(statements)).unwrap();
+    let delta = Delta::new(1e-6 / 2.0).unwrap();
     let epsilon = epsilon_of(rho, delta);
     Limits {
         budget_epsilon: epsilon,
@@ -158,7 +165,7 @@ async fn a_statement_over_two_policies_pays_both_or_none() {
 async fn delta_runs_out_too() {
     let room = room().await;
     let mut limits = limits_for(100);
-    limits.budget_delta = Delta::new(2.5e-9).unwrap();
+    limits.budget_delta = Delta::new(5e-9).unwrap();
     limits.budget_epsilon = Epsilon::new(100.0).unwrap();
     limits.principal_budget_epsilon = limits.budget_epsilon;
     for fits in [true, true, false] {
@@ -324,12 +331,15 @@ async fn lines_that_hold_less_than_was_paid_show() {
         "DELETE FROM budget_line WHERE principal = 'ana'",
         "UPDATE budget_line SET rho = rho - 0.5 WHERE principal = ''",
         "UPDATE budget_line SET delta = 0",
+        "UPDATE budget_line SET gaussian_rho = 0 WHERE principal = 'bea'",
+        "UPDATE budget_line SET epsilon = 0 WHERE principal = ''",
     ] {
         let room = room().await;
         for who in ["ana", "bea", "ana"] {
-            let _paid = pay(&room.ledger, who, &limits_for(3)).await.unwrap();
+            let _paid = pay(&room.ledger, who, &limits_for(4)).await.unwrap();
         }
-        pay(&room.ledger, "bea", &limits_for(3)).await.unwrap_err();
+        let _paid = pay_laplace(&room.ledger, "cai", &limits_for(4)).await.unwrap();
+        pay(&room.ledger, "bea", &limits_for(4)).await.unwrap_err();
         assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
         let path = room.folder.path().join("state.db");
         let connection = rusqlite::Connection::open(path).unwrap();
@@ -357,4 +367,41 @@ async fn what_is_kept_about_rows_comes_back_the_oldest_first() {
     assert_eq!(ledger.stored(&key).await.unwrap().len(), 2);
     ledger.forget_before_epoch(5).await.unwrap();
     assert!(ledger.stored(&key).await.unwrap().is_empty());
+}
+
+/// Three answers with Laplace noise of epsilon 1 come to 3, which in zCDP would be 10; a Gaussian one in the window ends that.
+#[tokio::test]
+async fn a_window_of_laplace_answers_adds_up_their_epsilons() {
+    let limits = Limits {
+        budget_epsilon: Epsilon::new(3.0).unwrap(),
+        budget_delta: Delta::new(1e-6).unwrap(),
+        principal_budget_epsilon: Epsilon::new(3.0).unwrap(),
+        window_seconds: (30 * DAY) as u64,
+    };
+    let room = room().await;
+    for spent in 1..=3 {
+        let _paid = pay_laplace(&room.ledger, "ana", &limits).await.unwrap();
+        let lines = room.ledger.budget(&limits, &["people".to_owned()].into()).await.unwrap();
+        assert!(lines.iter().all(|line| (line.epsilon_spent - f64::from(spent)).abs() < 1e-12), "{lines:?}");
+    }
+    let refusal = pay_laplace(&room.ledger, "ana", &limits).await.unwrap_err();
+    assert_eq!(refusal.sqlstate, SqlState::ConfigurationLimitExceeded);
+    assert!(refusal.detail.as_ref().unwrap().contains("would bring it to 4.000"), "{refusal:?}");
+    let refusal = pay(&room.ledger, "ana", &limits).await.unwrap_err();
+    assert!(refusal.detail.as_ref().unwrap().contains("has spent epsilon 3.000"), "{refusal:?}");
+    assert!(refusal.hint.as_ref().unwrap().contains("SET privacy.mechanism = 'laplace'"), "{refusal:?}");
+    let log = room.ledger.query_log(LogPart::default()).await.unwrap();
+    let epsilons = log.column_by_name("epsilon").unwrap().as_primitive::<Float64Type>().values().to_vec();
+    assert_eq!(epsilons, [1.0, 1.0, 1.0, 0.0, 0.0], "what each paid");
+    assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+
+    let roomier = Limits { budget_epsilon: Epsilon::new(9.0).unwrap(), ..limits };
+    let roomier = Limits { principal_budget_epsilon: roomier.budget_epsilon, ..roomier };
+    pay(&room.ledger, "ana", &roomier)
+        .await
+        .expect_err("with a Gaussian answer all of it counts in zCDP, which is above 10");
+    room.now.fetch_add(40 * DAY, Ordering::SeqCst);
+    let _paid = pay(&room.ledger, "ana", &roomier).await.unwrap();
+    let _paid = pay_laplace(&room.ledger, "ana", &roomier).await.unwrap();
+    pay_laplace(&room.ledger, "ana", &roomier).await.expect_err("three of rho 1/2 are above 9, though two would add 2");
 }
