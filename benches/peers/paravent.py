@@ -18,8 +18,8 @@ EACH_GAUSSIAN = math.floor(1e6 * math.sqrt(2 * each_rho(DELTA / 2))) / 1e6
 GAUSSIAN = {"privacy.mechanism": "gaussian", "privacy.epsilon": EACH_GAUSSIAN}
 LAPLACE = {"privacy.mechanism": "laplace", "privacy.epsilon": EPSILON}
 MANY_GROUPS = ("Q3", "Q3L0")
-# What an analyst says who knows that these groups are large: choosing them needs little of the price.
-WEIGHTS = {"Q4": {"privacy.weights": "persons=0.001"}}
+# What an analyst says who knows that the groups are large: choosing them needs little of the price.
+WEIGHTS = {name: {"privacy.weights": f"persons={weight}"} for name, weight in {"Q4": 0.001, "Q5": 0.1, "Q6": 0.1}.items()}
 VERSION = "Paravent"
 NOTES = {
     "Q3": "asked of pwf52, the same file with 52 groups a person declared; pwf's rows are all of one group",
