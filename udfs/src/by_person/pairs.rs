@@ -165,20 +165,20 @@ impl Pairs {
             return exec_err!("too many persons and groups");
         }
         pairs.clear();
-        match &self.firsts {
-            None => pairs.extend(slots.iter().map(|slot| (self.lines[*slot as usize] >> 32) as usize)),
-            Some(firsts) => pairs.extend(slots.iter().map(|slot| firsts[*slot as usize] as usize)),
-        }
+        pairs.reserve(slots.len());
         // Rows of one pair often come one after the other.
         let mut last = (UNKNOWN, UNKNOWN, 0);
-        for ((slot, group), pair) in slots.iter().zip(groups).zip(pairs) {
-            if group_of(self.lines[*slot as usize * self.stride]) == *group {
-                continue;
-            }
-            if (last.0, last.1) != (*slot, *group) {
+        for (slot, group) in slots.iter().zip(groups) {
+            let head = self.lines[*slot as usize * self.stride];
+            let pair = if group_of(head) == *group {
+                self.firsts.as_ref().map_or((head >> 32) as u32, |firsts| firsts[*slot as usize])
+            } else if (last.0, last.1) == (*slot, *group) {
+                last.2
+            } else {
                 last = (*slot, *group, self.other(*slot, *group));
-            }
-            *pair = last.2 as usize;
+                last.2
+            };
+            pairs.push(pair as usize);
         }
         Ok(())
     }
