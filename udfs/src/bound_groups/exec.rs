@@ -3,7 +3,8 @@
 //! Counts rows a person first. Nobody above M: the batches go on untouched. Otherwise each person's rows are chosen from as they pass
 //! a second time ([`Choice`]).
 //!
-//! What memory has to hold is a counter a person. Rows wait for the second pass in memory, and on disk what does not fit ([`Counted`]):
+//! What memory has to hold is a counter a person. Rows wait for the second pass in memory, in as few bytes as they need ([`Narrow`]), and
+//! on disk what does not fit ([`Counted`]):
 //! they come back in the order in which they came, so whether any were spilled changes nothing in what is kept. Where not even the
 //! counters fit, rows are cut by person into pieces on disk, and each piece is bounded by itself ([`Cut`]); a person's choice takes
 //! other random bits then, of the same distribution, and rows come in another order. Errors: what the memory pool says where there is
@@ -16,6 +17,7 @@ mod choice;
 mod counted;
 mod cut;
 mod disk;
+mod narrow;
 mod rounds;
 
 use crate::noise::Noise;

@@ -40,32 +40,34 @@ impl Groups {
         Ok(Self { values, schema, known: known.unwrap_or_default(), wrong: 0, numbers: Vec::new(), missed: Vec::new() })
     }
 
-    /// `groups`: guesses, [`UNKNOWN`] where there is none; then the numbers.
-    pub(super) fn number(&mut self, columns: &[ArrayRef], groups: &mut [u32]) -> Result<()> {
+    /// `groups`: guesses, [`UNKNOWN`] where there is none; then the numbers. True where every guess was right.
+    pub(super) fn number(&mut self, columns: &[ArrayRef], groups: &mut [u32]) -> Result<bool> {
         let Some(values) = &mut self.values else {
+            let right = groups.iter().all(|group| *group == 0);
             groups.fill(0);
-            return Ok(());
+            return Ok(right);
         };
         let (first, guessing) = (values.len(), !self.known.is_empty() && self.wrong < PATIENCE);
         let mut right = 0;
         if guessing {
-            let guesses = groups.iter().filter(|group| **group != UNKNOWN).count();
+            let held = |groups: &[u32]| groups.iter().filter(|group| **group != UNKNOWN).count();
+            let guesses = held(groups);
             for (known, column) in self.known.iter().zip(columns) {
                 known.check(column, groups);
             }
-            self.missed.clear();
-            self.missed.extend((0..).zip(groups.iter()).filter(|(_, group)| **group == UNKNOWN).map(|(row, _)| row));
-            right = groups.len() - self.missed.len();
+            right = held(groups);
             match 2 * right >= guesses {
                 true => self.wrong = 0,
                 false => self.wrong += 1,
             }
+            self.missed.clear();
+            if right == groups.len() {
+                return Ok(true);
+            }
+            self.missed.extend((0..).zip(groups.iter()).filter(|(_, group)| **group == UNKNOWN).map(|(row, _)| row));
         }
         let mut rows = columns.to_vec();
         if guessing && 2 * right >= groups.len() {
-            if self.missed.is_empty() {
-                return Ok(());
-            }
             let missed = UInt32Array::from(self.missed.clone());
             for column in &mut rows {
                 *column = take(column, &missed, None)?;
@@ -84,7 +86,7 @@ impl Groups {
         if guessing && new > 0 {
             self.learn(&rows, first, new);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The values of the `new` groups from `first` on, by the rows of `self.numbers`.
@@ -137,6 +139,8 @@ enum Known {
 struct Texts {
     views: Vec<u128>,
     long: Vec<Box<[u8]>>,
+    /// Whether there is a text that is more than its view.
+    some_long: bool,
 }
 
 /// The view of NULL, which no text has: it would be too long.
@@ -217,9 +221,11 @@ fn check<T: Copy + PartialEq>(known: &[Option<T>], words: &[T], column: &ArrayRe
 impl Texts {
     fn check(&self, column: &StringViewArray, groups: &mut [u32]) {
         let views = column.views();
-        if column.null_count() == 0 && column.data_buffers().is_empty() {
+        if column.null_count() == 0 && !self.some_long {
+            // What is known is its view, or NULL; no longer text has the view of either.
             for (group, view) in groups.iter_mut().zip(views) {
-                *group = if self.views.get(*group as usize) == Some(view) { *group } else { UNKNOWN };
+                let known = self.views.get(*group as usize).copied().unwrap_or(NULL);
+                *group = if known == *view { *group } else { UNKNOWN };
             }
             return;
         }
@@ -238,6 +244,7 @@ impl Texts {
     fn push(&mut self, column: &StringViewArray, row: usize) {
         let view = if column.is_null(row) { NULL } else { column.views()[row] };
         let long = column.is_valid(row) && view as u32 > INLINE_BYTES;
+        self.some_long |= long;
         self.views.push(view);
         self.long.push(if long { column.value(row).as_bytes().into() } else { Box::default() });
     }

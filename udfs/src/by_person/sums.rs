@@ -64,6 +64,16 @@ impl Values<'_> {
         }
     }
 
+    /// What each row adds, nothing for one that only counts; nothing at all where a value is NULL, or a count's state.
+    fn whole(&self, kind: Kind) -> Option<Option<&[i64]>> {
+        let valid = |nulls: Option<&NullBuffer>| nulls.is_none_or(|nulls| nulls.null_count() == 0);
+        match (self, kind) {
+            (Self::Add(numbers), Kind::Sum) => valid(numbers.nulls()).then(|| Some(numbers.values().as_ref())),
+            (Self::Add(_), Kind::Count) => None,
+            (Self::One(values), Kind::Sum | Kind::Count) => valid(values.logical_nulls().as_ref()).then_some(None),
+        }
+    }
+
     /// The state of each row as a pair of its own.
     pub(super) fn each(&self) -> ArrayRef {
         match self {
@@ -113,13 +123,40 @@ impl Sums {
         (FIRST + self.sums, FIRST + self.counts)
     }
 
+    /// How many calls are sums.
+    pub(super) fn count(&self) -> usize {
+        self.sums
+    }
+
+    /// What each sum adds, where all rows of a batch are whole: no call reads a NULL.
+    pub(super) fn whole<'a>(&self, values: &'a [Values]) -> Option<Vec<&'a [i64]>> {
+        let parts: Option<Vec<_>> =
+            values.iter().zip(&self.calls).map(|(values, (kind, _))| values.whole(*kind)).collect();
+        Some(parts?.into_iter().flatten().collect())
+    }
+
+    /// There are so many pairs.
+    pub(super) fn reach(&mut self, pairs: usize) {
+        self.words.resize(pairs * self.strides().0, 0);
+    }
+
+    /// Adds whole rows of one pair, and what they add to each sum.
+    pub(super) fn add_rows(&mut self, pair: usize, rows: u32, sums: &[u64]) {
+        let (stride, _) = self.strides();
+        let words = &mut self.words[pair * stride..(pair + 1) * stride];
+        words[0] += i64::from(rows);
+        for (word, sum) in words[FIRST..].iter_mut().zip(sums) {
+            *word = word.wrapping_add(*sum as i64);
+        }
+    }
+
     /// Adds one batch: `values` of each call by place, `rows` the pair of each row, `pairs` how many there are.
     pub(super) fn add(&mut self, values: &[Values], rows: &[usize], pairs: usize) {
         if values.is_empty() {
             return;
         }
-        let (stride, other_stride) = self.strides();
-        self.words.resize(pairs * stride, 0);
+        let (_, other_stride) = self.strides();
+        self.reach(pairs);
         for (chunk, rows) in rows.chunks(ROWS_AT_ONCE).enumerate() {
             let start = chunk * ROWS_AT_ONCE;
             let parts: Vec<Part> = values.iter().map(|values| values.part(start, rows.len())).collect();
@@ -137,9 +174,9 @@ impl Sums {
                 match (part, call) {
                     (Part::Add(numbers, nulls), (Kind::Sum, sum)) => self.sum(sum, numbers, nulls.as_ref(), rows),
                     (Part::Add(numbers, nulls), (Kind::Count, count)) => {
-                        self.count(count, |row| numbers[row], nulls.as_ref(), rows);
+                        self.counted(count, |row| numbers[row], nulls.as_ref(), rows);
                     }
-                    (Part::One(nulls), (_, count)) => self.count(count, |_| 1, nulls.as_ref(), rows),
+                    (Part::One(nulls), (_, count)) => self.counted(count, |_| 1, nulls.as_ref(), rows),
                 }
             }
         }
@@ -178,7 +215,7 @@ impl Sums {
         });
     }
 
-    fn count(&mut self, count: usize, of: impl Fn(usize) -> i64, nulls: Option<&NullBuffer>, rows: &[usize]) {
+    fn counted(&mut self, count: usize, of: impl Fn(usize) -> i64, nulls: Option<&NullBuffer>, rows: &[usize]) {
         let (_, stride) = self.strides();
         each(rows, nulls, |row, pair| self.others[pair * stride + FIRST + count] += of(row));
     }

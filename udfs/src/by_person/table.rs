@@ -6,7 +6,7 @@
 use super::groups::Groups;
 use super::pairs::Pairs;
 use super::persons::Persons;
-use super::sums::{Kind, Sums, values};
+use super::sums::{Kind, Sums, Values, values};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -91,6 +91,13 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn summed(&self, kind: Kind, step: Step) -> Result<Values<'_>> {
+        match values(kind, step == Step::Final, &self.values[0]) {
+            Some(values) => Ok(values),
+            None => internal_err!("a sum of something else than whole numbers"),
+        }
+    }
+
     fn filter(&self) -> Option<&BooleanArray> {
         self.filter.as_ref().map(|filter| filter.as_boolean())
     }
@@ -113,6 +120,8 @@ pub(super) struct Table {
     groups: Groups,
     pairs: Pairs,
     calls: Vec<Call>,
+    /// Whether what is summed of first pairs is with the pairs.
+    sums_with_pairs: bool,
     sums: Sums,
     /// Rows since the table was empty.
     rows: usize,
@@ -150,6 +159,9 @@ impl Table {
         let Some((person, key_type)) = person else { return internal_err!("no person to aggregate by") };
         let (gives, mut sums) = (aggregate.schema(), Sums::default());
         let calls = Call::all(aggregate, step, schema.fields().len(), &mut sums)?;
+        let all_summed = calls.iter().all(|call| matches!(call.states, States::Summed { .. }));
+        // A final step reads each pair a few times; and states of counts are no rows.
+        let here = step == Step::Partial && all_summed && !calls.is_empty();
         Ok(Self {
             step,
             states: if step == Step::Partial { Arc::clone(&gives) } else { reads },
@@ -159,8 +171,9 @@ impl Table {
             columns,
             persons: Persons::new(&key_type)?,
             groups: Groups::new(Arc::new(Schema::new(fields)))?,
-            pairs: Pairs::default(),
+            pairs: Pairs::new(here.then(|| sums.count())),
             calls,
+            sums_with_pairs: here,
             sums,
             rows: 0,
             memory,
@@ -174,16 +187,26 @@ impl Table {
         let Scratch { slots, groups, pairs } = &mut self.scratch;
         self.persons.find(&person, &mut self.pairs, slots)?;
         self.pairs.guess(slots, groups);
-        self.groups.number(&columns, groups)?;
-        self.pairs.number(slots, groups, pairs)?;
+        let all_first = self.groups.number(&columns, groups)?;
         let arguments = self.calls.iter().map(|call| call.read(batch)).collect::<Result<Vec<_>>>()?;
+        if all_first && self.sums_with_pairs {
+            let values = self.calls.iter().zip(&arguments).filter_map(|(call, read)| match &call.states {
+                States::Summed { kind, .. } => Some(read.summed(*kind, self.step)),
+                States::Engine(_) => None,
+            });
+            let values = values.collect::<Result<Vec<_>>>()?;
+            if let Some(sums) = self.sums.whole(&values)
+                && self.pairs.add_to_firsts(slots, &sums)
+            {
+                self.rows += batch.num_rows();
+                return self.memory.try_resize(self.size());
+            }
+        }
+        self.pairs.number(slots, groups, pairs)?;
         let mut summed = Vec::with_capacity(self.calls.len());
         for (call, read) in self.calls.iter_mut().zip(&arguments) {
             match (&mut call.states, self.step) {
-                (States::Summed { kind, .. }, step) => match values(*kind, step == Step::Final, &read.values[0]) {
-                    Some(values) => summed.push(values),
-                    None => return internal_err!("a sum of something else than whole numbers"),
-                },
+                (States::Summed { kind, .. }, step) => summed.push(read.summed(*kind, step)?),
                 (States::Engine(states), Step::Partial) => {
                     states.update_batch(&read.values, pairs, read.filter(), self.pairs.len())?;
                 }
@@ -235,6 +258,8 @@ impl Table {
     }
 
     fn given(&mut self, results: bool) -> Result<RecordBatch> {
+        self.sums.reach(self.pairs.len());
+        self.pairs.settle(|pair, rows, sums| self.sums.add_rows(pair, rows, sums));
         let mut columns = self.take()?;
         for call in &mut self.calls {
             match &mut call.states {
@@ -269,10 +294,7 @@ impl Table {
         for call in &self.calls {
             let read = call.read(batch)?;
             match &call.states {
-                States::Summed { kind, .. } => match values(*kind, false, &read.values[0]) {
-                    Some(values) => columns.push(values.each()),
-                    None => return internal_err!("a sum of something else than whole numbers"),
-                },
+                States::Summed { kind, .. } => columns.push(read.summed(*kind, Step::Partial)?.each()),
                 States::Engine(states) => columns.extend(states.convert_to_state(&read.values, read.filter())?),
             }
         }

@@ -4,10 +4,8 @@
 //! makes every M-subset equally likely whatever the order of arrival; the same choice as the M smallest of random priorities.
 
 use crate::noise::NoiseStream;
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::BooleanArray;
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::filter_record_batch;
-use datafusion::common::{Result, internal_err};
 
 pub(super) struct Choice {
     max_groups: u64,
@@ -28,21 +26,13 @@ impl Choice {
         Self { max_groups, to_come: rows, needed, nobody_exceeds }
     }
 
-    /// What is kept of rows that come next; `persons`: whose each is.
-    pub(super) fn keep(
-        &mut self,
-        batch: RecordBatch,
-        persons: &[u32],
-        stream: &mut NoiseStream,
-    ) -> Result<RecordBatch> {
+    /// Which of the rows that come next are kept; nothing where all are. `persons`: whose each is.
+    pub(super) fn kept(&mut self, persons: &[u32], stream: &mut NoiseStream) -> Option<BooleanArray> {
         if self.nobody_exceeds {
-            return Ok(batch);
-        }
-        if persons.len() != batch.num_rows() {
-            return internal_err!("rows without a person");
+            return None;
         }
         let kept = BooleanBuffer::collect_bool(persons.len(), |row| self.keeps(persons[row] as usize, stream));
-        Ok(filter_record_batch(&batch, &BooleanArray::new(kept, None))?)
+        Some(BooleanArray::new(kept, None))
     }
 
     fn keeps(&mut self, person: usize, stream: &mut NoiseStream) -> bool {

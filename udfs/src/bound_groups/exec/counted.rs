@@ -1,18 +1,20 @@
 //! Rows in the order in which they came, each with the number of its person, and how many each person has.
 //!
-//! In: batches. Out: the same batches once more, and the counters. Batches are held as long as memory lasts, and written to one file
-//! when it is short. Must never: give a row to another person the second time, lose one, or hold memory that it did not ask for (but
+//! In: batches. Out: the same batches once more, and the counters. Batches are held as long as memory lasts, narrowed ([`Narrow`]), and
+//! written to one file when it is short. Must never: give a row to another person the second time, lose one, or hold memory that it did not ask for (but
 //! for the batch at hand).
 
 use super::disk::{Disk, File, next, others_may_run};
+use super::narrow::{Narrow, Waiting};
 use crate::by_person::Numbered;
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt32Type;
-use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use std::sync::Arc;
 
 /// What the choice keeps of a person: rows to come, rows needed.
@@ -24,10 +26,10 @@ pub(super) struct Counted {
     /// Rows of each person.
     rows: Vec<u64>,
     /// Batches that came after those in the file.
-    held: Vec<(RecordBatch, UInt32Array)>,
-    /// Bytes of `held`. Batches are often parts of a larger one, and share its memory.
+    held: Vec<Waiting>,
+    /// Bytes of `held`.
     held_bytes: usize,
-    held_buffers: RecordBatchMemoryCounter,
+    narrow: Narrow,
     file: Option<File>,
     disk: Arc<Disk>,
     memory: MemoryReservation,
@@ -50,13 +52,15 @@ impl Counted {
         memory: MemoryReservation,
         may_be_cut: bool,
     ) -> Self {
+        let column = person.downcast_ref::<Column>().map(Column::index);
+        let narrow = Narrow::new(Arc::clone(disk.schema()), column);
         Self {
             person,
             persons,
             rows: Vec::new(),
             held: Vec::new(),
             held_bytes: 0,
-            held_buffers: RecordBatchMemoryCounter::new(),
+            narrow,
             file: None,
             disk,
             memory,
@@ -73,8 +77,9 @@ impl Counted {
         for &person in &numbers {
             self.rows[person as usize] += 1;
         }
-        self.held_bytes += self.held_buffers.count_batch(&batch) + numbers.capacity() * size_of::<u32>();
-        self.held.push((batch, UInt32Array::from(numbers)));
+        let (waiting, bytes) = self.narrow.take_in(&batch, numbers, self.persons.len())?;
+        self.held_bytes += bytes;
+        self.held.push(waiting);
         match self.memory.try_resize(self.counters() + self.held_bytes) {
             Ok(()) => return Ok(Taken::In),
             Err(DataFusionError::ResourcesExhausted(_)) if self.disk.is_there() => self.spill().await?,
@@ -91,7 +96,7 @@ impl Counted {
 
     /// Bytes that cannot be spilled.
     fn counters(&self) -> usize {
-        self.persons.size() + self.rows.capacity() * PERSON_BYTES
+        self.persons.size() + self.narrow.size() + self.rows.capacity() * PERSON_BYTES
     }
 
     async fn spill(&mut self) -> Result<()> {
@@ -99,40 +104,43 @@ impl Counted {
             Some(file) => file,
             None => self.disk.numbered(),
         };
-        for (batch, numbers) in std::mem::take(&mut self.held) {
+        for waiting in std::mem::take(&mut self.held) {
+            let (batch, numbers) = self.narrow.give(waiting)?;
             let mut columns = batch.columns().to_vec();
             columns.push(Arc::new(numbers) as ArrayRef);
             file.write(columns)?;
             others_may_run().await;
         }
-        (self.held_bytes, self.held_buffers) = (0, RecordBatchMemoryCounter::new());
+        self.held_bytes = 0;
+        self.narrow.forget();
         self.file = Some(file);
         Ok(())
     }
 
     /// Rows of each person, and all rows once more. The memory of the counters stays taken until those are given.
     pub(super) fn finish(self) -> Result<(Vec<u64>, Again)> {
-        let Self { persons, rows, held, held_bytes, file, disk, memory, .. } = self;
+        let Self { persons, rows, held, held_bytes, narrow, file, disk, memory, .. } = self;
         drop(persons);
-        memory.try_resize(rows.capacity() * PERSON_BYTES + held_bytes)?;
+        memory.try_resize(rows.capacity() * PERSON_BYTES + narrow.size() + held_bytes)?;
         let to_come = rows.iter().sum();
         let file = file.map(File::read);
-        Ok((rows, Again { file, held: held.into_iter(), to_come, disk, memory }))
+        Ok((rows, Again { file, held: held.into_iter(), narrow, to_come, disk, memory }))
     }
 
     /// All rows once more after [`Taken::TooManyPersons`].
     pub(super) fn give_up(self) -> Again {
-        let Self { rows, held, file, disk, memory, .. } = self;
+        let Self { rows, held, narrow, file, disk, memory, .. } = self;
         memory.free();
         let to_come = rows.iter().sum();
-        Again { file: file.map(File::read), held: held.into_iter(), to_come, disk, memory }
+        Again { file: file.map(File::read), held: held.into_iter(), narrow, to_come, disk, memory }
     }
 }
 
 /// The second pass.
 pub(super) struct Again {
     file: Option<SendableRecordBatchStream>,
-    held: std::vec::IntoIter<(RecordBatch, UInt32Array)>,
+    held: std::vec::IntoIter<Waiting>,
+    narrow: Narrow,
     /// Rows.
     to_come: u64,
     disk: Arc<Disk>,
@@ -140,18 +148,57 @@ pub(super) struct Again {
     memory: MemoryReservation,
 }
 
+/// Rows of the second pass.
+pub(super) enum Rows {
+    OfFile(RecordBatch, UInt32Array),
+    Held(Waiting),
+}
+
+impl Rows {
+    /// Whose each row is.
+    pub(super) fn persons(&self) -> Vec<u32> {
+        match self {
+            Self::OfFile(_, persons) => persons.values().to_vec(),
+            Self::Held(waiting) => waiting.persons(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::OfFile(_, persons) => persons.len(),
+            Self::Held(waiting) => waiting.len(),
+        }
+    }
+}
+
 impl Again {
-    pub(super) async fn next(&mut self) -> Result<Option<(RecordBatch, UInt32Array)>> {
+    pub(super) async fn next(&mut self) -> Result<Option<Rows>> {
         let found = match self.of_file().await? {
-            Some(batch) => Some(batch),
-            None => self.held.next(),
+            Some((batch, persons)) => Some(Rows::OfFile(batch, persons)),
+            None => self.held.next().map(Rows::Held),
         };
         match &found {
-            Some((batch, _)) => self.to_come = self.to_come.saturating_sub(batch.num_rows() as u64),
+            Some(rows) => self.to_come = self.to_come.saturating_sub(rows.len() as u64),
             None if self.to_come > 0 => return internal_err!("rows that were spilled did not come back"),
             None => drop(self.memory.free()),
         }
         Ok(found)
+    }
+
+    /// Rows as they came.
+    pub(super) fn all(&self, rows: Rows) -> Result<RecordBatch> {
+        match rows {
+            Rows::OfFile(batch, _) => Ok(batch),
+            Rows::Held(waiting) => Ok(self.narrow.give(waiting)?.0),
+        }
+    }
+
+    /// The rows that `kept` is true of.
+    pub(super) fn some(&self, rows: Rows, kept: &BooleanArray) -> Result<RecordBatch> {
+        match rows {
+            Rows::OfFile(batch, _) => Ok(filter_record_batch(&batch, kept)?),
+            Rows::Held(waiting) => self.narrow.give_some(&waiting, kept),
+        }
     }
 
     async fn of_file(&mut self) -> Result<Option<(RecordBatch, UInt32Array)>> {

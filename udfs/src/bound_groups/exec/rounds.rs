@@ -39,9 +39,12 @@ impl Rounds {
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some((choice, again)) = &mut self.given
-                && let Some((batch, persons)) = again.next().await?
+                && let Some(rows) = again.next().await?
             {
-                return choice.keep(batch, persons.values(), &mut self.stream).map(Some);
+                return match choice.kept(&rows.persons(), &mut self.stream) {
+                    Some(kept) => again.some(rows, &kept).map(Some),
+                    None => again.all(rows).map(Some),
+                };
             }
             self.given = None;
             let Some(part) = self.parts.pop() else { return Ok(None) };
@@ -71,8 +74,8 @@ impl Rounds {
         let (person, disk) = (Arc::clone(&self.person), Arc::clone(&self.disk));
         let mut again: Again = counted.give_up();
         let mut cut = Cut::new(person, part.cuts, disk, self.memory.new_empty());
-        while let Some((batch, _)) = again.next().await? {
-            cut.add(&batch).await?;
+        while let Some(rows) = again.next().await? {
+            cut.add(&again.all(rows)?).await?;
         }
         while let Some(batch) = next(&mut part.rows).await {
             cut.add(&batch?).await?;

@@ -22,7 +22,7 @@ type Row = (Option<i64>, i64);
 /// Bytes with which nothing is spilled, ever.
 const ENOUGH: usize = 1 << 30;
 /// Bytes in which a few hundred persons are counted and no rows are held.
-const SOME: usize = 64 << 10;
+const SOME: usize = 72 << 10;
 
 /// The text tells what the row is, too, and is too long to lie in the view itself.
 fn batch(rows: &[Row]) -> RecordBatch {

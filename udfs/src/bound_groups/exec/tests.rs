@@ -3,18 +3,13 @@
 
 use super::choice::Choice;
 use super::*;
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::datatypes::{DataType, Field, Schema};
 
 fn kept(persons: &[u32], max_groups: u64) -> Vec<u32> {
-    let schema = Arc::new(Schema::new(vec![Field::new("row", DataType::UInt32, false)]));
-    let rows = Arc::new(UInt32Array::from_iter_values(0..persons.len() as u32));
-    let batch = RecordBatch::try_new(schema, vec![rows]).unwrap();
     let mut counts = vec![0; persons.iter().max().map_or(0, |most| *most as usize + 1)];
     persons.iter().for_each(|&person| counts[person as usize] += 1);
     let mut stream = Noise::from_os().stream().unwrap();
-    let kept = Choice::new(counts, max_groups).keep(batch, persons, &mut stream).unwrap();
-    kept.column(0).as_any().downcast_ref::<UInt32Array>().unwrap().values().to_vec()
+    let kept = Choice::new(counts, max_groups).kept(persons, &mut stream);
+    (0..persons.len() as u32).filter(|row| kept.as_ref().is_none_or(|kept| kept.value(*row as usize))).collect()
 }
 
 #[test]
