@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 
+use super::lines::{self, spent_within};
 use super::{Broken, Price};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Delta, Epsilon, Rho, Settings, epsilon_of, is_within};
+use crate::state::Writing;
 
 /// The principal of the line that holds all principals together; no role has an empty name.
 const EVERYBODY: &str = "";
@@ -87,14 +89,14 @@ pub struct BudgetLine {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Spent {
-    rho: f64,
-    delta: f64,
-    statements: u64,
+pub(super) struct Spent {
+    pub rho: f64,
+    pub delta: f64,
+    pub statements: u64,
 }
 
 impl Spent {
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self {
             rho: add_up(self.rho, other.rho),
             delta: add_up(self.delta, other.delta),
@@ -114,7 +116,7 @@ pub(super) fn add_up(left: f64, right: f64) -> f64 {
 
 /// The refusal when one of the lines cannot carry its charge.
 pub(super) fn refuse_overdraft(
-    tx: &Transaction,
+    tx: &Writing,
     who: &str,
     charges: &BTreeMap<String, Price>,
     limits: &Limits,
@@ -135,49 +137,22 @@ pub(super) fn refuse_overdraft(
 }
 
 pub(super) fn debit(
-    tx: &Transaction,
+    tx: &Writing,
     who: &str,
     charges: &BTreeMap<String, Price>,
     limits: &Limits,
     now: i64,
 ) -> Result<()> {
-    let (start, end) = limits.window(now);
-    let mut read = tx.prepare_cached(
-        "SELECT rho, delta, statements FROM budget_line
-         WHERE policy = ?1 AND principal = ?2 AND window_start = ?3 AND window_end = ?4",
-    )?;
-    let mut write = tx.prepare_cached("INSERT OR REPLACE INTO budget_line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let window = limits.window(now);
     for (policy, price) in charges {
         for principal in [EVERYBODY, who] {
-            let mut rows = read.query((policy, principal, start, end))?;
-            let held = match rows.next()? {
-                Some(row) => spent_in(row, 0)?,
-                None => Spent::default(),
-            };
-            let sum = held.and(Spent::of(price));
-            let statements = sum.statements as i64;
-            write.execute((policy, principal, start, end, sum.rho, sum.delta, statements))?;
+            lines::debit(tx, policy, principal, window, Spent::of(price))?;
         }
     }
     Ok(())
 }
 
-/// Lines of every window that overlaps this one count in full: when an administrator changes the length of the window,
-/// what was spent under the old one is not forgotten.
-fn spent_within(connection: &Connection, policy: &str, principal: &str, (start, end): (i64, i64)) -> Result<Spent> {
-    let mut statement = connection.prepare_cached(
-        "SELECT rho, delta, statements FROM budget_line
-         WHERE policy = ?1 AND principal = ?2 AND window_end > ?3 AND window_start < ?4",
-    )?;
-    let mut rows = statement.query((policy, principal, start, end))?;
-    let mut sum = Spent::default();
-    while let Some(row) = rows.next()? {
-        sum = sum.and(spent_in(row, 0)?);
-    }
-    Ok(sum)
-}
-
-fn spent_in(row: &rusqlite::Row, first: usize) -> Result<Spent> {
+pub(super) fn spent_in(row: &rusqlite::Row, first: usize) -> Result<Spent> {
     let statements: i64 = row.get(first + 2)?;
     Ok(Spent { rho: row.get(first)?, delta: row.get(first + 1)?, statements: statements.unsigned_abs() })
 }

@@ -77,7 +77,7 @@ struct OutcomeRow {
 impl Chain {
     pub(super) fn append_entry(&self, tx: &Writing, NewEntry { row, to_seal }: NewEntry) -> Result<LogId> {
         let link = self.next(tx, LOG)?;
-        let chain = self.seal(tx, &link, &to_seal);
+        let chain = self.seal(tx, &link, &to_seal)?;
         tx.prepare_cached(
             "INSERT INTO query_log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
@@ -143,7 +143,7 @@ impl Chain {
 
     fn append(&self, tx: &Writing, row: OutcomeRow) -> Result<()> {
         let link = self.next(tx, OUTCOME)?;
-        let chain = self.seal(tx, &link, &ToSeal::of(&row)?);
+        let chain = self.seal(tx, &link, &ToSeal::of(&row)?)?;
         tx.prepare_cached("INSERT INTO query_outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?.execute((
             link.id,
             row.log_id,

@@ -15,6 +15,7 @@ mod batches;
 mod budget;
 mod evidence;
 mod integrity;
+mod lines;
 mod log;
 mod opened;
 mod statistics;

@@ -3,9 +3,8 @@
 //! In: a row about to be added. Out: its seal. [`Chain::verify_table`] finds a row that was changed, removed or put in between, and
 //! an end that was cut off, because the head (how many rows, the last seal) is sealed too. Whoever holds the state file *and*
 //! its key can forge a whole log, and an old copy of the whole file verifies: against those, the head must be kept elsewhere.
-//! The head moves with each row and is sealed and written once a commit ([`Heads`]): what others see, and what a crash leaves, are commits.
+//! The head moves with each row and is sealed and written once a commit: what others see, and what a crash leaves, are commits.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::Serialize;
 use sha2::Sha256;
 
+use super::kept::{Kept, Rows};
 use super::secret;
 use super::writing::Writing;
 use crate::error::{Error, Result};
@@ -48,11 +48,10 @@ impl ToSeal {
     }
 }
 
-/// The ends of the chains that a group of jobs has come to.
-#[derive(Clone, Default)]
-pub(super) struct Heads(BTreeMap<&'static str, Head>);
+/// The ends of the chains that a group of jobs has come to: at its commit they are what writing them after every row would have left.
+#[derive(Default)]
+struct Heads(Rows<&'static str, Head>);
 
-#[derive(Clone)]
 struct Head {
     rows: i64,
     last: Seal,
@@ -60,10 +59,17 @@ struct Head {
     moved: Option<Chain>,
 }
 
-impl Heads {
-    /// To be done before the commit that the rows are in.
-    pub(super) fn write(&self, tx: &Transaction) -> Result<()> {
-        for (table, head) in &self.0 {
+impl Kept for Heads {
+    fn keep(&mut self) {
+        self.0.keep();
+    }
+
+    fn forget(&mut self) {
+        self.0.forget();
+    }
+
+    fn write(&self, tx: &Transaction) -> Result<()> {
+        for (table, head) in self.0.iter() {
             if let Some(chain) = &head.moved {
                 let of_head = chain.seal_of_head(table, head.rows, &head.last);
                 tx.prepare_cached("INSERT OR REPLACE INTO chain_head VALUES (?1, ?2, ?3, ?4)")?
@@ -91,21 +97,24 @@ impl Chain {
     }
 
     pub fn next(&self, writing: &Writing, table: &'static str) -> Result<Link> {
-        let mut heads = writing.heads.borrow_mut();
-        if let Some(head) = heads.0.get(table) {
-            return Ok(Link { table, id: head.rows + 1, previous: head.last });
-        }
-        let (rows, last) = head(writing, table)?.map_or((0, [0; 32]), |head| (head.0, head.1));
-        heads.0.insert(table, Head { rows, last, moved: None });
-        Ok(Link { table, id: rows + 1, previous: last })
+        writing.kept(|heads: &mut Heads| {
+            if let Some(head) = heads.0.get(&table) {
+                return Ok(Link { table, id: head.rows + 1, previous: head.last });
+            }
+            let (rows, last) = head(writing, table)?.map_or((0, [0; 32]), |head| (head.0, head.1));
+            heads.0.put(table, Head { rows, last, moved: None });
+            Ok(Link { table, id: rows + 1, previous: last })
+        })
     }
 
     /// Moves the head on; the caller writes the row with this seal in the same job.
-    pub fn seal(&self, writing: &Writing, link: &Link, row: &ToSeal) -> Seal {
+    pub fn seal(&self, writing: &Writing, link: &Link, row: &ToSeal) -> Result<Seal> {
         let last = self.link(&link.previous, link.id, row);
         let head = Head { rows: link.id, last, moved: Some(self.clone()) };
-        writing.heads.borrow_mut().0.insert(link.table, head);
-        last
+        writing.kept(|heads: &mut Heads| {
+            heads.0.put(link.table, head);
+            Ok(last)
+        })
     }
 
     /// Walks one table from the start. `rows` gives id, content and seal of each row in the order of ids.

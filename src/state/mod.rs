@@ -10,6 +10,7 @@ mod chain;
 mod commit;
 mod file;
 mod flush;
+mod kept;
 mod migrations;
 mod record;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use crate::error::{Error, Result};
 pub use chain::{Broken, Chain, ToSeal};
 use commit::Writer;
+pub use kept::{Kept, Rows};
 pub use record::{ChangeRow, record_change, verify_changes};
 use thread::Worker;
 pub use writing::Writing;

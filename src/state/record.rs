@@ -42,7 +42,7 @@ impl ChangeRow {
 pub fn record_change(tx: &Writing, row: &ChangeRow) -> Result<()> {
     let chain = Chain::of(tx)?;
     let link = chain.next(tx, TABLE)?;
-    let seal = chain.seal(tx, &link, &ToSeal::of(row)?);
+    let seal = chain.seal(tx, &link, &ToSeal::of(row)?)?;
     tx.prepare_cached(
         "INSERT INTO catalog_change (epoch, at, actor, change, differences, id, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
@@ -81,7 +81,7 @@ pub(super) fn seal_changes(tx: &Writing) -> Result<()> {
     let chain = Chain::of(tx)?;
     for row in rows {
         let link = chain.next(tx, TABLE)?;
-        let seal = chain.seal(tx, &link, &ToSeal::of(&row)?);
+        let seal = chain.seal(tx, &link, &ToSeal::of(&row)?)?;
         tx.execute("UPDATE catalog_change SET id = ?1, chain = ?2 WHERE epoch = ?3", (link.id, seal, row.epoch))?;
     }
     Ok(())
