@@ -245,8 +245,9 @@ fn relative(question: &Question, exact: &[&Vec<f64>], noised: &[Vec<f64>]) -> f6
 async fn start() -> (TestServer, SessionContext) {
     let server = TestServer::with_company(Size::DEMO).await;
     let admin = server.admin().await;
-    let left = Delta::new(DELTA - QUESTIONS as f64 * DELTA_EACH * 1.01).unwrap();
-    let rho = rho_of(Epsilon::new(EPSILON).unwrap(), left).unwrap().get() / QUESTIONS as f64;
+    // The other half is for choosing groups.
+    let half = Delta::new(DELTA / 2.0).unwrap();
+    let rho = rho_of(Epsilon::new(EPSILON).unwrap(), half).unwrap().get() / QUESTIONS as f64;
     let each = ((2.0 * rho).sqrt() * 1e6).floor() / 1e6;
     println!("epsilon {EPSILON}, delta {DELTA} in all; privacy.epsilon = {each} for each of {QUESTIONS} questions");
     for (name, value) in [

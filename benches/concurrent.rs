@@ -75,7 +75,7 @@ async fn pay_and_log(ledger: &Ledger, number: u64) {
         protections: "floor 10, threshold 4252, groups per person 1".to_owned(),
         ..Entry::default()
     };
-    let price = Price { rho: Rho::new(1e-9).unwrap(), delta: Delta::new(1e-15).unwrap() };
+    let price = Price { rho: Rho::new(1e-9).unwrap(), delta: Delta::new(1e-15).unwrap(), epsilon: None };
     let limits = Limits::new(&Settings::default()).unwrap();
     let paid = ledger.reserve(entry, vec![Charge { policy: "people".to_owned(), price }], &limits).await.unwrap();
     let mut key = [0; 32];

@@ -10,7 +10,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int64Array};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Schema};
-use paravent_udfs::{Gaussian, Measurement, Noise, ReleaseSpec, Rho, What, release, unreleased_field};
+use paravent_udfs::{Measurement, Mechanism, Noise, ReleaseSpec, Sensitivity, What, release, unreleased_field};
 
 /// Exact words of all groups, as the aggregates give them.
 fn words(values: impl Iterator<Item = i128>) -> ArrayRef {
@@ -35,7 +35,7 @@ fn main() {
         let measurement = |number: usize| Measurement {
             column: 1 + number,
             what: What::Word(0),
-            noise: Gaussian::for_sensitivity(1 << (40 * number), Rho::new(0.25).unwrap()).unwrap(),
+            noise: Mechanism::Gaussian.noise(Sensitivity { reach: 1 << (20 * number), times: 1 }, 0.25).unwrap(),
         };
         let spec = ReleaseSpec {
             keys: 1,

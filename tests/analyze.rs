@@ -85,6 +85,22 @@ async fn statistics_are_of_one_snapshot_and_are_paid_once() {
     run(&analyst, sum).await;
 }
 
+/// What makes them keeps the system's mechanism: a policy all of whose answers have an epsilon adds those up still.
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_by_laplace_noise_cost_their_epsilon() {
+    let server = TestServer::with_company(support::SMALL).await;
+    let admin = server.admin().await;
+    undeclared(&admin).await;
+    run(&admin, "ALTER SYSTEM SET privacy.mechanism = 'laplace'").await;
+    run(&admin, "ANALYZE raw_week").await;
+    let (spent, analyze) = (spent(&admin).await, number(&admin, "SHOW privacy.analyze_epsilon").await);
+    assert!((spent - analyze).abs() < 1e-9, "{spent} of {analyze}");
+    run(&server.analyst().await, "SELECT count(*) FROM person").await;
+    assert!(
+        (number(&admin, "SELECT epsilon_spent FROM privacy.budget WHERE principal IS NULL").await - 1.5).abs() < 1e-9
+    );
+}
+
 /// A weight moves noise from one value to the other, at the same price.
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_move_noise() {

@@ -9,14 +9,18 @@ mod adversary;
 mod support;
 
 use adversary::cases::{self, Case, OF_A_PERSON, OF_MANY_GROUPS, OF_MANY_ROWS};
-use adversary::worlds;
+use adversary::{Promise, worlds};
 use support::{TestServer, run};
+use tokio_postgres::Client;
 
 /// Blocks of one group: 20,000 of either world.
 const GROUPS: i32 = 40_000;
 
 /// Blocks of many groups: 1,250 of either world.
 const BLOCKS: i32 = 2_500;
+
+/// One measurement, several of one person, and a tree.
+const UNDER_LAPLACE: [Case; 3] = [OF_A_PERSON[0], OF_A_PERSON[2], OF_A_PERSON[5]];
 
 /// Split over every verdict of this file, with room.
 const ALPHA: f64 = 1e-6 / 20.0;
@@ -28,9 +32,12 @@ async fn server() -> TestServer {
 }
 
 async fn nothing_is_excluded(server: &TestServer, cases: &[Case], blocks: i32) {
-    let analyst = server.analyst().await;
+    holds(&server.analyst().await, Promise::DEFAULT, cases, blocks).await;
+}
+
+async fn holds(analyst: &Client, promise: Promise, cases: &[Case], blocks: i32) {
     for case in cases {
-        let verdict = cases::attack(&analyst, case, blocks as usize, ALPHA).await;
+        let verdict = cases::attack(analyst, case, promise, blocks as usize, ALPHA).await;
         assert!(!verdict.is_excluded(), "{} tells the worlds apart: {verdict:?}", case.name);
         assert!(verdict.more.1 > 500, "too few samples to say anything: {verdict:?}");
     }
@@ -41,6 +48,9 @@ async fn a_person_more_or_less_is_not_told() {
     let server = server().await;
     worlds::crowd(&server, GROUPS).await;
     nothing_is_excluded(&server, &OF_A_PERSON, GROUPS).await;
+    let analyst = server.analyst().await;
+    run(&analyst, "SET privacy.mechanism = 'laplace'").await;
+    holds(&analyst, Promise::LAPLACE, &UNDER_LAPLACE, GROUPS).await;
     worlds::event(&server, GROUPS).await;
     nothing_is_excluded(&server, &OF_MANY_ROWS, GROUPS).await;
 }

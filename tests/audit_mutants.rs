@@ -11,8 +11,8 @@ mod support;
 
 use std::process::Command;
 
-use adversary::cases::{self, OF_A_PERSON, OF_MANY_GROUPS, OF_MANY_ROWS};
-use adversary::worlds;
+use adversary::cases::{self, Case, OF_A_PERSON, OF_MANY_GROUPS, OF_MANY_ROWS};
+use adversary::{Promise, worlds};
 use paravent_udfs::mutants::Mutant;
 use support::{TestServer, run};
 
@@ -36,9 +36,14 @@ async fn attack_this_process() {
     let mut caught = Vec::new();
     let of_one = OF_A_PERSON.iter().chain(&OF_MANY_ROWS).map(|case| (case, GROUPS));
     for (case, blocks) in of_one.chain(OF_MANY_GROUPS.iter().map(|case| (case, BLOCKS))) {
-        if cases::attack(&analyst, case, blocks as usize, ALPHA).await.is_excluded() {
+        if cases::attack(&analyst, case, Promise::DEFAULT, blocks as usize, ALPHA).await.is_excluded() {
             caught.push(case.name);
         }
+    }
+    run(&analyst, "SET privacy.mechanism = 'laplace'").await;
+    let laplace = Case { name: "laplace", ..OF_A_PERSON[0] };
+    if cases::attack(&analyst, &laplace, Promise::LAPLACE, GROUPS as usize, ALPHA).await.is_excluded() {
+        caught.push(laplace.name);
     }
     let edges = cases::edges(&server, 2_000, ALPHA).await;
     if edges.floor_is_broken(1e-9, ALPHA) {
@@ -79,7 +84,7 @@ fn a_server_without_a_defect_is_not_caught() {
 
 #[test]
 fn half_the_noise_is_caught() {
-    is_caught(Mutant::HalfNoise, &["count"]);
+    is_caught(Mutant::HalfNoise, &["count", "laplace"]);
 }
 
 #[test]

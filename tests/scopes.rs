@@ -376,7 +376,7 @@ async fn compared(server: &TestServer) -> Verdict {
             world.push(vec![count.map_or(f64::NAN, |count| count - size)]);
         }
     }
-    judge([&worlds[0], &worlds[1]], Promise { rho: 0.3 * 0.3 / 2.0, delta: 1e-9 }, 1e-6)
+    judge([&worlds[0], &worlds[1]], Promise { rho: 0.3 * 0.3 / 2.0, ..Promise::DEFAULT }, 1e-6)
 }
 
 /// False-failure rate: one in a million runs.

@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{SMALL, TestServer, number, rows, run, value};
+use support::{SMALL, TestServer, number, refused, rows, run, value};
 use tokio_postgres::Client;
 
 /// What the policy has spent so far, as epsilon.
@@ -173,4 +173,53 @@ async fn what_is_asked_at_once_is_paid_once() {
         rows(&auditor, log).await[0].iter().map(|cell| cell.clone().unwrap()).collect::<Vec<_>>(),
         ["8", "1", "1"]
     );
+}
+
+/// Design, section 5: Laplace noise costs its epsilon, and no square root of its number until that is less.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn laplace_noise_costs_its_epsilon() {
+    let server = TestServer::with_company(SMALL).await;
+    let (admin, analyst) = (server.admin().await, server.analyst().await);
+    assert_eq!(value(&analyst, "SHOW privacy.mechanism").await, "gaussian");
+    assert_eq!(refused(&analyst, "SET privacy.mechanism = 'none'").await.sqlstate, "22023");
+    run(&analyst, "SET privacy.mechanism = Laplace; SET privacy.epsilon = 0.5").await;
+    assert_eq!(value(&analyst, "SHOW privacy.mechanism").await, "laplace");
+
+    let count = "SELECT function, count(*), dp_stddev(count(*)) FROM person GROUP BY function";
+    let explained: Vec<String> = rows(&analyst, &format!("EXPLAIN (PRIVACY) {count}"))
+        .await
+        .into_iter()
+        .map(|line| line[0].clone().unwrap())
+        .collect();
+    let said = |word: &str| explained.iter().any(|line| line.contains(word));
+    assert!(said("price: epsilon 0.500000 (laplace; rho 0.125000)"), "{explained:?}");
+    assert!(costs(&analyst, count).await);
+    assert!((spent(&analyst).await - 0.5).abs() < 1e-9);
+    // Of scale 2.
+    for row in rows(&analyst, count).await {
+        let stddev: f64 = row[2].as_ref().unwrap().parse().unwrap();
+        assert!((stddev - 8_f64.sqrt()).abs() < 1e-3, "{stddev}");
+    }
+    // Several measurements share it, each with an epsilon of its own.
+    let several =
+        "SELECT country, count(*), avg(after_hours) FROM person JOIN person_week USING (person_id) GROUP BY country";
+    assert!(costs(&analyst, several).await);
+    assert!((spent(&analyst).await - 1.0).abs() < 1e-9);
+    let log = "SELECT rho < 0.125 AND abs(epsilon - 0.5) < 1e-9 FROM audit.query_log WHERE kind = 'SELECT' AND epsilon > 0 \
+               ORDER BY id DESC LIMIT 1";
+    assert_eq!(value(&server.auditor().await, log).await, "t");
+
+    // A Gaussian answer is another one, and puts an end to adding up.
+    run(&analyst, "RESET privacy.mechanism").await;
+    assert!(costs(&analyst, count).await, "not the Laplace one, which was drawn with more noise");
+    let with_gaussian = spent(&analyst).await;
+    assert!(with_gaussian > 2.0, "{with_gaussian}: rho 0.125 and more beside the rest in zCDP");
+    run(&analyst, "SET privacy.mechanism = 'laplace'").await;
+    assert!(!costs(&analyst, count).await, "each keeps its own");
+    run(&analyst, "RESET ALL").await;
+
+    run(&admin, "ALTER SYSTEM SET privacy.mechanism = 'laplace'").await;
+    assert_eq!(value(&server.analyst().await, "SHOW privacy.mechanism").await, "laplace");
+    run(&admin, "ALTER ROLE analyst_1 SET privacy.mechanism = 'gaussian'").await;
+    assert_eq!(value(&server.analyst().await, "SHOW privacy.mechanism").await, "gaussian");
 }

@@ -1,21 +1,22 @@
 """Paravent, over the wire, with a privacy per answer that is worth the same as the others'.
 
-The server accounts in zCDP: an answer that spends `privacy.epsilon` = e costs rho = e²/2, and `privacy.delta` for choosing
-groups. With these settings its ledger, `privacy.budget`, has EPSILON spent after ANSWERS answers.
+Of an answer alone the least noise is Laplace's, where a person is in one group: it spends `privacy.epsilon` = EPSILON itself. Where a
+person is in many, and where several answers share the budget, Gaussian noise is less; it is accounted in zCDP: an answer that spends
+`privacy.epsilon` = e costs rho = e²/2. Either way its ledger, `privacy.budget`, has EPSILON spent after ANSWERS answers. Choosing groups
+may use half of delta, and little of the rest, as an analyst would say of groups that are known to be large.
 """
 
 import atexit
 import math
 
-from privacy import DELTA, EACH_DELTA, each_rho
+from privacy import ANSWERS, DELTA, EACH_DELTA, EPSILON, each_rho
 from questions import QUESTIONS
 from server import Server
 
-# Choosing groups may use a tenth of delta.
-SETTINGS = {
-    "privacy.epsilon": math.floor(1e6 * math.sqrt(2 * each_rho(DELTA * 0.9))) / 1e6,
-    "privacy.delta": EACH_DELTA / 10,
-}
+SETTINGS = {"privacy.epsilon": EPSILON, "privacy.delta": EACH_DELTA / 2}
+GAUSSIAN = {"privacy.mechanism": "gaussian", "privacy.epsilon": math.floor(1e6 * math.sqrt(2 * each_rho(DELTA / 2))) / 1e6}
+LAPLACE = {"privacy.mechanism": "laplace", "privacy.epsilon": EPSILON}
+MANY_GROUPS = ("Q3", "Q3L0")
 VERSION = "Paravent"
 NOTES = {
     "Q3": "asked of pwf52, the same file with 52 groups a person declared; pwf's rows are all of one group",
@@ -33,9 +34,16 @@ def prepare(files):
     running.__enter__()
     atexit.register(running.__exit__, None, None, None)
     VERSION = f"Paravent {server.version()}"
-    analyst = server.login()
-    asker = lambda sql: lambda n: analyst.execute(sql.format(n=n)).fetchall()
-    asked = {name: asker(question.sql) for name, question in QUESTIONS.items()}
-    asked["Q3"] = asker(QUESTIONS["Q3"].sql.replace("FROM pwf", "FROM pwf52"))
-    asked["Q3L0"] = asker(QUESTIONS["Q3"].sql.replace("FROM pwf", "FROM pwf26"))
+
+    def asker(name, sql):
+        """In a session of its own."""
+        analyst = server.login()
+        noise = LAPLACE if ANSWERS == 1 and name not in MANY_GROUPS else GAUSSIAN
+        for setting, value in (noise | {"privacy.weights": "persons=0.001"}).items():
+            analyst.execute(f"SET {setting} = {value!r}")
+        return lambda n: analyst.execute(sql.format(n=n)).fetchall()
+
+    asked = {name: asker(name, question.sql) for name, question in QUESTIONS.items()}
+    asked["Q3"] = asker("Q3", QUESTIONS["Q3"].sql.replace("FROM pwf", "FROM pwf52"))
+    asked["Q3L0"] = asker("Q3L0", QUESTIONS["Q3"].sql.replace("FROM pwf", "FROM pwf26"))
     return asked

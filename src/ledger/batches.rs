@@ -13,6 +13,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use rusqlite::{Connection, Row};
 
 use super::BudgetLine;
+use super::log::Charged;
 use crate::error::{Error, Result};
 
 const UTC: &str = "UTC";
@@ -69,7 +70,7 @@ pub fn budget_batch(lines: &[BudgetLine]) -> Result<RecordBatch> {
 }
 
 /// `rho`, `epsilon` and `delta` are what each of the statement's policies paid (the largest, should they differ);
-/// `epsilon` is the setting that buys this rho. A statement without an outcome yet is `started`.
+/// `epsilon` is the setting that bought it. A statement without an outcome yet is `started`.
 pub fn query_log_schema() -> SchemaRef {
     schema(vec![
         ("id", DataType::Int64, false),
@@ -224,15 +225,13 @@ impl LogColumns {
     }
 
     fn append_charges(&mut self, row: &Row) -> Result<()> {
-        let charges: String = row.get("charges")?;
-        let charges: Vec<(String, f64, f64)> = serde_json::from_str(&charges).map_err(|_| Error::internal())?;
-        let most = |of: fn(&(String, f64, f64)) -> f64| charges.iter().map(of).fold(0.0, f64::max);
-        let rho = most(|charge| charge.1);
-        let policies: Vec<&str> = charges.iter().map(|charge| charge.0.as_str()).collect();
+        let charges = Charged::read(row)?;
+        let most = |of: fn(&Charged) -> f64| charges.iter().map(of).fold(0.0, f64::max);
+        let policies: Vec<&str> = charges.iter().map(Charged::policy).collect();
         self.policies.append_value(policies.join(", "));
-        self.rho.append_value(rho);
-        self.epsilon.append_value((2.0 * rho).sqrt());
-        self.delta.append_value(most(|charge| charge.2));
+        self.rho.append_value(most(|charge| charge.spent().rho));
+        self.epsilon.append_value(most(Charged::epsilon));
+        self.delta.append_value(most(|charge| charge.spent().delta));
         Ok(())
     }
 

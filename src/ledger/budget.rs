@@ -1,8 +1,7 @@
 //! Budget lines: what a policy has left in its window, for all principals together and for each.
 //!
-//! In: prices in (rho, delta). Out: debits, or a refusal. Law: on every line, after every debit,
-//! `epsilon_of(sum of rho, budget_delta - sum of delta) <= budget_epsilon`. Sums are rounded up, so that many small debits
-//! never come to less than they cost.
+//! In: prices. Out: debits, or a refusal. Law: on every line, after every debit, what was spent is (budget_epsilon,
+//! budget_delta)-differentially private, see [`Spent`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +9,10 @@ use chrono::DateTime;
 use rusqlite::Connection;
 
 use super::lines::{self, spent_within};
+use super::spent::Spent;
 use super::{Broken, Price};
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Delta, Epsilon, Rho, Settings, epsilon_of, is_within};
+use crate::policy::{Delta, Epsilon, Settings};
 use crate::state::Writing;
 
 /// The principal of the line that holds all principals together; no role has an empty name.
@@ -45,10 +45,7 @@ impl Limits {
 
     /// Is what was spent within what `principal` may spend?
     fn hold(&self, principal: &str, spent: Spent) -> bool {
-        match (Rho::new(spent.rho), Delta::new(self.budget_delta.get() - spent.delta)) {
-            (Ok(rho), Ok(left)) => is_within(rho, left, self.epsilon(principal)),
-            (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
-        }
+        spent.is_within(self.epsilon(principal), self.budget_delta)
     }
 
     /// Start and end, in seconds since 1970.
@@ -57,21 +54,10 @@ impl Limits {
         let start = (now / MICROSECONDS).div_euclid(length) * length;
         (start, start + length)
     }
-
-    /// The epsilon of everything spent, at the delta that is left for the conversion.
-    fn epsilon_spent(&self, spent: Spent) -> f64 {
-        if spent.rho == 0.0 && spent.delta <= self.budget_delta.get() {
-            return 0.0;
-        }
-        let left = Delta::new(self.budget_delta.get() - spent.delta);
-        match (Rho::new(spent.rho), left) {
-            (Ok(rho), Ok(left)) => epsilon_of(rho, left).get(),
-            (Ok(_) | Err(_), Ok(_) | Err(_)) => f64::INFINITY,
-        }
-    }
 }
 
-/// One row of `privacy.budget`. Delta is what selections spent; the rest of `delta_budget` carries the conversion to epsilon.
+/// One row of `privacy.budget`. Delta is what selections spent, of half of `delta_budget`; the other half carries the
+/// conversion to epsilon.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BudgetLine {
     pub policy: String,
@@ -88,31 +74,9 @@ pub struct BudgetLine {
     pub statements: u64,
 }
 
-#[derive(Clone, Copy, Default)]
-pub(super) struct Spent {
-    pub rho: f64,
-    pub delta: f64,
-    pub statements: u64,
-}
-
-impl Spent {
-    pub(super) fn and(self, other: Self) -> Self {
-        Self {
-            rho: add_up(self.rho, other.rho),
-            delta: add_up(self.delta, other.delta),
-            statements: self.statements + other.statements,
-        }
-    }
-
-    fn of(price: &Price) -> Self {
-        Self { rho: price.rho.get(), delta: price.delta.get(), statements: 1 }
-    }
-}
-
-/// A sum that is never below the true one.
-pub(super) fn add_up(left: f64, right: f64) -> f64 {
-    if left == 0.0 || right == 0.0 { left + right } else { (left + right).next_up() }
-}
+/// Where all answers so far had an epsilon of their own, and this one would end their adding up.
+const OTHER_MECHANISM: &str = "ask for a smaller privacy.epsilon, or SET privacy.mechanism = 'laplace' as for the window's other \
+                               answers; repeat an earlier statement; or wait for the next window";
 
 /// The refusal when one of the lines cannot carry its charge.
 pub(super) fn refuse_overdraft(
@@ -126,10 +90,12 @@ pub(super) fn refuse_overdraft(
     for (policy, price) in charges {
         for principal in [EVERYBODY, who] {
             let spent = spent_within(tx, policy, principal, window)?;
-            let after = spent.and(Spent::of(price));
+            let after = spent.and(Spent::by(price));
             if !limits.hold(principal, after) {
                 let line = line_of(policy, principal, window, spent, limits);
-                return Ok(Some(exhausted(&line, limits.epsilon_spent(after))));
+                let refusal = exhausted(&line, after.epsilon_at(limits.budget_delta));
+                let ends_adding_up = price.epsilon.is_none() && spent.is_pure() && spent.statements > 0;
+                return Ok(Some(if ends_adding_up { refusal.hint(OTHER_MECHANISM) } else { refusal }));
             }
         }
     }
@@ -146,15 +112,21 @@ pub(super) fn debit(
     let window = limits.window(now);
     for (policy, price) in charges {
         for principal in [EVERYBODY, who] {
-            lines::debit(tx, policy, principal, window, Spent::of(price))?;
+            lines::debit(tx, policy, principal, window, Spent::by(price))?;
         }
     }
     Ok(())
 }
 
 pub(super) fn spent_in(row: &rusqlite::Row, first: usize) -> Result<Spent> {
-    let statements: i64 = row.get(first + 2)?;
-    Ok(Spent { rho: row.get(first)?, delta: row.get(first + 1)?, statements: statements.unsigned_abs() })
+    let statements: i64 = row.get(first + 4)?;
+    Ok(Spent {
+        rho: row.get(first)?,
+        delta: row.get(first + 1)?,
+        epsilon: row.get(first + 2)?,
+        gaussian_rho: row.get(first + 3)?,
+        statements: statements.unsigned_abs(),
+    })
 }
 
 pub(super) fn lines(
@@ -167,7 +139,7 @@ pub(super) fn lines(
     let mut sums: BTreeMap<(String, String), Spent> =
         policies.iter().map(|policy| ((policy.clone(), EVERYBODY.to_owned()), Spent::default())).collect();
     let mut statement = connection.prepare_cached(
-        "SELECT policy, principal, rho, delta, statements FROM budget_line
+        "SELECT policy, principal, rho, delta, epsilon, gaussian_rho, statements FROM budget_line
          WHERE window_end > ?1 AND window_start < ?2",
     )?;
     let mut rows = statement.query(window)?;
@@ -186,18 +158,24 @@ pub(super) fn lines(
 pub(super) fn verify_lines(connection: &Connection) -> Result<Option<Broken>> {
     let missing: i64 = connection.query_row(
         "WITH charge AS (
-             SELECT principal, value ->> 0 AS policy, value ->> 1 AS rho, value ->> 2 AS delta
+             SELECT principal, value ->> 0 AS policy, value ->> 1 AS rho, value ->> 2 AS delta, value ->> 3 AS epsilon,
+                    iif(value ->> 3 IS NULL, value ->> 1, 0) AS gaussian_rho
              FROM query_log, json_each(charges)),
+         everybody AS (
+             SELECT * FROM charge UNION ALL SELECT '', policy, rho, delta, epsilon, gaussian_rho FROM charge),
          logged AS (
-             SELECT policy, principal, sum(rho) AS rho, sum(delta) AS delta FROM charge GROUP BY 1, 2
-             UNION ALL
-             SELECT policy, '', sum(rho), sum(delta) FROM charge GROUP BY 1),
+             SELECT policy, principal, sum(rho) AS rho, sum(delta) AS delta, total(epsilon) AS epsilon,
+                    sum(gaussian_rho) AS gaussian_rho
+             FROM everybody GROUP BY 1, 2),
          held AS (
-             SELECT policy, principal, sum(rho) AS rho, sum(delta) AS delta
+             SELECT policy, principal, sum(rho) AS rho, sum(delta) AS delta, sum(epsilon) AS epsilon,
+                    sum(gaussian_rho) AS gaussian_rho
              FROM budget_line GROUP BY 1, 2)
          SELECT count(*) FROM logged LEFT JOIN held USING (policy, principal)
          WHERE coalesce(held.rho, 0) < logged.rho * (1 - 1e-9)
-            OR coalesce(held.delta, 0) < logged.delta * (1 - 1e-9)",
+            OR coalesce(held.delta, 0) < logged.delta * (1 - 1e-9)
+            OR coalesce(held.epsilon, 0) < logged.epsilon * (1 - 1e-9)
+            OR coalesce(held.gaussian_rho, 0) < logged.gaussian_rho * (1 - 1e-9)",
         [],
         |row| row.get(0),
     )?;
@@ -212,7 +190,7 @@ fn line_of(
     limits: &Limits,
 ) -> BudgetLine {
     let epsilon_budget = limits.epsilon(principal).get();
-    let epsilon_spent = limits.epsilon_spent(spent);
+    let epsilon_spent = spent.epsilon_at(limits.budget_delta);
     BudgetLine {
         policy: policy.to_owned(),
         principal: (principal != EVERYBODY).then(|| principal.to_owned()),

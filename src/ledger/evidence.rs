@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Row;
 
 use super::Ledger;
-use crate::error::{Error, Result};
+use super::log::Charged;
+use super::spent::Spent;
+use crate::error::Result;
 
 impl Ledger {
     /// How many statements read rows under each grant of access.
@@ -40,8 +42,8 @@ pub struct PurposeUse {
     pub principals: BTreeSet<String>,
     pub tables: BTreeSet<String>,
     pub columns: BTreeSet<String>,
-    /// Rho and delta by policy.
-    pub spent: BTreeMap<String, (f64, f64)>,
+    /// By policy.
+    pub spent: BTreeMap<String, Spent>,
     /// Of the answer about the most persons: as released, with noise.
     pub persons: Option<u64>,
     /// Microseconds since 1970.
@@ -92,11 +94,9 @@ impl PurposeUse {
         };
         self.tables.extend(list(row.get("tables")?));
         self.columns.extend(list(row.get("columns")?));
-        let charges: String = row.get("charges")?;
-        let charges: Vec<(String, f64, f64)> = serde_json::from_str(&charges).map_err(|_| Error::internal())?;
-        for (policy, rho, delta) in charges {
-            let line = self.spent.entry(policy).or_default();
-            *line = (line.0 + rho, line.1 + delta);
+        for charge in Charged::read(row)? {
+            let line = self.spent.entry(charge.policy().to_owned()).or_default();
+            *line = line.and(charge.spent());
         }
         let persons: Option<i64> = row.get("persons")?;
         self.persons = self.persons.max(persons.and_then(|persons| u64::try_from(persons).ok()));

@@ -6,7 +6,8 @@
 
 use rusqlite::Transaction;
 
-use super::budget::{Spent, spent_in};
+use super::budget::spent_in;
+use super::spent::Spent;
 use crate::error::Result;
 use crate::state::{Kept, Rows, Writing};
 
@@ -75,7 +76,7 @@ impl Lines {
 impl Overlapping {
     fn read(tx: &Transaction, (policy, principal): &Whose, window: Window) -> Result<Self> {
         let mut statement = tx.prepare_cached(
-            "SELECT window_start, window_end, rho, delta, statements FROM budget_line
+            "SELECT window_start, window_end, rho, delta, epsilon, gaussian_rho, statements FROM budget_line
              WHERE policy = ?1 AND principal = ?2 AND window_end > ?3 AND window_start < ?4 ORDER BY 1, 2",
         )?;
         let mut rows = statement.query((policy, principal, window.0, window.1))?;
@@ -91,7 +92,12 @@ impl Overlapping {
         let Some(((start, end), sum)) = own else {
             return Ok(());
         };
-        tx.prepare_cached("INSERT OR REPLACE INTO budget_line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute((
+        tx.prepare_cached(
+            "INSERT OR REPLACE INTO budget_line
+                 (policy, principal, window_start, window_end, rho, delta, statements, epsilon, gaussian_rho)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute((
             policy,
             principal,
             start,
@@ -99,6 +105,8 @@ impl Overlapping {
             sum.rho,
             sum.delta,
             sum.statements as i64,
+            sum.epsilon,
+            sum.gaussian_rho,
         ))?;
         Ok(())
     }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::spent::Spent;
 use super::{Entry, LogId, Outcome, Price};
 use crate::error::{Error, Result, SqlState};
 use crate::state::{Broken, Chain, ToSeal, Writing};
@@ -28,7 +29,7 @@ struct LogRow {
     kind: String,
     statement: String,
     tables: String,
-    /// JSON: policy, rho, delta.
+    /// JSON: a list of [`Charged`].
     charges: String,
     protections: String,
     /// Rows from before these columns were kept are sealed without them.
@@ -57,6 +58,52 @@ impl NewEntry {
 
     fn of(row: LogRow) -> Result<Self> {
         Ok(Self { to_seal: ToSeal::of(&row)?, row })
+    }
+}
+
+/// What a policy paid for a statement, as the log keeps it: its name, rho, delta, and epsilon where it has one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Charged {
+    Pure(String, f64, f64, f64),
+    Concentrated(String, f64, f64),
+}
+
+impl Charged {
+    fn new((policy, price): (&String, &Price)) -> Self {
+        let (policy, rho, delta) = (policy.clone(), price.rho.get(), price.delta.get());
+        match price.epsilon {
+            Some(epsilon) => Self::Pure(policy, rho, delta, epsilon.get()),
+            None => Self::Concentrated(policy, rho, delta),
+        }
+    }
+
+    /// The charges of a row.
+    pub(super) fn read(row: &Row) -> Result<Vec<Self>> {
+        let charges: String = row.get("charges")?;
+        serde_json::from_str(&charges).map_err(|_| Error::internal())
+    }
+
+    pub(super) fn policy(&self) -> &str {
+        match self {
+            Self::Pure(policy, ..) | Self::Concentrated(policy, ..) => policy,
+        }
+    }
+
+    pub(super) fn spent(&self) -> Spent {
+        let (rho, delta, epsilon, gaussian_rho) = match *self {
+            Self::Pure(_, rho, delta, epsilon) => (rho, delta, epsilon, 0.0),
+            Self::Concentrated(_, rho, delta) => (rho, delta, 0.0, rho),
+        };
+        Spent { rho, delta, epsilon, gaussian_rho, statements: 1 }
+    }
+
+    /// The setting that buys this.
+    pub(super) fn epsilon(&self) -> f64 {
+        match self {
+            Self::Pure(.., epsilon) => *epsilon,
+            Self::Concentrated(_, rho, _) => (2.0 * rho).sqrt(),
+        }
     }
 }
 
@@ -175,8 +222,7 @@ impl Chain {
 
 impl LogRow {
     fn new(at: i64, entry: Entry, charges: &BTreeMap<String, Price>) -> Result<Self> {
-        let charges: Vec<(&String, f64, f64)> =
-            charges.iter().map(|(policy, price)| (policy, price.rho.get(), price.delta.get())).collect();
+        let charges: Vec<Charged> = charges.iter().map(Charged::new).collect();
         Ok(Self {
             at,
             principal: entry.who,

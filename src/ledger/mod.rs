@@ -18,6 +18,7 @@ mod integrity;
 mod lines;
 mod log;
 mod opened;
+mod spent;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -33,21 +34,16 @@ pub use batches::{LogPart, budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
 pub use evidence::PurposeUse;
 pub use integrity::integrity_schema;
+pub use spent::Spent;
 
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Delta, Rho};
+pub use crate::policy::Price;
 pub use crate::state::Broken;
 use crate::state::{Chain, State};
 use integrity::verify;
 use log::NewEntry;
 
 /// What one policy pays for one statement. It follows from the plan and the settings, never from data.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Price {
-    pub rho: Rho,
-    pub delta: Delta,
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {
     pub policy: String,
@@ -241,13 +237,7 @@ impl Ledger {
 fn one_per_policy(charges: Vec<Charge>) -> Result<BTreeMap<String, Price>> {
     let mut sums: BTreeMap<String, Price> = BTreeMap::new();
     for Charge { policy, price } in charges {
-        let sum = match sums.get(&policy) {
-            None => price,
-            Some(held) => Price {
-                rho: Rho::new(budget::add_up(held.rho.get(), price.rho.get()))?,
-                delta: Delta::new(budget::add_up(held.delta.get(), price.delta.get()))?,
-            },
-        };
+        let sum = sums.get(&policy).map_or(Ok(price), |held| held.and(price))?;
         sums.insert(policy, sum);
     }
     Ok(sums)

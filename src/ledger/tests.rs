@@ -7,7 +7,7 @@ use arrow::datatypes::Float64Type;
 use tempfile::TempDir;
 
 use super::*;
-use crate::policy::{Epsilon, epsilon_of};
+use crate::policy::{Delta, Epsilon, Rho, epsilon_of};
 use crate::state::{ChangeRow, record_change};
 
 const DAY: i64 = 86_400;
@@ -45,17 +45,24 @@ fn entry(who: &str) -> Entry {
     }
 }
 
+/// Of an epsilon of 1.
 fn charge(policy: &str) -> Charge {
-    Charge {
-        policy: policy.to_owned(),
-        price: Price { rho: Rho::of_epsilon(Epsilon::new(1.0).unwrap()), delta: Delta::new(1e-9).unwrap() },
-    }
+    let epsilon = Epsilon::new(1.0).unwrap();
+    let price = Price { rho: Rho::of_epsilon(epsilon), delta: Delta::new(1e-9).unwrap(), epsilon: None };
+    Charge { policy: policy.to_owned(), price }
+}
+
+/// The same of a statement with Laplace noise.
+async fn pay_laplace(ledger: &Ledger, who: &str, limits: &Limits) -> Result<Reservation> {
+    let mut charge = charge("people");
+    charge.price.epsilon = Some(Epsilon::new(1.0).unwrap());
+    ledger.reserve(entry(who), vec![charge], limits).await
 }
 
 /// What `statements` of [`charge`] come to, and no more.
 fn limits_for(statements: u32) -> Limits {
     let rho = Rho::new(0.5 * f64::from(statements) + 1e-9).unwrap();
-    let delta = Delta::new(1e-6 - 1e-9 * f64::from(statements)).unwrap();
+    let delta = Delta::new(1e-6 / 2.0).unwrap();
     let epsilon = epsilon_of(rho, delta);
     Limits {
         budget_epsilon: epsilon,
@@ -158,7 +165,7 @@ async fn a_statement_over_two_policies_pays_both_or_none() {
 async fn delta_runs_out_too() {
     let room = room().await;
     let mut limits = limits_for(100);
-    limits.budget_delta = Delta::new(2.5e-9).unwrap();
+    limits.budget_delta = Delta::new(5e-9).unwrap();
     limits.budget_epsilon = Epsilon::new(100.0).unwrap();
     limits.principal_budget_epsilon = limits.budget_epsilon;
     for fits in [true, true, false] {
@@ -324,12 +331,15 @@ async fn lines_that_hold_less_than_was_paid_show() {
         "DELETE FROM budget_line WHERE principal = 'ana'",
         "UPDATE budget_line SET rho = rho - 0.5 WHERE principal = ''",
         "UPDATE budget_line SET delta = 0",
+        "UPDATE budget_line SET gaussian_rho = 0 WHERE principal = 'bea'",
+        "UPDATE budget_line SET epsilon = 0 WHERE principal = ''",
     ] {
         let room = room().await;
         for who in ["ana", "bea", "ana"] {
-            let _paid = pay(&room.ledger, who, &limits_for(3)).await.unwrap();
+            let _paid = pay(&room.ledger, who, &limits_for(4)).await.unwrap();
         }
-        pay(&room.ledger, "bea", &limits_for(3)).await.unwrap_err();
+        let _paid = pay_laplace(&room.ledger, "cai", &limits_for(4)).await.unwrap();
+        pay(&room.ledger, "bea", &limits_for(4)).await.unwrap_err();
         assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
         let path = room.folder.path().join("state.db");
         let connection = rusqlite::Connection::open(path).unwrap();
@@ -357,4 +367,92 @@ async fn what_is_kept_about_rows_comes_back_the_oldest_first() {
     assert_eq!(ledger.stored(&key).await.unwrap().len(), 2);
     ledger.forget_before_epoch(5).await.unwrap();
     assert!(ledger.stored(&key).await.unwrap().is_empty());
+}
+
+/// Three answers with Laplace noise of epsilon 1 come to 3, which in zCDP would be 10; a Gaussian one in the window ends that.
+#[tokio::test]
+async fn a_window_of_laplace_answers_adds_up_their_epsilons() {
+    let limits = Limits {
+        budget_epsilon: Epsilon::new(3.0).unwrap(),
+        budget_delta: Delta::new(1e-6).unwrap(),
+        principal_budget_epsilon: Epsilon::new(3.0).unwrap(),
+        window_seconds: (30 * DAY) as u64,
+    };
+    let room = room().await;
+    for spent in 1..=3 {
+        let _paid = pay_laplace(&room.ledger, "ana", &limits).await.unwrap();
+        let lines = room.ledger.budget(&limits, &["people".to_owned()].into()).await.unwrap();
+        assert!(lines.iter().all(|line| (line.epsilon_spent - f64::from(spent)).abs() < 1e-12), "{lines:?}");
+    }
+    let refusal = pay_laplace(&room.ledger, "ana", &limits).await.unwrap_err();
+    assert_eq!(refusal.sqlstate, SqlState::ConfigurationLimitExceeded);
+    assert!(refusal.detail.as_ref().unwrap().contains("would bring it to 4.000"), "{refusal:?}");
+    let refusal = pay(&room.ledger, "ana", &limits).await.unwrap_err();
+    assert!(refusal.detail.as_ref().unwrap().contains("has spent epsilon 3.000"), "{refusal:?}");
+    assert!(refusal.hint.as_ref().unwrap().contains("SET privacy.mechanism = 'laplace'"), "{refusal:?}");
+    let log = room.ledger.query_log(LogPart::default()).await.unwrap();
+    let epsilons = log.column_by_name("epsilon").unwrap().as_primitive::<Float64Type>().values().to_vec();
+    assert_eq!(epsilons, [1.0, 1.0, 1.0, 0.0, 0.0], "what each paid");
+    assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+
+    let roomier = Limits { budget_epsilon: Epsilon::new(9.0).unwrap(), ..limits };
+    let roomier = Limits { principal_budget_epsilon: roomier.budget_epsilon, ..roomier };
+    pay(&room.ledger, "ana", &roomier)
+        .await
+        .expect_err("with a Gaussian answer all of it counts in zCDP, which is above 10");
+    room.now.fetch_add(40 * DAY, Ordering::SeqCst);
+    let _paid = pay(&room.ledger, "ana", &roomier).await.unwrap();
+    let _paid = pay_laplace(&room.ledger, "ana", &roomier).await.unwrap();
+    pay_laplace(&room.ledger, "ana", &roomier).await.expect_err("three of rho 1/2 are above 9, though two would add 2");
+}
+
+/// Statements that share a commit, one of which fails after its debit: each of the others is decided and debited as if alone, in their
+/// order, also where an administrator changes the length of the window between two of them.
+#[tokio::test]
+async fn statements_of_one_commit_are_decided_one_after_the_other() {
+    let room = room().await;
+    let shorter = Limits { window_seconds: DAY as u64, ..limits_for(4) };
+    let (go_on, hold) = std::sync::mpsc::channel::<()>();
+    let state = room.ledger.state.clone();
+    let first = tokio::spawn(async move { state.write(move |_| hold.recv().map_err(|_| Error::internal())).await });
+    tokio::task::yield_now().await;
+    let mut asked = Vec::new();
+    for (who, limits) in [("ana", limits_for(4)), ("bea", shorter), ("ana", shorter), ("bea", limits_for(4))] {
+        let ledger = room.ledger.clone();
+        asked.push(tokio::spawn(async move { pay(&ledger, who, &limits).await.is_ok() }));
+        let (ledger, limits) = (room.ledger.clone(), limits_for(9));
+        asked.push(tokio::spawn(async move {
+            let charges = one_per_policy(vec![charge("people")]).unwrap();
+            let failed = move |tx: &crate::state::Writing| -> Result<()> {
+                budget::debit(tx, "ana", &charges, &limits, NOW * 1_000_000)?;
+                Err(Error::internal())
+            };
+            ledger.state.write(failed).await.is_ok()
+        }));
+    }
+    for who in ["ana", "bea", "ana"] {
+        let (ledger, limits) = (room.ledger.clone(), limits_for(4));
+        asked.push(tokio::spawn(async move { pay(&ledger, who, &limits).await.is_ok() }));
+    }
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    go_on.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    let mut paid = Vec::new();
+    for answer in asked {
+        paid.push(answer.await.unwrap());
+    }
+    assert_eq!(paid, [true, false, true, false, true, false, true, false, false, false, false]);
+    let path = room.folder.path().join("state.db");
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut lines =
+        connection.prepare("SELECT principal, window_end - window_start, statements FROM budget_line").unwrap();
+    let lines = lines.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let mut lines: Vec<(String, i64, i64)> = lines.map(|line| line.unwrap()).collect();
+    lines.sort();
+    let line = |who: &str, days: i64, statements| (who.to_owned(), days * DAY, statements);
+    let of = |who, of_day, of_month| [line(who, 1, of_day), line(who, 30, of_month)];
+    assert_eq!(lines, [of("", 2, 2), of("ana", 1, 1), of("bea", 1, 1)].concat());
+    assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
 }

@@ -43,7 +43,7 @@ pub use class::{Bounds, Class};
 pub use comment::Comments;
 pub use digest::{DigestOf, Digester};
 pub use domain::elements;
-pub use dp::{Delta, Epsilon, Rho, epsilon_of, is_within};
+pub use dp::{Delta, Epsilon, Mechanism, Price, Rho, add_up, epsilon_of, is_within, mechanism_by_name};
 pub use duration::parse_interval;
 pub use form::{TextForm, print_uuid, uuid};
 pub use look_alike::looks_like;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dp::{Mechanism, mechanism_by_name};
 use super::duration::{parse_interval, parse_timeout, show_interval, show_timeout};
 use super::weights::Weights;
 use crate::error::{Error, Result, SqlState};
@@ -17,6 +18,9 @@ pub struct Settings {
     pub mask_high: f64,
     /// `privacy.epsilon`: what one statement spends unless the session asks for less; also the cap. rho = epsilon^2 / 2.
     pub epsilon: f64,
+    /// `privacy.mechanism`: the law of the noise, unless the session asks for the other. A statement under `laplace` is epsilon-DP.
+    #[serde(with = "mechanism_by_name")]
+    pub mechanism: Mechanism,
     /// `privacy.delta`: probability that one statement's selection fails a person.
     pub delta: f64,
     /// `privacy.budget_epsilon`, `privacy.budget_delta`: the promise of a policy, all principals together, per window.
@@ -57,6 +61,7 @@ impl Default for Settings {
             mask_low: 0.05,
             mask_high: 0.95,
             epsilon: 1.0,
+            mechanism: Mechanism::Gaussian,
             delta: 1e-9,
             budget_epsilon: 20.0,
             budget_delta: 1e-6,
@@ -86,6 +91,7 @@ pub enum Setting {
     MaskLow,
     MaskHigh,
     Epsilon,
+    Mechanism,
     Delta,
     BudgetEpsilon,
     BudgetDelta,
@@ -115,11 +121,12 @@ const LONGEST_QUANTUM_MS: u64 = 10_000;
 const LONGEST_WINDOW_SECONDS: u64 = 3_660 * 86_400;
 
 impl Setting {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MinGroupSize,
         Self::MaskLow,
         Self::MaskHigh,
         Self::Epsilon,
+        Self::Mechanism,
         Self::Delta,
         Self::BudgetEpsilon,
         Self::BudgetDelta,
@@ -138,6 +145,9 @@ impl Setting {
         Self::ReservedConnections,
     ];
 
+    /// What [`Settings::session_setting_allowed`] lets a session move.
+    pub const OF_SESSIONS: [Self; 4] = [Self::Epsilon, Self::Mechanism, Self::StatementTimeout, Self::Weights];
+
     /// Case does not matter.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|setting| setting.name().eq_ignore_ascii_case(name))
@@ -149,6 +159,7 @@ impl Setting {
             Self::MaskLow => "privacy.mask_low",
             Self::MaskHigh => "privacy.mask_high",
             Self::Epsilon => "privacy.epsilon",
+            Self::Mechanism => "privacy.mechanism",
             Self::Delta => "privacy.delta",
             Self::BudgetEpsilon => "privacy.budget_epsilon",
             Self::BudgetDelta => "privacy.budget_delta",
@@ -175,6 +186,7 @@ impl Setting {
             Self::MaskLow => "a number from 0.01 to below 0.5",
             Self::MaskHigh => "a number from above 0.5 to 0.99",
             Self::Epsilon => "a number from 0.0001 to 10",
+            Self::Mechanism => "gaussian or laplace",
             Self::Delta => "a number above 0, 1e-5 at most",
             Self::BudgetEpsilon | Self::PrincipalBudgetEpsilon => "a number above 0, 100 at most",
             Self::BudgetDelta => "a number above 0, 1e-3 at most",
@@ -215,6 +227,7 @@ impl Settings {
             Setting::MaskLow => show_number(self.mask_low),
             Setting::MaskHigh => show_number(self.mask_high),
             Setting::Epsilon => show_number(self.epsilon),
+            Setting::Mechanism => self.mechanism.name().to_owned(),
             Setting::Delta => show_number(self.delta),
             Setting::BudgetEpsilon => show_number(self.budget_epsilon),
             Setting::BudgetDelta => show_number(self.budget_delta),
@@ -252,6 +265,7 @@ impl Settings {
             Setting::MaskLow => next.mask_low = number(&|v| (0.01..0.5).contains(&v))?,
             Setting::MaskHigh => next.mask_high = number(&|v| v > 0.5 && v <= 0.99)?,
             Setting::Epsilon => next.epsilon = number(&|v| (1e-4..=10.0).contains(&v))?,
+            Setting::Mechanism => next.mechanism = Mechanism::by_name(text.trim()).ok_or_else(refuse)?,
             Setting::Delta => next.delta = number(&|v| v > 0.0 && v <= 1e-5)?,
             Setting::BudgetEpsilon => next.budget_epsilon = number(&|v| v > 0.0 && v <= 100.0)?,
             Setting::BudgetDelta => next.budget_delta = number(&|v| v > 0.0 && v <= 1e-3)?,
@@ -302,8 +316,8 @@ impl Settings {
 
     /// `SET setting = value` in a session, or by `ALTER ROLE … SET`: the settings as that session then has them.
     ///
-    /// `self` is the system's settings. A session may ask for less epsilon and for less time than these, and say which of its
-    /// values weigh more; every other privacy setting is the administrator's.
+    /// `self` is the system's settings. A session may ask for less epsilon and for less time than these, choose the mechanism, and
+    /// say which of its values weigh more; every other privacy setting is the administrator's.
     pub fn session_setting_allowed(&self, setting: Setting, text: &str) -> Result<Self> {
         match setting {
             Setting::Epsilon => {
@@ -324,7 +338,8 @@ impl Settings {
                     .detail(format!("the administrator's limit is {}", self.show(setting)))
                     .hint("set a shorter time"))
             }
-            Setting::Weights => self.set(setting, text),
+            // Both keep the same promise at the same price in the ledger; which shows less error depends on the question.
+            Setting::Weights | Setting::Mechanism => self.set(setting, text),
             Setting::MinGroupSize
             | Setting::MaskLow
             | Setting::MaskHigh

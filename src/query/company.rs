@@ -9,7 +9,7 @@ use paravent_udfs::{Delta, Epsilon};
 
 use super::{Context, Functions, KnownTable};
 use crate::policy::{
-    Access, Bounds, Class, Column, ForeignKey, Format, Grant, Location, Policies, Role, Table, UniqueKey,
+    Access, Bounds, Class, Column, ForeignKey, Format, Grant, Location, Mechanism, Policies, Role, Table, UniqueKey,
 };
 
 fn column(name: &str, data_type: &str, class: Class, bounds: Option<(f64, f64)>) -> Column {
@@ -53,6 +53,9 @@ fn table(name: &str, columns: Vec<Column>, keys: &[&[&str]], max_rows: Option<u6
         statistics: None,
     }
 }
+
+/// What a statement begins with that is asked under the Laplace mechanism.
+pub(crate) const LAPLACE: &str = "/* laplace */";
 
 /// A company: `person` (one row each), `week` (many), `mail` (many, no key), `chat` (declared values), `calendar` (public);
 /// `part → item → purchase.buyer` and `door → badge.id`, linked.
@@ -191,6 +194,7 @@ pub(crate) fn context(text: &str) -> Context {
         show_suppressed: false,
         functions: Arc::new(Functions::new()),
         epsilon: Epsilon::new(1.0).unwrap(),
+        mechanism: if text.starts_with(LAPLACE) { Mechanism::Laplace } else { Mechanism::Gaussian },
         delta: Delta::new(1e-9).unwrap(),
         weights: Default::default(),
         now: DateTime::<Utc>::from_timestamp(0, 0).unwrap(),

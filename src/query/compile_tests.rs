@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use paravent_udfs::{Release, ReleaseSpec, Rho};
 
-pub(crate) use super::company::context;
+pub(crate) use super::company::{LAPLACE, context};
 use super::private::{Private, ReleasePlan};
 use super::statement::Statement;
 use super::{Context, Source, SourceKind, Verified, parse, plan_lines};
@@ -152,7 +152,14 @@ fn a_statement_pays_epsilon_squared_over_two_however_much_it_asks() {
     ] {
         let price = compile(sql).unwrap().price(|_| true).unwrap();
         assert_eq!(price.len(), 1, "{sql}");
-        assert!((price[0].1.get() - 0.5).abs() < 1e-12 && price[0].2.get() <= 1e-9 * (1.0 + 1e-12), "{sql}: {price:?}");
+        let price = price["people"];
+        assert!((price.rho.get() - 0.5).abs() < 1e-12 && price.delta.get() <= 1e-9 * (1.0 + 1e-12), "{sql}: {price:?}");
+        assert_eq!(price.epsilon, None, "Gaussian noise has no epsilon without a delta");
+        // Laplace noise: epsilon itself, and in zCDP at most what the Gaussian costs.
+        let price = compile(&format!("{LAPLACE} {sql}")).unwrap().price(|_| true).unwrap()["people"];
+        let epsilon = price.epsilon.unwrap().get();
+        assert!((epsilon - 1.0).abs() < 1e-9 && price.rho.get() <= 0.5 * (1.0 + 1e-9), "{sql}: {price:?}");
+        assert!(price.delta.get() <= 1e-9 * (1.0 + 1e-12), "{sql}: {price:?}");
     }
 }
 
@@ -217,7 +224,7 @@ fn a_release_that_is_not_there_is_found() {
 #[test]
 fn noise_below_the_price_is_found() {
     is_unproven(BY_COUNTRY, |_, private| {
-        let weak = paravent_udfs::Gaussian::for_sensitivity(1, Rho::new(2.0).unwrap()).unwrap();
+        let weak = paravent_udfs::Gaussian::for_sensitivity(1, Rho::new(2.0).unwrap()).unwrap().into();
         rebuilt(&mut private.releases[0], |below| below, |spec| spec.measurements[0].noise = weak);
     });
 }

@@ -20,7 +20,7 @@ use super::scope::Scopes;
 use super::statistics::Statistics;
 use super::subject::Subject;
 use super::views::KnownView;
-use crate::policy::{AccessGrant, Policies, Principal, Purpose, Table, UniqueKey, Weights};
+use crate::policy::{AccessGrant, Mechanism, Policies, Principal, Purpose, Table, UniqueKey, Weights};
 
 /// One statement's surroundings.
 pub struct Context {
@@ -39,8 +39,9 @@ pub struct Context {
     /// Which of their rows the principal's questions count.
     pub scopes: Scopes,
     pub functions: Arc<Functions>,
-    /// What the statement may spend: rho = epsilon^2 / 2, delta on selection.
+    /// What the statement may spend: rho = epsilon^2 / 2, or epsilon itself under the Laplace mechanism; delta on selection.
     pub epsilon: Epsilon,
+    pub mechanism: Mechanism,
     pub delta: Delta,
     /// Is there a row for every declared combination of group keys?
     pub show_suppressed: bool,

@@ -15,7 +15,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit, when};
 use paravent_udfs::{
-    Base, Estimate, Mask, Output, Rho, What, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum,
+    Base, Estimate, Mask, Output, Rho, Sensitivity, What, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum,
 };
 
 use super::context::Context;
@@ -94,8 +94,8 @@ pub(super) struct DraftMeasurement {
     /// Index of the state among the aggregate's outputs.
     pub state: usize,
     pub what: What,
-    /// Squared L2 sensitivity over all groups, in lattice steps.
-    pub sensitivity_squared: u128,
+    /// Over all groups and levels, in lattice steps.
+    pub sensitivity: Sensitivity,
     /// One row's reach in the units of the answer, for EXPLAIN.
     pub step: f64,
 }
@@ -157,8 +157,8 @@ impl<'a> Contributions<'a> {
         under: UnderProfile,
     ) -> Self {
         let persons = persons_state(under.rows.is_some());
-        let first =
-            DraftMeasurement { state: 0, what: What::Word(0), sensitivity_squared: u128::from(max_groups), step: 1.0 };
+        let sensitivity = Sensitivity { reach: 1, times: max_groups };
+        let first = DraftMeasurement { state: 0, what: What::Word(0), sensitivity, step: 1.0 };
         Self {
             context,
             cap,
@@ -479,13 +479,9 @@ impl<'a> Contributions<'a> {
         if let Some(known) = self.measurements.iter().position(|m| m.state == state && m.what == what) {
             return Ok(known);
         }
-        let reach = u128::from(reach);
-        let sensitivity_squared = reach
-            .checked_mul(reach)
-            .and_then(|r| r.checked_mul(u128::from(self.max_groups)))
-            .and_then(|r| r.checked_mul(u128::from(what.levels())))
-            .ok_or_else(Error::internal)?;
-        self.measurements.push(DraftMeasurement { state, what, sensitivity_squared, step });
+        let times = self.max_groups.checked_mul(u64::from(what.levels())).ok_or_else(Error::internal)?;
+        let sensitivity = Sensitivity { reach, times };
+        self.measurements.push(DraftMeasurement { state, what, sensitivity, step });
         Ok(self.measurements.len() - 1)
     }
 }

@@ -37,7 +37,7 @@ pub fn privacy_lines(verified: &Verified, sources: &[&str]) -> Vec<String> {
 fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<String> {
     let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let keys = if facts.keys.is_empty() { "none: one row".to_owned() } else { list(&mut facts.keys.iter()) };
-    let persons = facts.parts.first().map_or(0.0, |part| 100.0 * part.get() / facts.rho.get());
+    let persons = 100.0 * facts.selection_part;
     let mut lines = vec![
         format!("release {number}"),
         format!("  tables: {}", list(&mut facts.tables.iter())),
@@ -65,8 +65,11 @@ fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<Strin
             column_line(column, facts.persons.map(|(_, group)| group))
         ));
     }
-    let price = format!("  price: rho {:.6}, delta {:.1e}", facts.rho.get(), facts.delta.get());
-    lines.push(price);
+    let (rho, delta) = (facts.rho.get(), facts.delta.get());
+    lines.push(match facts.epsilon {
+        None => format!("  price: rho {rho:.6}, delta {delta:.1e}"),
+        Some(epsilon) => format!("  price: epsilon {:.6} (laplace; rho {rho:.6}), delta {delta:.1e}", epsilon.get()),
+    });
     lines.push(format!("  source: {source}"));
     lines
 }

@@ -71,5 +71,7 @@ pub use rewrite::rewrite;
 pub use row_policy::{RowRule, row_rule};
 pub use scope::{Excluded, PersonScope, PersonTest, Scopes, for_each_person, texts};
 pub use subject::Subject;
+#[cfg(test)]
+pub(crate) use verify::Reach;
 pub use verify::{Reads, Verified, VerifiedRelease, verify};
 pub use views::{KnownView, view_columns};

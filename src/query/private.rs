@@ -1,14 +1,15 @@
 //! The private plan of a statement: its releases in order, the plan above them, and what they cost.
 //!
 //! In: drafts of releases. Out: [`Private`]. The price follows from the plan and the settings alone, never from data: rho of the
-//! statement is epsilon^2 / 2, split over what all its releases measure as [`split`] says; delta evenly over the selections.
+//! statement is epsilon^2 / 2, or its epsilon under the Laplace mechanism, split over what all its releases measure as [`split`] says;
+//! delta evenly over the selections.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
-use paravent_udfs::{CellFloor, Delta, Estimate, Gaussian, Measurement, Output, Release, ReleaseSpec, Rho};
+use paravent_udfs::{CellFloor, Delta, Epsilon, Estimate, Measurement, Mechanism, Output, Release, ReleaseSpec, Rho};
 
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
@@ -19,7 +20,7 @@ use super::opened::Opened;
 use super::split::{self, Asked, split};
 use super::statistics::Use;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::Bounds;
+use crate::policy::{Bounds, Price, add_up};
 
 /// Why a bound on a person's part holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +84,13 @@ pub struct ReleaseFacts {
     pub rows_proof: Proof,
     pub floor: u64,
     pub threshold: i64,
+    pub mechanism: Mechanism,
     pub rho: Rho,
-    /// Of each measurement; in all `rho`.
-    pub parts: Vec<Rho>,
+    /// Under the Laplace mechanism: what the release costs beside rho.
+    pub epsilon: Option<Epsilon>,
     pub delta: Delta,
+    /// What of the price the person count gets that selects: from 0 to 1.
+    pub selection_part: f64,
     /// Persons in all and behind one row of the answer, about: from statistics.
     pub persons: Option<(f64, f64)>,
     pub columns: Vec<ColumnFacts>,
@@ -103,7 +107,7 @@ pub struct ColumnFacts {
     pub per_group_size: bool,
     /// The answer is a value at a rank: the error is that of the rank.
     pub of_rank: bool,
-    /// What of the release's rho goes into it: shared by all that use the same measurement.
+    /// What of the release's price goes into it: shared by all that use the same measurement.
     pub part: f64,
 }
 
@@ -135,14 +139,38 @@ impl Private {
     ) -> Result<Self> {
         let delta = share(context.delta.get() / drafts.len().max(1) as f64, Delta::new)?;
         let errors: Vec<Vec<f64>> = drafts.iter().map(|draft| draft.errors(context)).collect();
-        let mut parts = split(Rho::of_epsilon(context.epsilon).get(), least.get(), &errors.concat()).into_iter();
+        let rho = Rho::of_epsilon(context.epsilon).get();
+        let total = match context.mechanism {
+            Mechanism::Gaussian => rho,
+            Mechanism::Laplace => context.epsilon.get(),
+        };
+        let least = total * (least.get() / rho);
+        let mut parts = split(context.mechanism, total, least, &errors.concat()).into_iter();
         let mut releases = Vec::new();
         for (draft, errors) in drafts.into_iter().zip(errors) {
-            let parts =
-                parts.by_ref().take(errors.len()).map(|part| share(part, Rho::new)).collect::<Result<Vec<_>>>()?;
+            let parts: Vec<f64> = parts.by_ref().take(errors.len()).collect();
             releases.push(draft.priced(context, &parts, delta)?);
         }
         Ok(Self { releases, opened: Vec::new(), levels, notices, shape, columns })
+    }
+}
+
+impl ReleaseFacts {
+    pub fn price(&self) -> Price {
+        Price { rho: self.rho, delta: self.delta, epsilon: self.epsilon }
+    }
+}
+
+/// What measurements cost that get these parts: by the Laplace mechanism each is epsilon-DP, and epsilon^2 / 2-zCDP (Bun, Steinke
+/// 2016, Proposition 3).
+fn price(mechanism: Mechanism, parts: &[f64]) -> Result<(Rho, Option<Epsilon>)> {
+    let sum = |of: fn(&f64) -> f64| parts.iter().map(of).fold(0.0, add_up);
+    match mechanism {
+        Mechanism::Gaussian => Ok((share(sum(|part| *part), Rho::new)?, None)),
+        Mechanism::Laplace => {
+            let rho = share(sum(|part| part * part / 2.0), Rho::new)?;
+            Ok((rho, Some(share(sum(|part| *part), Epsilon::new)?)))
+        }
     }
 }
 
@@ -174,19 +202,20 @@ impl Draft {
             outputs: &self.outputs,
             weights: &self.weights,
             persons_weight: context.weights.of_persons(),
-            max_groups: self.max_groups,
+            mechanism: context.mechanism,
         })
     }
 
-    /// `parts`: the rho of each measurement.
-    fn priced(self, context: &Context, parts: &[Rho], delta: Delta) -> Result<ReleasePlan> {
-        let rho = share(parts.iter().map(|part| part.get()).sum(), Rho::new)?;
+    /// `parts`: what each measurement gets, a rho or an epsilon.
+    fn priced(self, context: &Context, parts: &[f64], delta: Delta) -> Result<ReleasePlan> {
+        let mechanism = context.mechanism;
+        let (rho, epsilon) = price(mechanism, parts)?;
         let selections = self.max_groups as f64 * (1 + self.cells.len()) as f64;
         let per_selection = share(delta.get() / selections, Delta::new)?;
         let floor = floor(context, &self.plan, &self.policies)?;
         let mut measurements = Vec::new();
         for (m, part) in self.measurements.iter().zip(parts) {
-            let noise = Gaussian::for_sensitivity(m.sensitivity_squared, *part).map_err(|_| refuse_scale())?;
+            let noise = mechanism.noise(m.sensitivity, *part).map_err(|_| refuse_scale())?;
             measurements.push(Measurement { column: self.keys + m.state, what: m.what, noise });
         }
         let threshold = |count: usize| -> Result<i64> {
@@ -218,9 +247,11 @@ impl Draft {
             rows_proof: self.rows_proof,
             floor,
             threshold,
+            mechanism,
             rho,
-            parts: parts.to_vec(),
+            epsilon,
             delta,
+            selection_part: parts.first().map_or(0.0, |part| part / parts.iter().sum::<f64>()),
             persons,
             columns,
         };
@@ -241,9 +272,9 @@ impl Draft {
         Some((fewest.persons, fewest.persons_a_group(usage)))
     }
 
-    fn columns(&self, measurements: &[Measurement], parts: &[Rho]) -> Vec<ColumnFacts> {
-        let rho: f64 = parts.iter().map(|part| part.get()).sum();
-        let part = |index: usize| parts.get(index).map_or(f64::NAN, |part| part.get() / rho);
+    fn columns(&self, measurements: &[Measurement], parts: &[f64]) -> Vec<ColumnFacts> {
+        let all: f64 = parts.iter().sum();
+        let part = |index: usize| parts.get(index).map_or(f64::NAN, |part| part / all);
         let sigma = |index: &usize| match (measurements.get(*index), self.measurements.get(*index)) {
             (Some(noised), Some(draft)) => noised.noise.std_dev() * draft.step,
             (None, _) | (_, None) => f64::NAN,

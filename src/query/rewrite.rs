@@ -45,7 +45,7 @@ use super::split::Names;
 use super::statistics::Use;
 use super::subject::Subject;
 use crate::error::{Error, Result, SqlState};
-use paravent_udfs::{Epsilon, Rho};
+use paravent_udfs::{Epsilon, Mechanism, Rho};
 
 /// Errors: 42501 for rows of persons at the top and unreadable columns, 0A000 for shapes without a private form, 22023 for
 /// missing bounds.
@@ -145,7 +145,11 @@ fn usage(context: &Context, plan: &LogicalPlan) -> Result<Use> {
         Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
     });
     built(counted)?;
-    let rho = Rho::of_epsilon(context.epsilon).get() / measured;
+    let rho = match context.mechanism {
+        Mechanism::Gaussian => Rho::of_epsilon(context.epsilon).get() / measured,
+        // The rho that buys Gaussian noise of the same variance: 1/(2 rho) = 2/epsilon^2.
+        Mechanism::Laplace => (context.epsilon.get() / measured).powi(2) / 4.0,
+    };
     Ok(Use { rho, keys, floor: context.policies.settings.min_group_size })
 }
 

@@ -1,12 +1,14 @@
-//! How a statement's rho is split among what it measures: so that the answer shows the least error, not evenly.
+//! How a statement's price is split among what it measures: so that the answer shows the least error, not evenly.
 //!
-//! In: every measurement's squared sensitivity and how much the answers depend on it. Out: a rho for each. Pure; it follows from
+//! In: every measurement's sensitivity and how much the answers depend on it. Out: a part of the price for each. Pure; it follows from
 //! the plan and the settings alone, never from data.
 //!
-//! **The error that is minimised.** The sum, over the values that are shown, of the expected squared relative error. A measurement
-//! with squared sensitivity Δ² that is given ρ has the variance Δ²/(2ρ), so the sum is Σ eᵢ/ρᵢ, where eᵢ is what measurement i
-//! would contribute at ρ = 1. Under Σ ρᵢ = ρ it is least where ρᵢ ∝ √eᵢ (Lagrange); a measurement below the least that the
-//! lattice was planned for is held there, and the others share the rest (the problem is convex, so holding is optimal).
+//! **The error that is minimised.** The sum, over the values that are shown, of the expected squared relative error. Under the
+//! Gaussian mechanism a measurement with squared sensitivity Δ₂² that is given ρ has the variance Δ₂²/(2ρ), so the sum is Σ eᵢ/ρᵢ,
+//! where eᵢ is what measurement i would contribute at ρ = 1. Under Σ ρᵢ = ρ it is least where ρᵢ ∝ √eᵢ (Lagrange). Under the
+//! Laplace mechanism the price is an ε, the variance 2Δ₁²/ε², the sum Σ eᵢ/εᵢ², and the least where εᵢ ∝ ∛eᵢ. A measurement below
+//! the least that the lattice was planned for is held there, and the others share the rest (both problems are convex, so holding
+//! is optimal).
 //!
 //! **Relative to what.** Before a query runs nobody knows its answer. The values are taken to lie anywhere within their bounds with
 //! equal chance; an answer's scale is the root mean square that it then has. The number of persons behind a group cancels: all
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use paravent_udfs::{Base, Estimate, What};
+use paravent_udfs::{Base, Estimate, Mechanism, What};
 
 use super::contributions::{DraftMeasurement, DraftOutput};
 use super::facts::built;
@@ -30,23 +32,28 @@ const SELECTION: f64 = 0.25;
 
 /// What a release asks of the split.
 pub(super) struct Asked<'a> {
+    pub mechanism: Mechanism,
     pub measurements: &'a [DraftMeasurement],
     pub outputs: &'a [DraftOutput],
     /// One an output.
     pub weights: &'a [f64],
     /// What the analyst says the person count weighs where it selects.
     pub persons_weight: Option<f64>,
-    pub max_groups: u64,
 }
 
-/// The eᵢ of one release: expected squared relative error, summed over the outputs that use measurement i, at ρ = 1. In units of
-/// one person's reach in one group, so that what is left of a sensitivity is how often a person is measured: in M groups, and at
-/// each level of a tree.
+/// The eᵢ of one release: expected squared relative error, summed over the outputs that use measurement i, at ρ = 1 or ε = 1. In
+/// units of one person's reach in one group, so that what is left of a sensitivity is how often a person is measured: in M groups,
+/// and at each level of a tree.
 pub(super) fn errors(asked: &Asked) -> Vec<f64> {
     let mut errors = vec![0.0; asked.measurements.len()];
     let mut add = |index: usize, influence: f64| {
         if let (Some(error), Some(measurement)) = (errors.get_mut(index), asked.measurements.get(index)) {
-            *error += influence * asked.max_groups as f64 * f64::from(measurement.what.levels());
+            let times = measurement.sensitivity.times as f64;
+            *error += influence
+                * match asked.mechanism {
+                    Mechanism::Gaussian => times,
+                    Mechanism::Laplace => times * times,
+                };
         }
     };
     add(0, asked.persons_weight.unwrap_or(1.0) * SELECTION);
@@ -117,16 +124,20 @@ fn reach_over_scale(bounds: Bounds) -> f64 {
     if ratio.is_finite() { ratio.clamp(1.0, 4.0) } else { 1.0 }
 }
 
-/// A ρ for each measurement: ∝ √eᵢ, none below `least`, in all `total` or a hair less.
+/// A part of the price for each measurement: ∝ √eᵢ of a ρ, ∝ ∛eᵢ of an ε; none below `least`, in all `total` or a hair less.
 ///
-/// Laws: the sum is at most `total`; each is above zero, and at least `least` where `total` allows it (else all are alike); Σ eᵢ/ρᵢ
+/// Laws: the sum is at most `total`; each is above zero, and at least `least` where `total` allows it (else all are alike); the error
 /// is not above what an even split gives.
-pub(super) fn split(total: f64, least: f64, errors: &[f64]) -> Vec<f64> {
+pub(super) fn split(mechanism: Mechanism, total: f64, least: f64, errors: &[f64]) -> Vec<f64> {
+    let root = match mechanism {
+        Mechanism::Gaussian => f64::sqrt,
+        Mechanism::Laplace => f64::cbrt,
+    };
     // Room for the rounding of the sum of some hundred parts.
     let total = total * (1.0 - 1e-12);
     let even = total / errors.len().max(1) as f64;
     let least = least.min(even);
-    let roots: Vec<f64> = errors.iter().map(|error| if *error > 0.0 { error.sqrt() } else { 0.0 }).collect();
+    let roots: Vec<f64> = errors.iter().map(|error| if *error > 0.0 { root(*error) } else { 0.0 }).collect();
     let mut held = vec![false; errors.len()];
     loop {
         let free = |i: &usize| !held[*i];
@@ -221,21 +232,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn shown(errors: &[f64], parts: &[f64]) -> f64 {
-        errors.iter().zip(parts).map(|(error, part)| error / part).sum()
+    use Mechanism::{Gaussian, Laplace};
+
+    fn shown(mechanism: Mechanism, errors: &[f64], parts: &[f64]) -> f64 {
+        let power = if mechanism == Gaussian { 1 } else { 2 };
+        errors.iter().zip(parts).map(|(error, part)| error / part.powi(power)).sum()
     }
 
     #[test]
     fn in_proportion_to_the_roots() {
-        let parts = split(6.0, 0.1, &[1.0, 4.0, 9.0]);
-        for (part, expected) in parts.iter().zip([1.0, 2.0, 3.0]) {
-            assert!((part - expected).abs() < 1e-9, "{parts:?}");
+        for (mechanism, errors) in [(Gaussian, [1.0, 4.0, 9.0]), (Laplace, [1.0, 8.0, 27.0])] {
+            let parts = split(mechanism, 6.0, 0.1, &errors);
+            for (part, expected) in parts.iter().zip([1.0, 2.0, 3.0]) {
+                assert!((part - expected).abs() < 1e-9, "{parts:?}");
+            }
         }
     }
 
     #[test]
     fn what_matters_little_is_held_at_the_least_and_the_rest_shared() {
-        let parts = split(1.0, 0.2, &[1e-6, 1.0, 4.0]);
+        let parts = split(Gaussian, 1.0, 0.2, &[1e-6, 1.0, 4.0]);
         for (part, expected) in parts.iter().zip([0.2, 0.8 / 3.0, 1.6 / 3.0]) {
             assert!((part - expected).abs() < 1e-9, "{parts:?}");
         }
@@ -246,7 +262,7 @@ mod tests {
         for (errors, least) in
             [(&[0.0, 0.0][..], 0.1), (&[1.0, 100.0], 0.5), (&[1.0, 100.0], 7.0), (&[f64::NAN, f64::NAN], 0.1)]
         {
-            let parts = split(1.0, least, errors);
+            let parts = split(Gaussian, 1.0, least, errors);
             assert!(parts.iter().all(|part| (part - 0.5).abs() < 1e-9), "{parts:?}");
         }
     }
@@ -281,26 +297,27 @@ mod tests {
         /// The laws of [`split`]; and no small move of rho from one part to another shows less error.
         #[test]
         fn no_split_shows_less(
+            mechanism in prop::sample::select(&Mechanism::ALL[..]),
             errors in proptest::collection::vec((-12.0..12.0_f64).prop_map(f64::exp), 1..12),
             total in 1e-9..50.0_f64,
             least in 0.0..1.0_f64,
             (from, to) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
         ) {
             let least = least * total / errors.len() as f64;
-            let parts = split(total, least, &errors);
+            let parts = split(mechanism, total, least, &errors);
             prop_assert_eq!(parts.len(), errors.len());
             prop_assert!(parts.iter().sum::<f64>() <= total);
             prop_assert!(parts.iter().sum::<f64>() >= total * (1.0 - 1e-9));
             prop_assert!(parts.iter().all(|part| *part > 0.0 && *part >= least * (1.0 - 1e-11)));
             let even = vec![total / errors.len() as f64; errors.len()];
-            prop_assert!(shown(&errors, &parts) <= shown(&errors, &even) * (1.0 + 1e-9));
+            prop_assert!(shown(mechanism, &errors, &parts) <= shown(mechanism, &errors, &even) * (1.0 + 1e-9));
             let (from, to) = (from.index(parts.len()), to.index(parts.len()));
             let moved = (parts[from] - least) / 16.0;
             if from != to && moved > 0.0 {
                 let mut other = parts.clone();
                 other[from] -= moved;
                 other[to] += moved;
-                prop_assert!(shown(&errors, &parts) <= shown(&errors, &other) * (1.0 + 1e-9));
+                prop_assert!(shown(mechanism, &errors, &parts) <= shown(mechanism, &errors, &other) * (1.0 + 1e-9));
             }
         }
     }

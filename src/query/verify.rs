@@ -33,8 +33,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use paravent_udfs::{Delta, Output, Release, ReleaseSpec, Rho, is_unreleased};
+use paravent_udfs::{Output, Release, ReleaseSpec, is_unreleased};
 
+#[cfg(test)]
+pub(crate) use price::Reach;
 pub use used::Reads;
 
 use super::context::{Context, Source, SourceKind};
@@ -44,6 +46,7 @@ use super::optimise;
 use super::picked::Picked;
 use super::private::{Private, ReleaseFacts, ReleasePlan};
 use crate::error::{Error, Result};
+use crate::policy::Price;
 
 /// Optimised plans of which the guarantee was proven. Only this stage makes them.
 #[derive(Debug)]
@@ -120,21 +123,18 @@ impl Verified {
 }
 
 impl Verified {
-    /// Rho and delta by policy, of the releases whose number `counts`. Every policy that a release touches pays it whole.
+    /// By policy, of the releases whose number `counts`. Every policy that a release touches pays it whole.
     /// The price follows from the plan and the settings, never from data.
-    pub fn price(&self, counts: impl Fn(usize) -> bool) -> Result<Vec<(String, Rho, Delta)>> {
-        let mut price: BTreeMap<&String, (f64, f64)> = BTreeMap::new();
+    pub fn price(&self, counts: impl Fn(usize) -> bool) -> Result<BTreeMap<String, Price>> {
+        let mut lines: BTreeMap<String, Price> = BTreeMap::new();
         for (_, release) in self.releases.iter().enumerate().filter(|(number, _)| counts(*number)) {
+            let price = release.facts.price();
             for policy in &release.facts.policies {
-                let line = price.entry(policy).or_default();
-                line.0 += release.facts.rho.get();
-                line.1 += release.facts.delta.get();
+                let sum = lines.get(policy).map_or(Ok(price), |held| held.and(price))?;
+                lines.insert(policy.clone(), sum);
             }
         }
-        price
-            .into_iter()
-            .map(|(policy, (rho, delta))| Ok((policy.clone(), Rho::new(rho)?, Delta::new(delta)?)))
-            .collect()
+        Ok(lines)
     }
 
     /// For the log: what was done to protect.
@@ -198,10 +198,10 @@ impl VerifiedRelease {
         found
     }
 
-    /// What the price assumes of each measurement: the squared sensitivity, over all groups and levels.
+    /// What the price assumes of each measurement, over all groups and levels.
     #[cfg(test)]
-    pub fn squared_sensitivities(&self) -> Result<Vec<f64>> {
-        price::squared_sensitivities(root(&self.plan).ok_or_else(Error::internal)?, &self.facts)
+    pub fn reaches(&self) -> Result<Vec<Reach>> {
+        price::reaches(root(&self.plan).ok_or_else(Error::internal)?, &self.facts)
     }
 
     /// The question it answers.

@@ -20,6 +20,8 @@ use super::private::Private;
 use super::{Context, verify};
 
 pub(super) const COUNTRY: &str = "SELECT country, count(*) FROM person GROUP BY country";
+pub(super) const LAPLACE_COUNTRY: &str = "/* laplace */ SELECT country, count(*) FROM person GROUP BY country";
+pub(super) const LAPLACE_WEEKS: &str = "/* laplace */ SELECT week, sum(hours), count(*) FROM week GROUP BY week";
 pub(super) const WEEKS: &str = "SELECT week, sum(hours), count(*) FROM week GROUP BY week";
 pub(super) const MAIL: &str = "SELECT sum(size), count(*) FROM mail";
 pub(super) const PART: &str = "SELECT sum(size) FILTER (WHERE size > 100) FROM mail";

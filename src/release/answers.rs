@@ -3,8 +3,8 @@
 //! Three ways, tried in this order. *The same* release, by whatever name. *A part* of one: its measurements are among those that
 //! were drawn. *A roll-up*: its keys are among the stored ones, and what is asked adds up over groups; only where the asker prefers
 //! it to new spending, as groups that were suppressed are missing from the sum. Stored rows answer only under the rules, data and
-//! epsilon that the question has now: the key holds epoch and snapshots, and rows drawn for a smaller epsilon are passed over
-//! (unless the asker prefers them). Must never: draw noise.
+//! epsilon that the question has now: the key holds epoch and snapshots, and rows drawn for a smaller epsilon, or by another
+//! mechanism, are passed over (unless the asker prefers them). Must never: draw noise.
 //!
 //! **Sensitivity, Noise, Cost** none: post-processing of earlier releases (Dwork, Roth 2014, Proposition 2.1).
 
@@ -20,7 +20,7 @@ use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Int64Type, Schema};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use sha2::{Digest, Sha256};
 
-use super::measured::{Answers, Measured};
+use super::measured::{Answers, Drawn, Measured};
 use super::released::Released;
 use crate::error::{Error, Result};
 use crate::ledger::StoredAnswer;
@@ -89,7 +89,7 @@ pub struct Found {
     pub number: usize,
     pub origin: Origin,
     wanted: Identity,
-    epsilon: f64,
+    drawn: Drawn,
     columns: Columns,
 }
 
@@ -97,7 +97,7 @@ pub struct Found {
 pub fn find(
     release: &VerifiedRelease,
     stored: &[StoredAnswer],
-    epsilon: f64,
+    asked: Drawn,
     prefer_stored: bool,
 ) -> Result<Option<Found>> {
     let wanted = release.identity();
@@ -106,12 +106,11 @@ pub fn find(
         number,
         origin,
         wanted: wanted.clone(),
-        epsilon: kept.epsilon,
+        drawn: kept.drawn,
         columns,
     };
     for (number, kept) in kept.iter().enumerate() {
-        // Reading back what was written may be off by one bit.
-        let accurate = prefer_stored || kept.epsilon >= epsilon * (1.0 - 1e-12);
+        let accurate = prefer_stored || kept.drawn.serves(&asked);
         if let Some(columns) = Columns::same_groups(wanted, &kept.identity).filter(|_| accurate) {
             let whole = wanted.measurements.len() == kept.identity.measurements.len();
             return Ok(Some(found((number, kept), if whole { Origin::Same } else { Origin::Part }, columns)));
@@ -133,7 +132,7 @@ impl Found {
         let chosen = self.columns.chosen(&Answers::rows_from_store(bytes)?, &self.wanted)?;
         let keys = self.wanted.keys.len();
         let batch = if self.origin == Origin::RollUp { rolled_up(chosen, keys)? } else { chosen };
-        Ok(Measured::new(batch, self.wanted.clone(), self.epsilon))
+        Ok(Measured::new(batch, self.wanted.clone(), self.drawn))
     }
 }
 

@@ -3,19 +3,19 @@
 //! In: a paid [`Reservation`] and a [`Verified`] plan. Out: the releases' rows, as measured and as shown. Must never: run a release
 //! whose rows are known, or one before all that it reads are there.
 
-use super::{Engine, Measured, Released, Sources};
+use super::{Drawn, Engine, Measured, Released, Sources};
 use crate::error::{Error, Result};
 use crate::ledger::Reservation;
 use crate::query::{SourceKind, Verified, VerifiedRelease};
 
-/// Runs every release that is not in `known`. `epsilon`: what the statement's releases are drawn with.
+/// Runs every release that is not in `known`. `drawn`: what the statement's releases are drawn with.
 pub async fn execute(
     engine: &Engine,
     paid: Reservation,
     verified: &Verified,
     known: Vec<Option<Measured>>,
     sources: &Sources,
-    epsilon: f64,
+    drawn: Drawn,
 ) -> Result<(Reservation, Vec<Measured>, Vec<Released>)> {
     let releases = verified.releases();
     let mut known = known.into_iter();
@@ -39,7 +39,7 @@ pub async fn execute(
         let plans: Vec<_> = ready.iter().map(|(_, release)| release.plan()).collect();
         let batches = engine.releases(&plans, sources, &released).await?;
         for ((number, release), batch) in ready.into_iter().zip(batches) {
-            let rows = Measured::new(batch, release.identity().clone(), epsilon);
+            let rows = Measured::new(batch, release.identity().clone(), drawn);
             *measured.get_mut(number).ok_or_else(Error::internal)? = Some(rows);
         }
     }

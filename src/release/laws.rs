@@ -1,8 +1,8 @@
 //! The laws behind every price, on random companies and random questions.
 //!
 //! 1. Taking one person away moves no exact quantity further than its noise was made for: for each measurement the squared L2 distance
-//!    over all groups (and levels of a tree) is at most what the price assumed, and all together they are at most 2 ρ in units of their
-//!    variance (Bun, Steinke 2016, Proposition 6).
+//!    over all groups (and levels of a tree) is at most what the price assumed, and the L1 distance, too; all together are at most 2 ρ
+//!    in units of their variance (Bun, Steinke 2016, Proposition 6), or, of Laplace noise, ε in units of their scale.
 //! 2. The order of the rows, and how they are cut into batches and partitions, changes no exact word.
 //! 3. Whether a question is refused does not depend on data: `compile` takes a statement and a `Context`, which holds declarations and
 //!    no row, so this is a fact of types. Over the wire it is tried in `tests/totality.rs`.
@@ -25,13 +25,13 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::physical_plan::collect;
-use paravent_udfs::{BoundGroups, Noise, Release, ReleaseSpec, What};
+use paravent_udfs::{AdditiveNoise, BoundGroups, Noise, Release, ReleaseSpec, What};
 use proptest::prelude::*;
 
 use super::Sources;
 use super::engine::bind;
-use crate::query::compile_tests::compile;
-use crate::query::{SourceKind, VerifiedRelease};
+use crate::query::compile_tests::{LAPLACE, compile};
+use crate::query::{Reach, SourceKind, VerifiedRelease};
 use questions::question;
 use shapes::QUESTIONS;
 use world::{Layout, Person, person, sources};
@@ -113,19 +113,19 @@ fn groups(spec: &ReleaseSpec, batches: &[RecordBatch]) -> Exact {
     groups
 }
 
-/// How far each measurement moves, squared.
-fn distances(all: &Exact, fewer: &Exact, measurements: usize) -> Vec<f64> {
+/// How far each measurement moves: the sum of the powers of its numbers' moves, the first for L1 and the second for the squared L2.
+fn distances(all: &Exact, fewer: &Exact, measurements: usize, power: i32) -> Vec<f64> {
     let groups: BTreeSet<&Vec<String>> = all.keys().chain(fewer.keys()).collect();
-    let squared = |m: usize| -> f64 {
+    let moved = |m: usize| -> f64 {
         let of_group = |group: &&Vec<String>| -> f64 {
             let (here, there) = (all.get(*group).map(|g| &g[m]), fewer.get(*group).map(|g| &g[m]));
             let at = |values: Option<&Vec<i128>>, node: usize| values.map_or(0, |values| values[node]);
             let nodes = here.or(there).map_or(0, Vec::len);
-            (0..nodes).map(|node| ((at(here, node) - at(there, node)) as f64).powi(2)).sum()
+            (0..nodes).map(|node| ((at(here, node) - at(there, node)) as f64).abs().powi(power)).sum()
         };
         groups.iter().map(of_group).sum()
     };
-    (0..measurements).map(squared).collect()
+    (0..measurements).map(moved).collect()
 }
 
 /// What taking one person away costs: each measurement in parts of what was assumed of it, and all of them in parts of the price.
@@ -139,14 +139,27 @@ async fn moves(planned: &VerifiedRelease, people: &[Person], without: usize) -> 
     let all = exact(&state, release, &sources(&numbered, Layout::AsIs)).await?;
     let fewer = exact(&state, release, &sources(&fewer, Layout::AsIs)).await?;
     let measurements = &release.spec().measurements;
-    let moved = distances(&all, &fewer, measurements.len());
+    let [l1, squared] = [1, 2].map(|power| distances(&all, &fewer, measurements.len(), power));
     // Where the optimiser left nothing to read there is no state to read a bound of, and nothing moves.
-    let assumed = planned.squared_sensitivities().unwrap_or_else(|_| vec![0.0; measurements.len()]);
-    let price: f64 = moved.iter().zip(measurements).map(|(d, m)| d / (2.0 * m.noise.std_dev().powi(2))).sum();
-    Some((
-        moved.iter().zip(assumed).map(|(d, s)| if *d == 0.0 { 0.0 } else { d / s }).collect(),
-        price / planned.facts().rho.get(),
-    ))
+    let assumed = |of: fn(&Reach) -> f64| match planned.reaches() {
+        Ok(reaches) => reaches.iter().map(of).collect(),
+        Err(_) => vec![0.0; measurements.len()],
+    };
+    let parts = |moved: &[f64], assumed: Vec<f64>| -> Vec<f64> {
+        moved.iter().zip(assumed).map(|(d, s)| if *d == 0.0 { 0.0 } else { d / s }).collect()
+    };
+    let (of_l1, of_squared) = (parts(&l1, assumed(Reach::l1)), parts(&squared, assumed(Reach::l2_squared)));
+    let each = of_l1.into_iter().zip(of_squared).map(|(one, two)| one.max(two)).collect();
+    let (mut rho, mut epsilon) = (0.0, 0.0);
+    for (m, (l1, squared)) in measurements.iter().zip(l1.iter().zip(&squared)) {
+        match m.noise {
+            AdditiveNoise::Gaussian(gaussian) => rho += squared / (2.0 * gaussian.std_dev().powi(2)),
+            AdditiveNoise::Laplace(laplace) => epsilon += l1 / laplace.scale(),
+        }
+    }
+    let facts = planned.facts();
+    let whole = rho / facts.rho.get() + facts.epsilon.map_or(0.0, |price| epsilon / price.get());
+    Some((each, whole))
 }
 
 fn reads_a_release(planned: &VerifiedRelease) -> bool {
@@ -155,6 +168,10 @@ fn reads_a_release(planned: &VerifiedRelease) -> bool {
 
 fn within((each, whole): &(Vec<f64>, f64)) -> bool {
     each.iter().all(|part| *part <= 1.0 + 1e-9) && *whole <= 1.0 + 1e-9
+}
+
+fn under(laplace: bool, sql: &str) -> String {
+    if laplace { format!("{LAPLACE} {sql}") } else { sql.to_owned() }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -168,9 +185,11 @@ proptest! {
     fn one_person_moves_nothing_further_than_its_noise_was_made_for(
         people in prop::collection::vec(person(), 1..8),
         without in any::<prop::sample::Index>(),
+        laplace in any::<bool>(),
     ) {
         for sql in QUESTIONS {
-            let verified = compile(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+            let sql = under(laplace, sql);
+            let verified = compile(&sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
             let without = without.index(people.len());
             for release in verified.releases().iter().filter(|release| !reads_a_release(release)) {
                 let moved = runtime().block_on(moves(release, &people, without));
@@ -190,7 +209,7 @@ proptest! {
     ) {
         let mut answered = 0;
         for seed in &seeds {
-            let sql = question(*seed);
+            let sql = under(seed % 2 == 1, &question(*seed));
             let verified = match compile(&sql) {
                 Ok(verified) => verified,
                 Err(error) => {
@@ -224,10 +243,12 @@ async fn layouts(planned: &VerifiedRelease, people: &[Person]) -> (Exact, Exact)
 #[tokio::test]
 async fn the_bound_is_reached() {
     let heavy = Person { country: 0, weeks: (0..30).map(|week| (week, 80.0)).collect(), mails: vec![1000; 250] };
-    let verified = compile("SELECT sum(size), count(*) FROM mail").unwrap();
-    let (each, whole) = moves(&verified.releases()[0], &[heavy.clone(), heavy], 0).await.unwrap();
-    assert!(each[1..].iter().all(|part| *part > 0.99 && *part <= 1.0 + 1e-9), "{each:?}");
-    assert!(whole > 0.5 && whole <= 1.0 + 1e-9, "{whole}");
+    for laplace in [false, true] {
+        let verified = compile(&under(laplace, "SELECT sum(size), count(*) FROM mail")).unwrap();
+        let (each, whole) = moves(&verified.releases()[0], &[heavy.clone(), heavy.clone()], 0).await.unwrap();
+        assert!(each[1..].iter().all(|part| *part > 0.99 && *part <= 1.0 + 1e-9), "{each:?}");
+        assert!(whole > 0.5 && whole <= 1.0 + 1e-9, "{whole}");
+    }
 }
 
 /// So does one whose rows are her own through other tables, and a tree over her values: each level counts every row that may count.
@@ -239,10 +260,12 @@ async fn trees_distinct_values_and_linked_rows_reach_their_bounds() {
         ("SELECT count(DISTINCT size) FROM mail", heavy((0..250).collect())),
         ("SELECT sum(price) FROM item", heavy(vec![1000; 250])),
     ] {
-        let verified = compile(sql).unwrap();
-        let other = Person { mails: vec![5], ..person.clone() };
-        let (each, whole) = moves(&verified.releases()[0], &[person, other], 0).await.unwrap();
-        assert!(each[1..].iter().all(|part| *part > 0.9 && *part <= 1.0 + 1e-9), "{sql}: {each:?}");
-        assert!(whole <= 1.0 + 1e-9, "{sql}: {whole}");
+        for laplace in [false, true] {
+            let verified = compile(&under(laplace, sql)).unwrap();
+            let other = Person { mails: vec![5], ..person.clone() };
+            let (each, whole) = moves(&verified.releases()[0], &[person.clone(), other], 0).await.unwrap();
+            assert!(each[1..].iter().all(|part| *part > 0.9 && *part <= 1.0 + 1e-9), "{sql}: {each:?}");
+            assert!(whole <= 1.0 + 1e-9, "{sql}: {whole}");
+        }
     }
 }

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Released;
 use crate::error::{Error, Result};
-use crate::query::{Identity, VerifiedRelease};
+use crate::policy::{Mechanism, mechanism_by_name};
+use crate::query::{Context, Identity, VerifiedRelease};
 
 /// The rows of one release, as they were drawn.
 #[derive(Debug, Clone)]
@@ -25,13 +26,35 @@ pub struct Measured {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Answers {
     pub identity: Identity,
-    /// The statement's epsilon: a question of a larger one is not answered by these rows.
+    #[serde(flatten)]
+    pub drawn: Drawn,
+}
+
+/// What the noise of a statement's releases was drawn with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Drawn {
+    /// The statement's setting.
     pub epsilon: f64,
+    /// Rows from before there were two are Gaussian.
+    #[serde(default, with = "mechanism_by_name")]
+    pub mechanism: Mechanism,
+}
+
+impl Drawn {
+    /// As the settings of a statement say.
+    pub fn with(context: &Context) -> Self {
+        Self { epsilon: context.epsilon.get(), mechanism: context.mechanism }
+    }
+
+    /// Do rows drawn with `self` answer what is to be drawn with `asked`? Reading back what was written may be off by one bit.
+    pub(super) fn serves(&self, asked: &Self) -> bool {
+        self.mechanism == asked.mechanism && self.epsilon >= asked.epsilon * (1.0 - 1e-12)
+    }
 }
 
 impl Measured {
-    pub(super) fn new(batch: RecordBatch, identity: Identity, epsilon: f64) -> Self {
-        Self { batch, answers: Answers { identity, epsilon } }
+    pub(super) fn new(batch: RecordBatch, identity: Identity, drawn: Drawn) -> Self {
+        Self { batch, answers: Answers { identity, drawn } }
     }
 
     /// The values, errors and masks that a release shows of these rows.

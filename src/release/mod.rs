@@ -25,7 +25,7 @@ pub use answers::{Found, Origin, RowsKey, find, rows_key};
 pub use deidentified::{RowKeys, RowName};
 pub use engine::{Engine, Sources};
 pub use execute::execute;
-pub use measured::Measured;
+pub use measured::{Drawn, Measured};
 pub use progress::{Progress, Stage};
 pub use released::{Released, Shaped};
 pub use scopes::ScopeCache;

@@ -9,7 +9,8 @@
 //!
 //! **Sensitivity** of each question: one person has one row in the inner query, so each measurement moves by one.
 //! **Noise** as of any release: persons and trees of quantiles. **Cost** `privacy.analyze_epsilon` in all, over two statements: the first
-//! finds the magnitudes on a logarithmic scale and spends three tenths of rho, the second the quantiles between them.
+//! finds the magnitudes on a logarithmic scale and spends three tenths of rho (of epsilon, where the system's mechanism is Laplace's: so
+//! that a policy all of whose answers have an epsilon keeps it), the second the quantiles between them.
 //! **Source** the trees are those of `percentile_cont`; two steps from coarse to fine as in Smith 2011, "Privacy-Preserving Statistical
 //! Estimation with Optimal Convergence Rates", section 3.
 
@@ -26,13 +27,13 @@ use super::answer::{Answer, Notice};
 use super::path::{Asked, Failure, compile};
 use super::surroundings::Looked;
 use crate::error::{Error, Result, SqlState};
-use crate::policy::{Access, Capability, Class, Principal, Settings, Table, Weights};
+use crate::policy::{Access, Capability, Class, Mechanism, Principal, Settings, Table, Weights};
 use crate::query::parse;
 use crate::query::statement::Statement;
 use crate::query::statistics::{FRACTIONS, Quantiles, Spread, Statistics};
 use crate::release::Shaped;
 
-/// What the coarse step gets of rho.
+/// What the coarse step gets of the price.
 const COARSE: f64 = 0.3;
 /// The coarse scale: ln(1 + |x| · FINEST) of either sign, up to SCALE. Values are told apart from a millionth to 10^20.
 const FINEST: f64 = 1e6;
@@ -156,7 +157,10 @@ impl Session {
     ) -> Result<Option<Statistics>, Failure> {
         let coarse: Vec<(String, Range)> = target.coarse();
         let part = |share: f64| Settings {
-            epsilon: settings.analyze_epsilon * share.sqrt(),
+            epsilon: match settings.mechanism {
+                Mechanism::Gaussian => settings.analyze_epsilon * share.sqrt(),
+                Mechanism::Laplace => settings.analyze_epsilon * share,
+            },
             delta: settings.delta / 2.0,
             // As much as a tree: few persons are to have statistics, too.
             weights: Weights::of_only_persons(100.0),
@@ -165,11 +169,11 @@ impl Session {
         let found = self.quantiles(asked, target, &coarse, part(COARSE)).await?;
         let Some((_, found)) = found else { return Ok(None) };
         let (fine, settings) = (target.fine(&found), part(1.0 - COARSE));
-        let rho = settings.epsilon * settings.epsilon / 2.0;
+        let noise = of_node(settings.mechanism, settings.epsilon, fine.len());
         let Some((persons, found)) = self.quantiles(asked, target, &fine, settings).await? else {
             return Ok(None);
         };
-        let kept = kept(persons, rho, fine.len());
+        let kept = kept(persons, noise);
         Ok(target.statistics(persons, found, kept))
     }
 
@@ -280,7 +284,9 @@ impl Target {
         let mut wanted = Vec::new();
         let mut next = 0;
         if self.rows {
-            let high = (last(0) + ROWS_SCALE / 256.0).clamp(0.5, ROWS_SCALE).exp() * TAIL;
+            // Where nothing was found, no further than a dozen.
+            let last = if last(0).is_finite() { last(0) } else { 0.0 };
+            let high = (last + ROWS_SCALE / 256.0).clamp(0.5, ROWS_SCALE).exp() * TAIL;
             wanted.push(("n".to_owned(), Range { low: 0.0, high: high.ceil() }));
             next = 1;
         }
@@ -323,10 +329,18 @@ fn around(median: f64, quartile: f64) -> Range {
     Range { low, high: if high > low { high } else { low + 1.0 / FINEST } }
 }
 
+/// The noise of a node, about: each of so many trees of four levels, and the persons, get an equal part.
+fn of_node(mechanism: Mechanism, epsilon: f64, trees: usize) -> f64 {
+    let parts = (trees + 1) as f64;
+    match mechanism {
+        Mechanism::Gaussian => (4.0 * parts).sqrt() / epsilon,
+        Mechanism::Laplace => std::f64::consts::SQRT_2 * 4.0 * parts / epsilon,
+    }
+}
+
 /// How many of the fractions say something: beyond one there must be three times as many persons as the noise of a rank, which is
-/// that of half the siblings at each of four levels of four.
-fn kept(persons: f64, rho: f64, trees: usize) -> usize {
-    let node = (4.0 * (trees + 1) as f64 / (2.0 * rho)).sqrt();
+/// that of half the siblings at each of four levels of four. `node`: the noise of one.
+fn kept(persons: f64, node: f64) -> usize {
     let rank = node * (4.0_f64 * 3.0 / 2.0).sqrt();
     FRACTIONS.iter().filter(|fraction| (1.0 - **fraction) * persons >= 3.0 * rank).count()
 }

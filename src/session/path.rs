@@ -13,9 +13,9 @@ use super::recent::{Given, Question};
 use super::surroundings::Surroundings;
 use super::{Protocol, Session};
 use crate::error::{Error, Result, SqlState};
-use crate::ledger::{Charge, Entry, Limits, Outcome, Price, Reservation, ToStore};
+use crate::ledger::{Charge, Entry, Limits, Outcome, Reservation, ToStore};
 use crate::query::{self, Checked, Verified};
-use crate::release::{self, Measured, Origin, Released, Shaped};
+use crate::release::{self, Drawn, Measured, Origin, Released, Shaped};
 
 /// One statement as it was asked.
 pub(super) struct Asked<'a> {
@@ -133,9 +133,8 @@ impl Session {
     ) -> Result<(Shaped, Option<u64>)> {
         let mut sources = self.sources(around).await?;
         let keys = self.row_keys(verified).await?;
-        let (engine, epsilon) = (&self.server.engine, around.context.epsilon.get());
-        let (paid, measured, released) =
-            release::execute(engine, paid, verified, known.rows, &sources, epsilon).await?;
+        let (engine, drawn) = (&self.server.engine, Drawn::with(&around.context));
+        let (paid, measured, released) = release::execute(engine, paid, verified, known.rows, &sources, drawn).await?;
         if known.origins.contains(&Origin::New) {
             self.refuse_changed_data(around).await?;
         }
@@ -192,7 +191,7 @@ impl Session {
             let found = match release::rows_key(release, &shown, &around.snapshots, &around.context.scopes, epoch)? {
                 Some(key) => {
                     let kept = self.server.ledger.stored(&key).await?;
-                    match release::find(release, &kept, around.context.epsilon.get(), prefer_stored)? {
+                    match release::find(release, &kept, Drawn::with(&around.context), prefer_stored)? {
                         Some(found) => {
                             let answer = kept.get(found.number).ok_or_else(Error::internal)?;
                             let rows = found.measured(&self.server.ledger.measured(answer).await?)?;
@@ -224,8 +223,7 @@ impl Session {
     ) -> Result<Reservation, Failure> {
         let fresh = |number: usize| known.origins.get(number) == Some(&Origin::New);
         let priced = verified.price(fresh)?;
-        let charges =
-            priced.into_iter().map(|(policy, rho, delta)| Charge { policy, price: Price { rho, delta } }).collect();
+        let charges = priced.into_iter().map(|(policy, price)| Charge { policy, price }).collect();
         let limits = Limits::new(&around.context.policies.settings)?;
         let mut entry = self.entry(asked)?;
         entry.tables = names_of(around);

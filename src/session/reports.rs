@@ -11,7 +11,7 @@ use super::Session;
 use super::listing::Listing;
 use crate::error::Result;
 use crate::ledger::PurposeUse;
-use crate::policy::{Access, Capability, Column, Delta, Policies, Principal, Rho, Table, View, epsilon_of};
+use crate::policy::{Access, Capability, Column, Delta, Policies, Principal, Table, View};
 
 impl Session {
     /// Evidence for an impact assessment: what was read for each purpose, of how many persons, at what price (W16).
@@ -36,7 +36,7 @@ impl Session {
             .count("failed", |used| used.failed)
             .text("principals", |used| listed(&used.principals))
             .number("epsilon", epsilon)
-            .number("rho", |used| used.spent.values().map(|(rho, _)| *rho).fold(0.0, f64::max))
+            .number("rho", |used| used.spent.values().map(|spent| spent.rho).fold(0.0, f64::max))
             .moment("first_use", |used| used_at(used, used.first))
             .moment("last_use", |used| used_at(used, used.last))
             .batch()
@@ -87,11 +87,8 @@ fn about(table: &Table) -> &'static str {
 
 /// Epsilon of the policy that paid most, at the delta of its budget.
 fn spent(used: &PurposeUse, budget_delta: f64) -> f64 {
-    let epsilon = |(rho, delta): &(f64, f64)| match (Rho::new(*rho), Delta::new(budget_delta - delta)) {
-        (Ok(rho), Ok(left)) => epsilon_of(rho, left).get(),
-        (Ok(_) | Err(_), Ok(_) | Err(_)) => f64::INFINITY,
-    };
-    used.spent.values().filter(|(rho, _)| *rho > 0.0).map(epsilon).fold(0.0, f64::max)
+    let Ok(budget_delta) = Delta::new(budget_delta) else { return f64::INFINITY };
+    used.spent.values().map(|spent| spent.epsilon_at(budget_delta)).fold(0.0, f64::max)
 }
 
 fn listed(names: &BTreeSet<String>) -> Option<String> {

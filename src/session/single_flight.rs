@@ -109,6 +109,7 @@ fn key(around: &Surroundings, verified: &Verified) -> Result<Option<Key>> {
         any = true;
     }
     hash.update(context.epsilon.get().to_le_bytes());
+    hash.update(context.mechanism.name().as_bytes());
     Ok(any.then(|| hash.finalize().into()))
 }
 

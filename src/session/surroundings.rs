@@ -128,6 +128,7 @@ impl Session {
             show_suppressed,
             functions: self.server.functions.clone(),
             epsilon: Epsilon::new(settings.epsilon).map_err(|_| Error::internal())?,
+            mechanism: settings.mechanism,
             delta: Delta::new(settings.delta).map_err(|_| Error::internal())?,
             weights: settings.weights.clone(),
             now,

@@ -101,7 +101,7 @@ impl Variables {
     /// The settings this session's statements run under.
     pub fn settings(&self) -> Settings {
         let mut settings = self.system.clone();
-        for setting in [Setting::Epsilon, Setting::StatementTimeout, Setting::Weights] {
+        for setting in Setting::OF_SESSIONS {
             let asked = self.held(setting.name());
             let allowed = asked
                 .and_then(|text| self.system.session_setting_allowed(setting, text).ok())

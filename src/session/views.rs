@@ -155,7 +155,7 @@ impl Session {
     pub(super) async fn budget_lines(&self, verified: &Verified) -> Result<Vec<String>> {
         let policies = self.server.catalog.policies();
         let limits = Limits::new(&policies.settings)?;
-        let touched: BTreeSet<String> = verified.price(|_| true)?.into_iter().map(|(policy, ..)| policy).collect();
+        let touched: BTreeSet<String> = verified.price(|_| true)?.into_keys().collect();
         let lines = self.server.ledger.budget(&limits, &touched).await?;
         let mine = lines
             .iter()

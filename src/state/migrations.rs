@@ -1,7 +1,17 @@
 //! The tables of the state file. A step that was released never changes; a new one is appended.
 
-pub(super) const MIGRATIONS: &[&str] =
-    &[FIRST, MEASURED, STATISTICS, EVIDENCE, DIFFERENCES, OPENED_ROWS, SEALED_CHANGES, SWEPT_ACCESS, STATISTICS_EPOCH];
+pub(super) const MIGRATIONS: &[&str] = &[
+    FIRST,
+    MEASURED,
+    STATISTICS,
+    EVIDENCE,
+    DIFFERENCES,
+    OPENED_ROWS,
+    SEALED_CHANGES,
+    SWEPT_ACCESS,
+    STATISTICS_EPOCH,
+    PURE_EPSILON,
+];
 
 const FIRST: &str = "
 CREATE TABLE secret (
@@ -156,4 +166,11 @@ CREATE TABLE access_swept (
 /// Moves whenever statistics of a table are kept, so that every server knows when those it remembers are of yesterday.
 const STATISTICS_EPOCH: &str = "
 ALTER TABLE catalog_epoch ADD COLUMN statistics_epoch INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What statements cost that are epsilon-DP, and the rho of those that are not: all that there were before this step.
+const PURE_EPSILON: &str = "
+ALTER TABLE budget_line ADD COLUMN epsilon REAL NOT NULL DEFAULT 0;
+ALTER TABLE budget_line ADD COLUMN gaussian_rho REAL NOT NULL DEFAULT 0;
+UPDATE budget_line SET gaussian_rho = rho;
 ";

@@ -10,7 +10,7 @@ use super::{Promise, Sample, Verdict, judge};
 use crate::support::{TestServer, rows};
 
 /// One statement about blocks of `wide` groups; its first column is the group.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
     pub wide: i32,
@@ -95,9 +95,9 @@ fn of_block(values: &[f64]) -> Vec<f64> {
 }
 
 /// Asks and judges. `blocks` as the file has.
-pub async fn attack(analyst: &Client, case: &Case, blocks: usize, alpha: f64) -> Verdict {
+pub async fn attack(analyst: &Client, case: &Case, promise: Promise, blocks: usize, alpha: f64) -> Verdict {
     let worlds = samples(analyst, case, blocks).await;
-    let verdict = judge([&worlds[0], &worlds[1]], Promise::DEFAULT, alpha);
+    let verdict = judge([&worlds[0], &worlds[1]], promise, alpha);
     println!(
         "{}: epsilon {} more {:?} less {:?} excess {:.4}",
         case.name, verdict.epsilon, verdict.more, verdict.less, verdict.excess

@@ -4,7 +4,7 @@
 //! groups; half of the blocks lack one person, so one answer holds thousands of samples of either world. Out: a [`Verdict`]. An
 //! event is chosen on one half of the samples and tested on the other, so that the choice cannot deceive.
 //!
-//! **Promise** ρ-zCDP and δ of the selection. **Test** for events E: P₁(E) ≤ e^ε · P₀(E) + δ(ρ, ε) + δ, both ways round; rejected
+//! **Promise** ρ-zCDP, and ε-DP where the noise is Laplace's, but for δ of the selection. **Test** for events E: P₁(E) ≤ e^ε · P₀(E) + δ(ρ, ε) + δ, both ways round; rejected
 //! only where Clopper–Pearson bounds exclude it. **False-failure rate** at most `alpha` a verdict.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -22,20 +22,27 @@ use event::Event;
 pub struct Promise {
     pub rho: f64,
     pub delta: f64,
+    /// Of Laplace noise.
+    pub epsilon: Option<f64>,
 }
 
 impl Promise {
     /// A statement at `privacy.epsilon = 1` and `privacy.delta = 1e-9`, the defaults.
-    pub const DEFAULT: Self = Self { rho: 0.5, delta: 1e-9 };
+    pub const DEFAULT: Self = Self { rho: 0.5, delta: 1e-9, epsilon: None };
 
-    /// The δ at which ρ-zCDP still promises ε: inf over α > 1 of exp((α−1)(αρ−ε)) / (α−1) · (1−1/α)^α (Canonne, Kamath, Steinke
+    /// The same statement with `privacy.mechanism = 'laplace'`.
+    pub const LAPLACE: Self = Self { epsilon: Some(1.0), ..Self::DEFAULT };
+
+    /// The δ at which ε is promised. By pure ε₀: (e^ε₀ − e^ε)/(e^ε₀ + 1), and none from ε₀ on (Kairouz, Oh, Viswanath 2015, "The
+    /// Composition Theorem for Differential Privacy", Theorem 3.3 for one answer). By ρ-zCDP: inf over α > 1 of exp((α−1)(αρ−ε)) / (α−1) · (1−1/α)^α (Canonne, Kamath, Steinke
     /// 2020, Corollary 13). Any α gives a true δ, so the grid can only make the audit milder.
     pub fn delta_at(&self, epsilon: f64) -> f64 {
         let at = |alpha: f64| {
             ((alpha - 1.0) * (alpha * self.rho - epsilon)).exp() / (alpha - 1.0) * (1.0 - 1.0 / alpha).powf(alpha)
         };
         let least = (1..4000).map(|i| at(1.0 + f64::from(i) * 0.005)).fold(1.0, f64::min);
-        least.min(1.0) + self.delta
+        let pure = self.epsilon.map_or(1.0, |pure| (pure.exp() - epsilon.exp()).max(0.0) / (pure.exp() + 1.0));
+        least.min(pure).min(1.0) + self.delta
     }
 }
 

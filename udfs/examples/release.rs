@@ -10,8 +10,8 @@ use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use datafusion::prelude::{DataFrame, SessionContext};
 use paravent_udfs::{
-    Delta, Epsilon, Estimate, Gaussian, Measurement, Noise, Output, Release, ReleaseSpec, Rho, What, estimates,
-    register,
+    Delta, Epsilon, Estimate, Measurement, Mechanism, Noise, Output, Release, ReleaseSpec, Rho, Sensitivity, What,
+    estimates, register,
 };
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ fn spec() -> Result<(ReleaseSpec, Vec<Output>)> {
     let rho = Rho::of_epsilon(Epsilon::new(1.0)?).get();
     // A person is in one group (M = 1). Hours lie within 0..=80, in steps of a half hour around 40:
     // at most 80 steps.
-    let persons = Gaussian::for_sensitivity(1, Rho::new(rho / 2.0)?)?;
-    let hours = Gaussian::for_sensitivity(80 * 80, Rho::new(rho / 2.0)?)?;
+    let noise = |reach| Mechanism::Gaussian.noise(Sensitivity { reach, times: 1 }, rho / 2.0);
+    let (persons, hours) = (noise(1)?, noise(80)?);
     let floor = 10;
     let mean = Estimate::Mean { sum: 1, count: 0, mid: 40.0, step: 0.5, lower: 0.0, upper: 80.0 };
     let spec = ReleaseSpec {

@@ -56,7 +56,7 @@ pub use bins::{dp_bin, dp_bin_udf, dp_hash, dp_hash_udf};
 pub use bound_groups::{BoundGroups, BoundGroupsExec};
 pub use lattice::{dp_lattice, dp_lattice_udf};
 pub use mask::{Base, Mask, Masked};
-pub use noise::{DiscreteLaplace, Gaussian, NoEntropy, Noise, NoiseStream};
+pub use noise::{AdditiveNoise, DiscreteLaplace, Gaussian, Mechanism, NoEntropy, Noise, NoiseStream, Sensitivity};
 pub use normal::normal_quantile;
 pub use patterns::{date, postgres_functions, to_char, to_date, to_timestamp};
 pub use planner::{ReleasePlanner, planner};

@@ -6,10 +6,12 @@
 
 mod gaussian;
 mod laplace;
+mod mechanism;
 mod uniform;
 
 pub use gaussian::Gaussian;
 pub use laplace::DiscreteLaplace;
+pub use mechanism::{AdditiveNoise, Mechanism, Sensitivity};
 
 use rand::rngs::{ChaCha20Rng, SysRng};
 use rand::{Rng, SeedableRng};
@@ -46,7 +48,7 @@ pub struct NoiseStream {
     bits: ChaCha20Rng,
     /// The one sample of each distribution that all groups get.
     #[cfg(feature = "mutants")]
-    shared: std::collections::HashMap<Gaussian, i128>,
+    shared: std::collections::HashMap<AdditiveNoise, i128>,
     #[cfg(debug_assertions)]
     silent: bool,
 }

@@ -145,7 +145,7 @@ fn outputs() -> Vec<Output> {
 }
 
 fn spec(variance: u128) -> ReleaseSpec {
-    let noise = Gaussian::with_variance(variance, 1).unwrap();
+    let noise = Gaussian::with_variance(variance, 1).unwrap().into();
     let measurement = |column, word| Measurement { column, what: What::Word(word), noise };
     ReleaseSpec {
         keys: 1,

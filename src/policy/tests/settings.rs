@@ -104,7 +104,7 @@ fn intervals_and_timeouts_read_as_in_postgres() {
 }
 
 #[test]
-fn a_session_moves_epsilon_and_timeout_down_and_weights_anywhere() {
+fn a_session_moves_epsilon_and_timeout_down_and_mechanism_and_weights_anywhere() {
     let system = Settings::default();
     let set = |setting, text: &str| system.session_setting_allowed(setting, text);
     assert_eq!(set(Setting::Epsilon, "0.5").unwrap().epsilon, 0.5);
@@ -119,9 +119,13 @@ fn a_session_moves_epsilon_and_timeout_down_and_weights_anywhere() {
     }
     let endless = system.set(Setting::StatementTimeout, "0").unwrap();
     assert!(endless.session_setting_allowed(Setting::StatementTimeout, "1h").is_ok());
+    assert_eq!(set(Setting::Mechanism, "Laplace").unwrap().mechanism, crate::policy::Mechanism::Laplace);
+    assert_eq!(set(Setting::Mechanism, "none").unwrap_err().sqlstate, SqlState::InvalidParameterValue);
     for setting in Setting::ALL {
-        if ![Setting::Epsilon, Setting::StatementTimeout, Setting::Weights].contains(&setting) {
-            let refusal = set(setting, &system.show(setting)).unwrap_err();
+        let allowed = set(setting, &system.show(setting));
+        assert_eq!(allowed.is_ok(), Setting::OF_SESSIONS.contains(&setting), "{}", setting.name());
+        if !Setting::OF_SESSIONS.contains(&setting) {
+            let refusal = allowed.unwrap_err();
             assert_eq!(refusal.sqlstate, SqlState::InsufficientPrivilege);
             let said = format!("permission denied to set parameter \"{}\"", setting.name());
             assert_eq!(refusal.message, said);

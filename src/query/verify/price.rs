@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use paravent_udfs::{BoundGroups, Measurement, Release, What};
+use paravent_udfs::{AdditiveNoise, BoundGroups, Measurement, Release, What};
 
 use super::{selection, unproven};
 use crate::error::Result;
@@ -27,11 +27,24 @@ pub(super) fn verify<'a>(context: &Context, release: &'a Release, facts: &Releas
         return Err(unproven("several groupings in one release"));
     }
     let groups = max_groups(states, facts)?;
-    let squared = squared_sensitivities(release, facts)?;
-    let parts = spec.measurements.iter().zip(&squared);
-    let rho: f64 = parts.map(|(measurement, squared)| squared / (2.0 * measurement.noise.std_dev().powi(2))).sum();
-    // Rounding in this sum only; the samplers' own rounding is towards more noise.
-    if rho.is_nan() || rho > facts.rho.get() * (1.0 + 1e-9) {
+    let reaches = reaches(release, facts)?;
+    let (mut rho, mut epsilon) = (0.0, 0.0);
+    for (measurement, reach) in spec.measurements.iter().zip(&reaches) {
+        match measurement.noise {
+            AdditiveNoise::Gaussian(gaussian) => {
+                rho += reach.l2_squared() / (2.0 * gaussian.std_dev().powi(2));
+                epsilon = f64::INFINITY;
+            }
+            AdditiveNoise::Laplace(laplace) => {
+                let part = reach.l1() / laplace.scale();
+                rho += part * part / 2.0;
+                epsilon += part;
+            }
+        }
+    }
+    // Rounding in these sums only; the samplers' own rounding is towards more noise.
+    let pays = |cost: f64, price: f64| cost <= price * (1.0 + 1e-9);
+    if !pays(rho, facts.rho.get()) || facts.epsilon.is_some_and(|price| !pays(epsilon, price.get())) {
         return Err(unproven("the noise is smaller than the price"));
     }
     selection::verify(states, &columns, groups, spec, facts)?;
@@ -51,17 +64,34 @@ pub(super) fn floor(context: &Context, policies: &BTreeSet<String>) -> u64 {
     floor
 }
 
-/// Of every measurement: how far one person moves it, over all groups and levels, squared.
-pub(super) fn squared_sensitivities(release: &Release, facts: &ReleaseFacts) -> Result<Vec<f64>> {
+/// How far one person moves a measurement: `reach` in each of `times` of its numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    reach: f64,
+    times: f64,
+}
+
+impl Reach {
+    pub fn l1(&self) -> f64 {
+        self.reach * self.times
+    }
+
+    pub fn l2_squared(&self) -> f64 {
+        self.reach * self.reach * self.times
+    }
+}
+
+/// Of every measurement, over all groups and levels.
+pub(super) fn reaches(release: &Release, facts: &ReleaseFacts) -> Result<Vec<Reach>> {
     let (states, columns) = states_below(release.input())?;
     let groups = max_groups(states, facts)?;
-    let squared = |measurement: &Measurement| {
+    let reach_of = |measurement: &Measurement| {
         let position =
             columns.get(measurement.column).copied().flatten().ok_or_else(|| unproven("a measurement of no state"))?;
         let reach = reach(states, position, measurement.what)?;
-        Ok(groups as f64 * f64::from(measurement.what.levels()) * reach * reach)
+        Ok(Reach { reach, times: groups as f64 * f64::from(measurement.what.levels()) })
     };
-    release.spec().measurements.iter().map(squared).collect()
+    release.spec().measurements.iter().map(reach_of).collect()
 }
 
 /// The aggregate under a release, and where each of the release's input columns comes from in it.

@@ -6,7 +6,7 @@
 //! Source: pre-thresholding, Google's differential-privacy library, `common_docs/pre_thresholding.md`.
 
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use paravent_udfs::{CellFloor, Gaussian, Release, ReleaseSpec, What};
+use paravent_udfs::{AdditiveNoise, CellFloor, Release, ReleaseSpec, What};
 
 use super::price::call_at;
 use super::unproven;
@@ -75,7 +75,7 @@ fn of_cell(states: &Aggregate, columns: &[Option<usize>], spec: &ReleaseSpec, ce
 }
 
 /// P[floor · cap + N ≥ threshold].
-fn passes(noise: &Gaussian, threshold: i64, floor: u64, cap: f64) -> f64 {
+fn passes(noise: &AdditiveNoise, threshold: i64, floor: u64, cap: f64) -> f64 {
     let above = threshold as f64 - floor as f64 * cap;
     if above >= 1.0 { noise.upper_tail(above as i64) } else { 1.0 }
 }

@@ -5,7 +5,7 @@
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, ScalarValue};
 use datafusion::logical_expr::{Aggregate, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, col, lit};
-use paravent_udfs::{BoundGroups, Gaussian, Release, Rho, What};
+use paravent_udfs::{AdditiveNoise, BoundGroups, DiscreteLaplace, Gaussian, Release, Rho, What};
 
 use super::dice::Dice;
 use super::private;
@@ -31,9 +31,19 @@ fn spoil_numbers(dice: &mut Dice, private: &mut Private) -> Option<String> {
     let change = dice.below(7);
     match change {
         0 | 1 => {
-            let (numerator, denominator) = release.spec.measurements[at].noise.variance();
-            let (up, down) = dice.one_of(&[&(1_u128, 2_u128), &(99, 100), &(2, 1), &(1, 1000)]);
-            release.spec.measurements[at].noise = Gaussian::with_variance(numerator * up / down, denominator).ok()?;
+            let (up, down) = dice.one_of(&[&(1_u64, 2_u64), &(99, 100), &(2, 1), &(1, 1000)]);
+            let noise = &mut release.spec.measurements[at].noise;
+            *noise = match *noise {
+                AdditiveNoise::Gaussian(gaussian) => {
+                    let (numerator, denominator) = gaussian.variance();
+                    let numerator = numerator * u128::from(*up) / u128::from(*down);
+                    Gaussian::with_variance(numerator, denominator).ok()?.into()
+                }
+                AdditiveNoise::Laplace(laplace) => {
+                    let scale = laplace.scale() * *up as f64 / *down as f64;
+                    DiscreteLaplace::with_scale((scale * 1024.0) as u64, 1024).ok()?.into()
+                }
+            };
         }
         2 => release.facts.rho = Rho::new(release.facts.rho.get() * [0.5, 0.999, 1.5][dice.below(3)]).ok()?,
         3 => release.spec.measurements[at].what = What::Word(dice.below(3)),

@@ -6,21 +6,25 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
-use paravent_udfs::{BoundGroups, Delta, Gaussian, Rho, What, dp_count, dp_persons};
+use paravent_udfs::{
+    AdditiveNoise, BoundGroups, Delta, DiscreteLaplace, Epsilon, Gaussian, Rho, What, dp_count, dp_persons,
+};
 
 use super::hand::{columns, input, public, replace, restate, scan_as, spec};
-use super::{Bad, COUNTRY, JOINED, MAIL, NESTED, PART, PROFILE, TWO, WEEKS, bad};
+use super::{Bad, COUNTRY, JOINED, LAPLACE_COUNTRY, LAPLACE_WEEKS, MAIL, NESTED, PART, PROFILE, TWO, WEEKS, bad};
 use crate::query::SourceKind;
 use crate::query::private::Private;
 
 const CHEAP: &str = "the noise is smaller than the price";
 const SELECTION: &str = "a threshold that delta does not pay for";
 
-fn half(noise: &Gaussian) -> Gaussian {
-    let (numerator, denominator) = noise.variance();
+fn half(noise: &AdditiveNoise) -> AdditiveNoise {
+    let AdditiveNoise::Gaussian(gaussian) = noise else { panic!("{noise:?}") };
+    let (numerator, denominator) = gaussian.variance();
     Gaussian::with_variance(numerator, denominator * 4)
         .or_else(|_| Gaussian::with_variance(numerator / 4, denominator))
         .unwrap()
+        .into()
 }
 
 /// The n-th argument of every call of `name`, replaced.
@@ -76,6 +80,28 @@ fn noise() -> Vec<Bad> {
         }),
         bad("half the noise of one measurement", WEEKS, CHEAP, |_, private| {
             spec(private, |spec| spec.measurements[1].noise = half(&spec.measurements[1].noise));
+        }),
+        bad("half the Laplace noise of one measurement", LAPLACE_WEEKS, CHEAP, |_, private| {
+            spec(private, |spec| {
+                let AdditiveNoise::Laplace(laplace) = spec.measurements[1].noise else { panic!("no Laplace noise") };
+                let scale = (laplace.scale() / 2.0 * 1024.0) as u64;
+                spec.measurements[1].noise = DiscreteLaplace::with_scale(scale, 1024).unwrap().into();
+            });
+        }),
+        bad("Gaussian noise at the price of an epsilon", LAPLACE_COUNTRY, CHEAP, |_, private| {
+            let rho = private.releases[0].facts.rho;
+            spec(private, |spec| spec.measurements[0].noise = Gaussian::for_sensitivity(1, rho).unwrap().into());
+        }),
+        bad("an epsilon that does not pay", LAPLACE_COUNTRY, CHEAP, |_, private| {
+            let facts = &mut private.releases[0].facts;
+            facts.epsilon = Some(Epsilon::new(facts.epsilon.unwrap().get() * 0.99).unwrap());
+        }),
+        bad("a rho of Laplace noise that does not pay", LAPLACE_COUNTRY, CHEAP, |_, private| {
+            let facts = &mut private.releases[0].facts;
+            facts.rho = Rho::new(facts.rho.get() * 0.99).unwrap();
+        }),
+        bad("an epsilon for Gaussian noise", COUNTRY, CHEAP, |_, private| {
+            private.releases[0].facts.epsilon = Some(Epsilon::new(1e9).unwrap());
         }),
         bad("one measurement more than was paid for", WEEKS, CHEAP, |_, private| {
             spec(private, |spec| {

@@ -7,7 +7,7 @@
 
 use super::NoiseStream;
 use super::laplace::sample_laplace;
-use crate::accounting::{Delta, InvalidParameter, Rho};
+use crate::accounting::{InvalidParameter, Rho};
 
 /// Discrete Gaussian noise of rational variance σ² = a/b.
 ///
@@ -93,18 +93,6 @@ impl Gaussian {
         if stream.is_silent() {
             return 0;
         }
-        #[cfg(feature = "mutants")]
-        if crate::mutants::Mutant::HalfNoise.lives() {
-            return self.draw(stream) / 2;
-        } else if crate::mutants::Mutant::SharedNoise.lives() {
-            let known = stream.shared.get(self).copied();
-            let sample = known.unwrap_or_else(|| self.draw(stream));
-            return *stream.shared.entry(*self).or_insert(sample);
-        }
-        self.draw(stream)
-    }
-
-    fn draw(&self, stream: &mut NoiseStream) -> i128 {
         let (a, b) = (u128::from(self.numerator), u128::from(self.denominator));
         let t = u128::from(self.scale);
         let below_the_square = 2 * a * b * t * t;
@@ -152,25 +140,6 @@ impl Gaussian {
         };
         // Room for the rounding of some hundred floating-point operations.
         (sum / total * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
-    }
-
-    /// The smallest q ≥ 0 for which [`Self::upper_tail`] is at most δ: so P[N ≥ q] ≤ δ, never
-    /// optimistically.
-    pub fn tail_quantile(&self, delta: Delta) -> i64 {
-        let (mut low, mut high) = (-1_i64, 1_i64);
-        while self.upper_tail(high) > delta.get() {
-            low = high;
-            high *= 2;
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if self.upper_tail(middle) > delta.get() {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        high
     }
 }
 

@@ -3,7 +3,7 @@
 //! expects a statistic near 400 there; the critical value is near 80).
 
 use super::*;
-use crate::Noise;
+use crate::{AdditiveNoise, Delta, Noise};
 use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
 
@@ -126,7 +126,7 @@ fn tail_is_bounded_from_above_and_tightly() {
         let reach = (40.0 * sigma) as i64 + 10;
         let total: f64 = (-reach..=reach).map(mass).sum();
         for delta in [1e-3, 1e-6, 1e-9, 1e-12] {
-            let q = gaussian.tail_quantile(Delta::new(delta).unwrap());
+            let q = AdditiveNoise::from(gaussian).tail_quantile(Delta::new(delta).unwrap());
             let exact = |q: i64| (q..=reach).rev().map(mass).sum::<f64>() / total;
             assert!(exact(q) <= delta, "{sigma} {delta}");
             assert!(exact(q - 2 - (sigma / 100.0) as i64) > delta, "{sigma} {delta}: {q} is not the smallest");

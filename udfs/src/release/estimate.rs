@@ -4,7 +4,7 @@
 //! mathematics of one kind of estimate.
 //!
 //! **Sensitivity, Cost** none: post-processing. **Noise** standard errors and intervals are of the noise alone. Counts and sums
-//! have normal noise on integers, whose intervals end at integers; means and shares have Fieller's interval; what is documented as conservative covers more than its level:
+//! have noise on integers, whose intervals end at integers; means and shares have Fieller's interval; what is documented as conservative covers more than its level:
 //! quantiles, variances and their kin in small groups, and distinct values under several bounds.
 
 mod distinct;
@@ -19,6 +19,7 @@ use self::quantile::Tree;
 use self::ratio::Noised;
 use super::measured::Group;
 use super::output::{Estimate, Scaled};
+use crate::noise::Mechanism;
 
 /// A value, its standard error, and its interval at each level.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,14 +47,26 @@ impl Number {
 /// A confidence level and the standard deviations to either side that have it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Level {
-    pub(super) level: f64,
-    pub(super) z: f64,
+    level: f64,
+    z: f64,
+    mechanism: Mechanism,
+}
+
+impl Level {
+    pub(super) fn new(level: f64, mechanism: Mechanism) -> Self {
+        Self { level, z: mechanism.deviations(level), mechanism }
+    }
+
+    /// The standard deviations for each of `tries` numbers, so that all are within at once with this level (Bonferroni).
+    fn of_each(&self, tries: usize) -> f64 {
+        self.mechanism.deviations(1.0 - (1.0 - self.level) / tries.max(1) as f64)
+    }
 }
 
 impl Value {
-    /// Normal noise on an integer, in units of `step`: as many units to both sides as hold the level, so that where the noise is
+    /// Noise on an integer, in units of `step`: as many units to both sides as hold the level, so that where the noise is
     /// of a few units the interval is a little wider than it had to be.
-    fn normal(number: Number, noised: Noised, step: f64, levels: &[Level]) -> Self {
+    fn noised(number: Number, noised: Noised, step: f64, levels: &[Level]) -> Self {
         let half = |level: &Level| (level.z * noised.sigma - 0.5).ceil().max(0.0);
         let ends = |level: &Level| ((noised.value - half(level)) * step, (noised.value + half(level)) * step);
         Self { number, stddev: noised.sigma * step, ends: levels.iter().map(ends).collect() }
@@ -73,11 +86,11 @@ pub(super) fn estimate(estimate: &Estimate, group: Group, levels: &[Level]) -> O
         Estimate::Count { count } => Some(not_below_zero(group.noised(*count), noised(*count), levels)),
         Estimate::SumInteger { sum, step } => {
             let number = Number::Integer(saturate(group.noised(*sum).saturating_mul(i128::from(*step))));
-            Some(Value::normal(number, noised(*sum), *step as f64, levels))
+            Some(Value::noised(number, noised(*sum), *step as f64, levels))
         }
         Estimate::Sum { sum, step } => {
             let sum = noised(*sum);
-            Some(Value::normal(Number::Float(sum.value * step), sum, *step, levels))
+            Some(Value::noised(Number::Float(sum.value * step), sum, *step, levels))
         }
         Estimate::Mean { sum, count, mid, step, lower, upper } => {
             let place = |ratio: f64| (mid + step * ratio).clamp(*lower, *upper);
@@ -105,14 +118,14 @@ pub(super) fn estimate(estimate: &Estimate, group: Group, levels: &[Level]) -> O
             let all: Vec<Noised> = counts.iter().map(|count| noised(*count)).collect();
             let chosen = distinct::choice(&all)?;
             let mut value = not_below_zero(group.noised(counts[chosen]), all[chosen], &[]);
-            value.ends = levels.iter().map(|level| distinct::interval(&all, all[chosen], level.level)).collect();
+            value.ends = levels.iter().map(|level| distinct::interval(all[chosen], level.of_each(all.len()))).collect();
             Some(value)
         }
     }
 }
 
 fn not_below_zero(count: i128, noised: Noised, levels: &[Level]) -> Value {
-    let mut value = Value::normal(Number::Integer(saturate(count.max(0))), noised, 1.0, levels);
+    let mut value = Value::noised(Number::Integer(saturate(count.max(0))), noised, 1.0, levels);
     for (low, high) in &mut value.ends {
         (*low, *high) = (low.max(0.0), high.max(0.0));
     }

@@ -11,7 +11,6 @@ use super::output::Output;
 use super::run::key_rows;
 use super::spec::ReleaseSpec;
 use crate::mask::{Base, Mask, Masked};
-use crate::normal::normal_quantile;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::DataType;
 use arrow::row::Row;
@@ -28,8 +27,7 @@ pub fn estimates(
 ) -> Result<RecordBatch> {
     outputs.iter().try_for_each(|output| output.check(spec))?;
     let rows = Measured::new(measured, spec)?;
-    let levels: Vec<Level> =
-        levels.iter().map(|&level| Level { level, z: normal_quantile(0.5 + level / 2.0) }).collect();
+    let levels: Vec<Level> = levels.iter().map(|&level| Level::new(level, rows.mechanism())).collect();
     let mut columns: Vec<ArrayRef> = (0..spec.keys).map(|key| Arc::clone(rows.key(key))).collect();
     let suppressed = spec.keys == 0 && rows.rows() == 0;
     for output in outputs {

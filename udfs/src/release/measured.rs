@@ -2,7 +2,8 @@
 //!
 //! In: a batch as [`super::run::release`] makes it, or several groups of one summed. Must never: be made over anything else.
 
-use super::spec::{MERGED, ReleaseSpec, SIGMA, What};
+use super::spec::{MECHANISM, MERGED, ReleaseSpec, SIGMA, What};
+use crate::noise::Mechanism;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, RecordBatch};
 use arrow::datatypes::{Decimal128Type, Int64Type};
 use datafusion::common::{Result, exec_err};
@@ -10,6 +11,7 @@ use datafusion::common::{Result, exec_err};
 pub(super) struct Measured<'a> {
     batch: &'a RecordBatch,
     columns: Vec<Column<'a>>,
+    mechanism: Mechanism,
     cells: Vec<&'a BooleanArray>,
     merged: &'a Int64Array,
 }
@@ -43,14 +45,20 @@ impl<'a> Measured<'a> {
         for (i, measurement) in spec.measurements.iter().enumerate() {
             columns.push(column(batch, spec.keys + i, &measurement.what)?);
         }
+        let mechanism = mechanism(batch)?;
         let first_cell = spec.keys + spec.measurements.len();
         let cells = (0..spec.cells.len()).map(|i| batch.column(first_cell + i).as_boolean()).collect();
         let merged = batch.column(width - 1).as_primitive::<Int64Type>();
-        Ok(Self { batch, columns, cells, merged })
+        Ok(Self { batch, columns, mechanism, cells, merged })
     }
 
     pub(super) fn rows(&self) -> usize {
         self.batch.num_rows()
+    }
+
+    /// Of the noise: that with the heavier tails, where columns differ.
+    pub(super) fn mechanism(&self) -> Mechanism {
+        self.mechanism
     }
 
     pub(super) fn key(&self, number: usize) -> &'a ArrayRef {
@@ -59,6 +67,15 @@ impl<'a> Measured<'a> {
 
     pub(super) fn group(&'a self, row: usize) -> Group<'a> {
         Group { rows: self, row, scale: (self.merged.value(row).max(1) as f64).sqrt() }
+    }
+}
+
+fn mechanism(batch: &RecordBatch) -> Result<Mechanism> {
+    let named = batch.schema_ref().fields().iter().find_map(|field| field.metadata().get(MECHANISM));
+    match named.map(|name| Mechanism::by_name(name)) {
+        None => Ok(Mechanism::Gaussian),
+        Some(Some(mechanism)) => Ok(mechanism),
+        Some(None) => exec_err!("release: a measured column of an unknown noise"),
     }
 }
 

@@ -9,8 +9,8 @@
 //! time of a release follows the number of groups, as the aggregation below it does, and of those with enough persons; never which of
 //! them the noise lets pass.
 //!
-//! **Sensitivity** as the aggregates state. **Noise** one discrete Gaussian draw a measurement (for trees: a node) and
-//! group. **Cost** Σ ρ over the measurements, and δ of the threshold: the chance that a group of exactly `floor` persons passes
+//! **Sensitivity** as the aggregates state. **Noise** one draw of its mechanism a measurement (for trees: a node)
+//! and group. **Cost** Σ ρ, or Σ ε, over the measurements, and δ of the threshold: the chance that a group of exactly `floor` persons passes
 //! it. **Source** Canonne, Kamath, Steinke 2020; pre-thresholding after Google's differential-privacy library,
 //! `common_docs/pre_thresholding.md`.
 

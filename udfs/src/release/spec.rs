@@ -2,15 +2,16 @@
 //!
 //! Plain data, made by whoever plans the query. Must never: hold anything that depends on a person's data.
 
-use crate::noise::Gaussian;
+use crate::noise::{AdditiveNoise, Mechanism};
 use crate::unreleased::{is_unreleased, words_of};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_err};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Where a measured column says its noise's standard deviation.
+/// Where a measured column says its noise's standard deviation, and its mechanism where that is not the Gaussian.
 pub(super) const SIGMA: &str = "paravent.sigma";
+pub(super) const MECHANISM: &str = "paravent.mechanism";
 
 /// How many released rows a measured row is the sum of: 1, unless groups were rolled up.
 pub const MERGED: &str = "__merged";
@@ -37,7 +38,7 @@ pub struct ReleaseSpec {
 pub struct Measurement {
     pub column: usize,
     pub what: What,
-    pub noise: Gaussian,
+    pub noise: AdditiveNoise,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,9 +161,14 @@ impl ReleaseSpec {
 
     pub(super) fn measured_fields(&self) -> Vec<Field> {
         let measured = self.measurements.iter().enumerate().map(|(i, measurement)| {
-            let sigma = format!("{:?}", measurement.noise.std_dev());
-            Field::new(format!("__m{i}"), measurement.what.data_type(), false)
-                .with_metadata(HashMap::from([(SIGMA.to_owned(), sigma)]))
+            let mut noise = HashMap::from([(SIGMA.to_owned(), format!("{:?}", measurement.noise.std_dev()))]);
+            match measurement.noise.mechanism() {
+                Mechanism::Gaussian => {}
+                mechanism @ Mechanism::Laplace => {
+                    noise.insert(MECHANISM.to_owned(), mechanism.name().to_owned());
+                }
+            }
+            Field::new(format!("__m{i}"), measurement.what.data_type(), false).with_metadata(noise)
         });
         let cells = (0..self.cells.len()).map(|i| Field::new(format!("__cell{i}"), DataType::Boolean, false));
         let merged = Field::new(MERGED, DataType::Int64, false);
@@ -180,7 +186,11 @@ impl ReleaseSpec {
                 What::Word(word) => word.to_string(),
                 What::Tree { leaves, branching } => format!("tree of {leaves} by {branching}"),
             };
-            line.push_str(&format!(", dp_release({column}[{what}]) sigma={sigma:.4}"));
+            let law = match measurement.noise.mechanism() {
+                Mechanism::Gaussian => "",
+                Mechanism::Laplace => " (laplace)",
+            };
+            line.push_str(&format!(", dp_release({column}[{what}]) sigma={sigma:.4}{law}"));
         }
         line
     }

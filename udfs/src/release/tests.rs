@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::unreleased::{array_of_words, unreleased_field};
-use crate::{Base, Delta, Gaussian, Mask, Noise, Rho};
+use crate::{AdditiveNoise, Base, Delta, DiscreteLaplace, Gaussian, Mask, Mechanism, Noise, Sensitivity};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ mod coverage;
 #[cfg(debug_assertions)]
 mod silent;
 
-fn sigma(variance: u128) -> Gaussian {
-    Gaussian::with_variance(variance, 1).unwrap()
+fn sigma(variance: u128) -> AdditiveNoise {
+    Gaussian::with_variance(variance, 1).unwrap().into()
 }
 
 fn output(name: &str, estimate: Estimate, mask: Option<Mask>) -> Output {
@@ -90,10 +90,16 @@ fn run(asked: &Asked, columns: &[ArrayRef]) -> RecordBatch {
 }
 
 /// ε = 1, δ = 10⁻⁹, as a query would be planned: a group of 9 is never shown (the floor is exact);
-/// a group of 200 always (it stands (200 − τ)/σ ≈ 180 standard deviations above the threshold).
+/// a group of 200 always (it stands (200 − τ)/σ ≈ 180 standard deviations of the Gaussian above the threshold, and e^-165 of
+/// Laplace noise below).
 #[test]
 fn ten_thousand_groups_of_nine_and_ten_thousand_of_two_hundred() {
-    let noise = Gaussian::for_sensitivity(1, Rho::of_epsilon(crate::Epsilon::new(1.0).unwrap())).unwrap();
+    for (mechanism, price) in [(Mechanism::Gaussian, 0.5), (Mechanism::Laplace, 1.0)] {
+        of_nine_and_of_two_hundred(mechanism.noise(Sensitivity { reach: 1, times: 1 }, price).unwrap());
+    }
+}
+
+fn of_nine_and_of_two_hundred(noise: AdditiveNoise) {
     let threshold = 10 + noise.tail_quantile(Delta::new(1e-9).unwrap());
     let mut spec = spec(vec![count_of(0, None)]);
     spec.measurements.truncate(1);
@@ -115,7 +121,11 @@ fn ten_thousand_groups_of_nine_and_ten_thousand_of_two_hundred() {
 /// so that the threshold is not needlessly high.
 #[test]
 fn threshold_lets_the_smallest_group_pass_with_probability_delta() {
-    let noise = sigma(25);
+    smallest_group_passes(sigma(25));
+    smallest_group_passes(DiscreteLaplace::with_scale(4, 1).unwrap().into());
+}
+
+fn smallest_group_passes(noise: AdditiveNoise) {
     let mut spec = spec(vec![count_of(0, None)]);
     spec.measurements.truncate(1);
     spec.measurements[0].noise = noise;

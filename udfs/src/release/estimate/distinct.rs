@@ -8,7 +8,6 @@
 //! at the noise: conservative where several bounds were tried. **Source** Knop, Steinke 2023, section 4 (choice of ℓ).
 
 use super::ratio::Noised;
-use crate::normal::normal_quantile;
 
 /// Standard deviations that a bound must be better by: one choice in thirty thousand is luck. A looser bound that is chosen by luck
 /// is off by that many of its own, much larger, standard deviations.
@@ -20,16 +19,17 @@ pub(crate) fn choice(counts: &[Noised]) -> Option<usize> {
     (0..counts.len()).max_by(|a, b| limit(&counts[*a]).total_cmp(&limit(&counts[*b])).then(b.cmp(a)))
 }
 
-/// The interval of the chosen count at `level`.
-pub(crate) fn interval(counts: &[Noised], chosen: Noised, level: f64) -> (f64, f64) {
-    let each = 1.0 - (1.0 - level) / counts.len().max(1) as f64;
-    let reach = (normal_quantile(0.5 + each / 2.0) * chosen.sigma - 0.5).ceil().max(0.0);
+/// The interval of the chosen count, `z` standard deviations to either side: so many that all counts are within theirs at once.
+pub(crate) fn interval(chosen: Noised, z: f64) -> (f64, f64) {
+    let reach = (z * chosen.sigma - 0.5).ceil().max(0.0);
     ((chosen.value - reach).max(0.0), (chosen.value + reach).max(0.0))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Level;
     use super::*;
+    use crate::noise::Mechanism;
 
     fn of(counts: [(f64, f64); 4]) -> Vec<Noised> {
         counts.map(|(value, sigma)| Noised { value, sigma }).to_vec()
@@ -47,9 +47,8 @@ mod tests {
     #[test]
     fn one_bound_has_the_plain_interval() {
         let one = Noised { value: 50.0, sigma: 10.0 };
-        let (low, high) = interval(&[one], one, 0.95);
-        assert_eq!((low, high), (30.0, 70.0));
-        let (_, wider) = interval(&of([(50.0, 10.0); 4]), one, 0.95);
-        assert_eq!(wider, 75.0);
+        let level = Level::new(0.95, Mechanism::Gaussian);
+        assert_eq!(interval(one, level.of_each(1)), (30.0, 70.0));
+        assert_eq!(interval(one, level.of_each(4)).1, 75.0);
     }
 }

@@ -1,7 +1,8 @@
 //! Intervals are true: 10,000 fresh releases of one group, and how often the interval of 95 % holds the exact answer.
 //!
 //! Where the interval is exact, 9,400 to 9,600 times: 100 is 4.6 standard deviations of that number (√(10⁴·0.95·0.05) = 21.8), so
-//! a true interval fails less than once in 200,000 runs. Where it is documented as conservative, at least 9,400 times.
+//! a true interval fails less than once in 200,000 runs. Where it is documented as conservative, at least 9,400 times: so are the
+//! intervals of what several Laplace numbers go into.
 
 use super::*;
 use crate::{Moment, Scaled};
@@ -18,7 +19,16 @@ struct World {
     rows: Vec<(i64, i64)>,
     /// How large the noise is: the standard deviation of a count.
     noise: i64,
+    mechanism: Mechanism,
     outputs: Vec<Output>,
+}
+
+/// Of about this standard deviation: that of a large Laplace scale b is √2·b.
+fn noise(mechanism: Mechanism, stddev: i64) -> AdditiveNoise {
+    match mechanism {
+        Mechanism::Gaussian => sigma((stddev as u128).pow(2)),
+        Mechanism::Laplace => DiscreteLaplace::with_scale(stddev as u64 * 707_107, 1_000_000).unwrap().into(),
+    }
 }
 
 fn histogram(rows: &[(i64, i64)]) -> Vec<i128> {
@@ -51,7 +61,7 @@ impl World {
     }
 
     fn asked(&self) -> Asked {
-        let of = |factor: i64| sigma(((self.noise * factor) as u128).pow(2));
+        let of = |factor: i64| noise(self.mechanism, self.noise * factor);
         let word = |column, word, factor| Measurement { column, what: What::Word(word), noise: of(factor) };
         let mut measurements = vec![word(1, 0, 1)];
         measurements.extend([50, 50, 1250, 1250, 2500].into_iter().enumerate().map(|(i, f)| word(2 + i, 0, f)));
@@ -129,7 +139,8 @@ fn exact_moment(kind: Moment, rows: &[(i64, i64)]) -> f64 {
 /// Counts and sums, and means and shares whatever the size of the group, are held as often as they say.
 #[test]
 fn counts_sums_means_and_shares_are_held_as_often_as_they_say() {
-    for (count, noise) in [(5_000, 40), (300, 40), (5_000, 1), (90, 3)] {
+    let worlds = [(5_000, 40), (300, 40), (5_000, 1), (90, 3)];
+    for (mechanism, (count, noise)) in Mechanism::ALL.into_iter().flat_map(|m| worlds.map(|world| (m, world))) {
         let rows = rows(count);
         let (n, sum) = (rows.len() as f64, rows.iter().map(|(u, _)| *u as f64).sum::<f64>());
         let outputs = vec![
@@ -139,13 +150,16 @@ fn counts_sums_means_and_shares_are_held_as_often_as_they_say() {
             output("m", Estimate::Mean { sum: 1, count: 0, mid: 100.0, step: 1.0, lower: -1e3, upper: 1e3 }, None),
             output("d", Estimate::Share { sum: 6, count: 0 }, None),
         ];
-        let world = World { rows, noise, outputs };
+        let world = World { rows, noise, mechanism, outputs };
         let truths = [n, 3.0 * sum, sum / 2.0, 100.0 + sum / n, (500.0 / n).min(1.0)];
         for (i, held) in world.held(|i, _| truths[i]).into_iter().enumerate() {
-            // A share that lies beyond 1 is held by its end; the ends of few integers lie beyond what they must.
-            let conservative = (i == 4 && n < 500.0) || ((i == 0 || i == 4) && noise < 40);
+            // A share that lies beyond 1 is held by its end; the ends of few integers lie beyond what they must; and so do
+            // those of what two Laplace numbers go into.
+            let conservative = (i == 4 && n < 500.0)
+                || ((i == 0 || i == 4) && noise < 40)
+                || (i > 2 && mechanism == Mechanism::Laplace);
             let most = if conservative { RUNS } else { 9_600 };
-            assert!((9_400..=most).contains(&held), "{count} rows, output {i}: {held}");
+            assert!((9_400..=most).contains(&held), "{mechanism:?}, {count} rows, output {i}: {held}");
         }
     }
 }
@@ -153,12 +167,19 @@ fn counts_sums_means_and_shares_are_held_as_often_as_they_say() {
 /// In a large group the first order is all there is; in a small one the interval is wider than it had to be.
 #[test]
 fn moments_are_held() {
-    for (count, noise, most) in [(20_000, 4, 9_600), (400, 8, RUNS), (60, 10, RUNS)] {
+    let (gaussian, laplace) = (Mechanism::Gaussian, Mechanism::Laplace);
+    for (mechanism, count, noise, most) in [
+        (gaussian, 20_000, 4, 9_600),
+        (gaussian, 400, 8, RUNS),
+        (gaussian, 60, 10, RUNS),
+        (laplace, 20_000, 4, RUNS),
+        (laplace, 400, 8, RUNS),
+    ] {
         let rows = rows(count);
         let truths = KINDS.map(|kind| exact_moment(kind, &rows));
-        let world = World { rows, noise, outputs: moments() };
+        let world = World { rows, noise, mechanism, outputs: moments() };
         for (i, held) in world.held(|i, _| truths[i]).into_iter().enumerate() {
-            assert!((9_400..=most).contains(&held), "{count} rows, {:?}: {held}", KINDS[i]);
+            assert!((9_400..=most).contains(&held), "{mechanism:?}, {count} rows, {:?}: {held}", KINDS[i]);
         }
     }
 }
@@ -167,7 +188,8 @@ fn moments_are_held() {
 #[test]
 fn quantiles_are_held() {
     const FRACTIONS: [f64; 4] = [0.01, 0.3, 0.5, 0.99];
-    for (count, noise) in [(5_000, 8), (200, 6)] {
+    let worlds = [(5_000, 8), (200, 6)];
+    for (mechanism, (count, noise)) in Mechanism::ALL.into_iter().flat_map(|m| worlds.map(|world| (m, world))) {
         let rows = rows(count);
         let mut sorted: Vec<i64> = rows.iter().map(|(u, _)| *u).collect();
         sorted.sort_unstable();
@@ -178,9 +200,9 @@ fn quantiles_are_held() {
             let estimate = Estimate::Quantile { tree, leaves, branching, used, fraction, lower, width, upper, whole };
             output(&format!("q{fraction}"), estimate, None)
         };
-        let world = World { rows: rows.clone(), noise, outputs: FRACTIONS.map(quantile).to_vec() };
+        let world = World { rows: rows.clone(), noise, mechanism, outputs: FRACTIONS.map(quantile).to_vec() };
         for (i, held) in world.held(|i, _| truth(i)).into_iter().enumerate() {
-            assert!(held >= 9_400, "{count} rows, {}: {held}", FRACTIONS[i]);
+            assert!(held >= 9_400, "{mechanism:?}, {count} rows, {}: {held}", FRACTIONS[i]);
         }
     }
 }
@@ -189,30 +211,48 @@ fn quantiles_are_held() {
 #[test]
 fn distinct_values_are_held() {
     let distinct = |counts: Vec<usize>| output(&format!("d{}", counts.len()), Estimate::Distinct { counts }, None);
-    for (noise, most) in [(3, RUNS), (40, 9_600)] {
-        let world = World { rows: rows(1_000), noise, outputs: vec![distinct(vec![6]), distinct(vec![6, 7, 8, 9])] };
+    let worlds = [(3, RUNS), (40, 9_600)];
+    for (mechanism, (noise, most)) in Mechanism::ALL.into_iter().flat_map(|m| worlds.map(|world| (m, world))) {
+        let outputs = vec![distinct(vec![6]), distinct(vec![6, 7, 8, 9])];
+        let world = World { rows: rows(1_000), noise, mechanism, outputs };
         let chosen = |stddev: f64| {
             let bound = [1.0, 4.0, 16.0, 64.0].iter().position(|bound| stddev < 2.0 * bound * noise as f64);
             DISTINCT[bound.unwrap_or(3)] as f64
         };
         let held = world.held(|i, stddev: f64| if i == 0 { DISTINCT[0] as f64 } else { chosen(stddev) });
-        assert!((9_400..=most).contains(&held[0]) && held[1] >= 9_400, "{held:?}");
+        assert!((9_400..=most).contains(&held[0]) && held[1] >= 9_400, "{mechanism:?}: {held:?}");
     }
 }
 
 /// The tests above can fail: half the stated noise is noticed.
 #[test]
 fn an_interval_of_half_the_noise_is_caught() {
+    let held = held_under(Mechanism::Gaussian, sigma(16), 0.67);
+    assert!(!(9_400..=9_600).contains(&held), "{held}");
+}
+
+/// And so is a normal interval around Laplace noise: at 99 % it holds about 97.4 %.
+#[test]
+fn a_normal_interval_of_laplace_noise_is_caught() {
+    let normal = held_under(Mechanism::Laplace, sigma(64), 0.99);
+    assert!(normal < 9_800, "{normal}");
+    let own = held_under(Mechanism::Laplace, noise(Mechanism::Laplace, 8), 0.99);
+    // 46 is 4.6 standard deviations of a number with a mean of 9,900.
+    assert!(own >= 9_854, "{own}");
+}
+
+/// Of releases with a standard deviation of 8, how many intervals hold the count when the noise is taken for `taken`.
+fn held_under(mechanism: Mechanism, taken: AdditiveNoise, level: f64) -> usize {
     let rows = rows(1_000);
     let n = rows.len() as f64;
-    let world = World { rows, noise: 8, outputs: vec![output("n", Estimate::Count { count: 0 }, None)] };
+    let world = World { rows, noise: 8, mechanism, outputs: vec![output("n", Estimate::Count { count: 0 }, None)] };
     let (schema, columns) = world.columns();
     let mut asked = world.asked();
     let measured = release(&schema, &columns, &asked.spec, &mut Noise::from_os().stream().unwrap()).unwrap();
-    asked.spec.measurements[0].noise = sigma(16);
-    let shown = estimates(&measured, &asked.spec, &asked.outputs, &[0.67]).unwrap();
+    asked.spec.measurements.iter_mut().for_each(|measurement| measurement.noise = taken);
+    let measured = RecordBatch::try_new(asked.spec.measured_schema(&schema), measured.columns().to_vec()).unwrap();
+    let shown = estimates(&measured, &asked.spec, &asked.outputs, &[level]).unwrap();
     let numbers = |column: usize| shown.column(column).as_primitive::<Float64Type>().values().to_vec();
     let (low, high) = (numbers(3), numbers(4));
-    let held = (0..RUNS).filter(|&run| (low[run]..=high[run]).contains(&n)).count();
-    assert!(!(9_400..=9_600).contains(&held), "{held}");
+    (0..RUNS).filter(|&run| (low[run]..=high[run]).contains(&n)).count()
 }
