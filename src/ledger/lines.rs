@@ -74,16 +74,18 @@ impl Lines {
 }
 
 impl Overlapping {
+    /// Sorted here: with ORDER BY, SQLite would prepare the statement anew each time.
     fn read(tx: &Transaction, (policy, principal): &Whose, window: Window) -> Result<Self> {
         let mut statement = tx.prepare_cached(
             "SELECT window_start, window_end, rho, delta, epsilon, gaussian_rho, statements FROM budget_line
-             WHERE policy = ?1 AND principal = ?2 AND window_end > ?3 AND window_start < ?4 ORDER BY 1, 2",
+             WHERE policy = ?1 AND principal = ?2 AND window_end > ?3 AND window_start < ?4",
         )?;
         let mut rows = statement.query((policy, principal, window.0, window.1))?;
         let mut lines = Vec::new();
         while let Some(row) = rows.next()? {
             lines.push(((row.get(0)?, row.get(1)?), spent_in(row, 2)?));
         }
+        lines.sort_by_key(|line| line.0);
         Ok(Self { window, lines, debited: false })
     }
 

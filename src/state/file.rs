@@ -20,9 +20,10 @@ use crate::error::{Error, Result, SqlState};
 /// How long another server's write may hold the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the write-ahead log grows before its pages go to their places: 64 MB. The pages that every statement writes go there once
-/// for some thousand statements; those who commit meanwhile wait for it.
-const CHECKPOINT_PAGES: u32 = 16_384;
+/// How long the write-ahead log grows before its pages go to their places: 16 MB. The pages that every statement writes go there once
+/// for some thousand statements; those who commit meanwhile wait for it. A flush of a log that grows takes several times as long as one
+/// of a log that is written over, so more is not better.
+const CHECKPOINT_PAGES: u32 = 4_096;
 
 /// Pages that the writer keeps at hand, in KiB: answers are found by what looks drawn by chance, so each new one belongs to another page.
 const CACHED_KIB: i32 = 16_384;
