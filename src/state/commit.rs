@@ -100,7 +100,7 @@ struct Stage {
     connection: Connection,
     flusher: Flusher,
     in_flight: Arc<AtomicUsize>,
-    /// How many shared the last commit.
+    /// How many wrote lately: who shared the last commit, or two halves.
     last: usize,
     /// What one job of the last group took, its part of the commit included.
     work: Duration,
@@ -109,8 +109,12 @@ struct Stage {
 impl Stage {
     fn write(&mut self, first: Box<dyn Job>, queue: &mpsc::Receiver<Box<dyn Job>>) {
         let in_flight = self.in_flight.load(Ordering::Acquire);
-        // One half is flushed while the other is written. Where flushing takes longer than writing all, fewer flushes win.
+        // One half is flushed while the other is written. Where flushing takes longer than writing all, fewer flushes win: then all share
+        // each.
         let halves = in_flight > 3 && self.flusher.took() < self.work * in_flight as u32;
+        if !halves {
+            self.flusher.wait();
+        }
         let (wanted, most) = if halves { (in_flight / 2, in_flight / 2) } else { (self.last, MOST) };
         let most = most.min(MOST);
         let mut group = vec![first];
@@ -119,7 +123,7 @@ impl Stage {
             std::thread::sleep(GATHERING);
             group.extend(queue.try_iter().take(most - group.len()));
         }
-        self.last = group.len();
+        self.last = if halves { in_flight } else { group.len() };
         let start = Instant::now();
         if self.flusher.has_failed() || commit(&mut self.connection, &mut group).is_err() {
             return self.flusher.refuse(group);

@@ -7,6 +7,7 @@
 //! Failures?"): from then on nothing is written and nothing answered with `Ok`.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -19,6 +20,9 @@ pub(super) type Group = Vec<Box<dyn Job>>;
 
 /// Flushes what was written to the log of the state file.
 pub(super) type Flush = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// How often who waits for the thread looks.
+const LOOKING: Duration = Duration::from_micros(50);
 
 /// Flushes on a thread of its own, so that the next group is written meanwhile, or at once.
 pub(super) struct Flusher {
@@ -68,7 +72,14 @@ impl Flusher {
         Ok(Self { shared, groups })
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    /// Until every group that was handed over is answered.
+    pub(super) fn wait(&self) {
+        while !self.is_idle() {
+            std::thread::sleep(LOOKING);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
         self.shared.handed_over.load(Ordering::Acquire) == 0
     }
 
@@ -94,6 +105,7 @@ impl Flusher {
     pub(super) fn hand_over(&self, group: Group) {
         self.shared.handed_over.fetch_add(1, Ordering::AcqRel);
         if let Err(mpsc::SendError(group)) = self.groups.send(group) {
+            self.shared.handed_over.fetch_sub(1, Ordering::AcqRel);
             self.refuse(group);
         }
     }
@@ -107,7 +119,8 @@ impl Flusher {
 impl Shared {
     fn flush(&self) -> bool {
         let start = Instant::now();
-        let flushed = !self.failed.load(Ordering::Acquire) && (self.flush)().is_ok();
+        let flush = || catch_unwind(AssertUnwindSafe(|| (self.flush)())).is_ok_and(|flushed| flushed.is_ok());
+        let flushed = !self.failed.load(Ordering::Acquire) && flush();
         self.took.store(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if !flushed && !self.failed.swap(true, Ordering::AcqRel) {
             tracing::error!(
