@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::changes::{self, Objects};
 use crate::error::{Error, Result};
 use crate::policy::Policies;
-use crate::state::{ChangeRow, record_change};
+use crate::state::{ChangeRow, Writing, record_change};
 
 const ROLE: &str = "role";
 const TABLE: &str = "table";
@@ -82,13 +82,7 @@ pub(super) fn load(connection: &Connection) -> Result<Option<Policies>> {
     Ok(Some(policies))
 }
 
-pub(super) fn save(
-    tx: &Transaction,
-    before: &Policies,
-    after: &Policies,
-    actor: &str,
-    statement: &str,
-) -> Result<Saved> {
+pub(super) fn save(tx: &Writing, before: &Policies, after: &Policies, actor: &str, statement: &str) -> Result<Saved> {
     if epoch(tx)?.unwrap_or(0) != before.epoch {
         return Ok(Saved::Outdated);
     }

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 
+use super::lines::{self, spent_within};
 use super::spent::Spent;
 use super::{Broken, Price};
 use crate::error::{Error, Result, SqlState};
 use crate::policy::{Delta, Epsilon, Settings};
+use crate::state::Writing;
 
 /// The principal of the line that holds all principals together; no role has an empty name.
 const EVERYBODY: &str = "";
@@ -78,7 +80,7 @@ const OTHER_MECHANISM: &str = "ask for a smaller privacy.epsilon, or SET privacy
 
 /// The refusal when one of the lines cannot carry its charge.
 pub(super) fn refuse_overdraft(
-    tx: &Transaction,
+    tx: &Writing,
     who: &str,
     charges: &BTreeMap<String, Price>,
     limits: &Limits,
@@ -101,54 +103,22 @@ pub(super) fn refuse_overdraft(
 }
 
 pub(super) fn debit(
-    tx: &Transaction,
+    tx: &Writing,
     who: &str,
     charges: &BTreeMap<String, Price>,
     limits: &Limits,
     now: i64,
 ) -> Result<()> {
-    let (start, end) = limits.window(now);
-    let mut read = tx.prepare_cached(
-        "SELECT rho, delta, epsilon, gaussian_rho, statements FROM budget_line
-         WHERE policy = ?1 AND principal = ?2 AND window_start = ?3 AND window_end = ?4",
-    )?;
-    let mut write = tx.prepare_cached(
-        "INSERT OR REPLACE INTO budget_line
-             (policy, principal, window_start, window_end, rho, delta, statements, epsilon, gaussian_rho)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?;
+    let window = limits.window(now);
     for (policy, price) in charges {
         for principal in [EVERYBODY, who] {
-            let mut rows = read.query((policy, principal, start, end))?;
-            let held = match rows.next()? {
-                Some(row) => spent_in(row, 0)?,
-                None => Spent::default(),
-            };
-            let sum = held.and(Spent::by(price));
-            let statements = sum.statements as i64;
-            let spent = (sum.rho, sum.delta, statements, sum.epsilon, sum.gaussian_rho);
-            write.execute((policy, principal, start, end, spent.0, spent.1, spent.2, spent.3, spent.4))?;
+            lines::debit(tx, policy, principal, window, Spent::by(price))?;
         }
     }
     Ok(())
 }
 
-/// Lines of every window that overlaps this one count in full: when an administrator changes the length of the window,
-/// what was spent under the old one is not forgotten.
-fn spent_within(connection: &Connection, policy: &str, principal: &str, (start, end): (i64, i64)) -> Result<Spent> {
-    let mut statement = connection.prepare_cached(
-        "SELECT rho, delta, epsilon, gaussian_rho, statements FROM budget_line
-         WHERE policy = ?1 AND principal = ?2 AND window_end > ?3 AND window_start < ?4",
-    )?;
-    let mut rows = statement.query((policy, principal, start, end))?;
-    let mut sum = Spent::default();
-    while let Some(row) = rows.next()? {
-        sum = sum.and(spent_in(row, 0)?);
-    }
-    Ok(sum)
-}
-
-fn spent_in(row: &rusqlite::Row, first: usize) -> Result<Spent> {
+pub(super) fn spent_in(row: &rusqlite::Row, first: usize) -> Result<Spent> {
     let statements: i64 = row.get(first + 4)?;
     Ok(Spent {
         rho: row.get(first)?,

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
 use super::spent::Spent;
 use super::{Entry, LogId, Outcome, Price};
 use crate::error::{Error, Result, SqlState};
-use crate::state::{Broken, Chain};
+use crate::state::{Broken, Chain, ToSeal, Writing};
 
 const LOG: &str = "query_log";
 const OUTCOME: &str = "query_outcome";
@@ -37,6 +37,28 @@ struct LogRow {
     columns: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_grant: Option<i64>,
+}
+
+/// A row of the log, made before its turn to be written comes: then only its id is missing, and the seal before it.
+pub(super) struct NewEntry {
+    row: LogRow,
+    to_seal: ToSeal,
+}
+
+impl NewEntry {
+    pub(super) fn new(now: i64, entry: Entry, charges: &BTreeMap<String, Price>) -> Result<Self> {
+        Self::of(LogRow::new(now, entry, charges)?)
+    }
+
+    /// The same of a statement that pays nothing.
+    pub(super) fn free(mut self) -> Result<Self> {
+        self.row.charges = "[]".to_owned();
+        Self::of(self.row)
+    }
+
+    fn of(row: LogRow) -> Result<Self> {
+        Ok(Self { to_seal: ToSeal::of(&row)?, row })
+    }
 }
 
 /// What a policy paid for a statement, as the log keeps it: its name, rho, delta, and epsilon where it has one.
@@ -100,16 +122,9 @@ struct OutcomeRow {
 }
 
 impl Chain {
-    pub(super) fn append_entry(
-        &self,
-        tx: &Transaction,
-        now: i64,
-        entry: Entry,
-        charges: &BTreeMap<String, Price>,
-    ) -> Result<LogId> {
-        let row = LogRow::new(now, entry, charges)?;
+    pub(super) fn append_entry(&self, tx: &Writing, NewEntry { row, to_seal }: NewEntry) -> Result<LogId> {
         let link = self.next(tx, LOG)?;
-        let chain = self.seal(tx, &link, &row)?;
+        let chain = self.seal(tx, &link, &to_seal)?;
         tx.prepare_cached(
             "INSERT INTO query_log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
@@ -136,7 +151,7 @@ impl Chain {
 
     pub(super) fn append_outcome(
         &self,
-        tx: &Transaction,
+        tx: &Writing,
         now: i64,
         log: LogId,
         outcome: Outcome,
@@ -162,20 +177,20 @@ impl Chain {
         self.append(tx, row)
     }
 
-    pub(super) fn append_refusal(&self, tx: &Transaction, now: i64, log: LogId, refusal: &Error) -> Result<()> {
+    pub(super) fn append_refusal(&self, tx: &Writing, now: i64, log: LogId, refusal: &Error) -> Result<()> {
         let failed = refusal.sqlstate == SqlState::InternalError;
         let mut row = OutcomeRow::new(now, log, if failed { "failed" } else { "refused" });
         row.sqlstate = Some(refusal.sqlstate.code().to_owned());
         self.append(tx, row)
     }
 
-    pub(super) fn append_done(&self, tx: &Transaction, now: i64, log: LogId) -> Result<()> {
+    pub(super) fn append_done(&self, tx: &Writing, now: i64, log: LogId) -> Result<()> {
         self.append(tx, OutcomeRow::new(now, log, "done"))
     }
 
-    fn append(&self, tx: &Transaction, row: OutcomeRow) -> Result<()> {
+    fn append(&self, tx: &Writing, row: OutcomeRow) -> Result<()> {
         let link = self.next(tx, OUTCOME)?;
-        let chain = self.seal(tx, &link, &row)?;
+        let chain = self.seal(tx, &link, &ToSeal::of(&row)?)?;
         tx.prepare_cached("INSERT INTO query_outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?.execute((
             link.id,
             row.log_id,

@@ -15,6 +15,7 @@ mod batches;
 mod budget;
 mod evidence;
 mod integrity;
+mod lines;
 mod log;
 mod opened;
 mod spent;
@@ -40,6 +41,7 @@ pub use crate::policy::Price;
 pub use crate::state::Broken;
 use crate::state::{Chain, State};
 use integrity::verify;
+use log::NewEntry;
 
 /// What one policy pays for one statement. It follows from the plan and the settings, never from data.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,16 +143,18 @@ impl Ledger {
         }
         let (chain, now, limits) = (self.chain.clone(), (self.clock)(), *limits);
         let charges = one_per_policy(charges)?;
+        let who = entry.who.clone();
+        let entry = NewEntry::new(now, entry, &charges)?;
         self.state
             .write(move |tx| {
-                let refusal = budget::refuse_overdraft(tx, &entry.who, &charges, &limits, now)?;
+                let refusal = budget::refuse_overdraft(tx, &who, &charges, &limits, now)?;
                 if let Some(refusal) = refusal {
-                    let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
+                    let log = chain.append_entry(tx, entry.free()?)?;
                     chain.append_refusal(tx, now, log, &refusal)?;
                     return Ok(Err(refusal));
                 }
-                budget::debit(tx, &entry.who, &charges, &limits, now)?;
-                let log = chain.append_entry(tx, now, entry, &charges)?;
+                budget::debit(tx, &who, &charges, &limits, now)?;
+                let log = chain.append_entry(tx, entry)?;
                 Ok(Ok(Reservation { log }))
             })
             .await?
@@ -171,9 +175,10 @@ impl Ledger {
     /// Logs a statement that was refused, or failed, before it was reserved.
     pub async fn refuse(&self, entry: Entry, refusal: &Error) -> Result<()> {
         let (chain, now, refusal) = (self.chain.clone(), (self.clock)(), refusal.clone());
+        let entry = NewEntry::new(now, entry, &BTreeMap::new())?;
         self.state
             .write(move |tx| {
-                let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
+                let log = chain.append_entry(tx, entry)?;
                 chain.append_refusal(tx, now, log, &refusal)
             })
             .await
@@ -182,9 +187,10 @@ impl Ledger {
     /// Logs a statement that released nothing and is done.
     pub async fn record(&self, entry: Entry) -> Result<()> {
         let (chain, now) = (self.chain.clone(), (self.clock)());
+        let entry = NewEntry::new(now, entry, &BTreeMap::new())?;
         self.state
             .write(move |tx| {
-                let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
+                let log = chain.append_entry(tx, entry)?;
                 chain.append_done(tx, now, log)
             })
             .await
@@ -193,9 +199,10 @@ impl Ledger {
     /// Logs an answer that was given before and is given once more, for nothing; to be on disk before its first byte leaves.
     pub async fn repeat(&self, entry: Entry, outcome: Outcome, elapsed: Duration) -> Result<()> {
         let (chain, now) = (self.chain.clone(), (self.clock)());
+        let entry = NewEntry::new(now, entry, &BTreeMap::new())?;
         self.state
             .write(move |tx| {
-                let log = chain.append_entry(tx, now, entry, &BTreeMap::new())?;
+                let log = chain.append_entry(tx, entry)?;
                 chain.append_outcome(tx, now, log, outcome, elapsed)
             })
             .await

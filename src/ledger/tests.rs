@@ -405,3 +405,54 @@ async fn a_window_of_laplace_answers_adds_up_their_epsilons() {
     let _paid = pay_laplace(&room.ledger, "ana", &roomier).await.unwrap();
     pay_laplace(&room.ledger, "ana", &roomier).await.expect_err("three of rho 1/2 are above 9, though two would add 2");
 }
+
+/// Statements that share a commit, one of which fails after its debit: each of the others is decided and debited as if alone, in their
+/// order, also where an administrator changes the length of the window between two of them.
+#[tokio::test]
+async fn statements_of_one_commit_are_decided_one_after_the_other() {
+    let room = room().await;
+    let shorter = Limits { window_seconds: DAY as u64, ..limits_for(4) };
+    let (go_on, hold) = std::sync::mpsc::channel::<()>();
+    let state = room.ledger.state.clone();
+    let first = tokio::spawn(async move { state.write(move |_| hold.recv().map_err(|_| Error::internal())).await });
+    tokio::task::yield_now().await;
+    let mut asked = Vec::new();
+    for (who, limits) in [("ana", limits_for(4)), ("bea", shorter), ("ana", shorter), ("bea", limits_for(4))] {
+        let ledger = room.ledger.clone();
+        asked.push(tokio::spawn(async move { pay(&ledger, who, &limits).await.is_ok() }));
+        let (ledger, limits) = (room.ledger.clone(), limits_for(9));
+        asked.push(tokio::spawn(async move {
+            let charges = one_per_policy(vec![charge("people")]).unwrap();
+            let failed = move |tx: &crate::state::Writing| -> Result<()> {
+                budget::debit(tx, "ana", &charges, &limits, NOW * 1_000_000)?;
+                Err(Error::internal())
+            };
+            ledger.state.write(failed).await.is_ok()
+        }));
+    }
+    for who in ["ana", "bea", "ana"] {
+        let (ledger, limits) = (room.ledger.clone(), limits_for(4));
+        asked.push(tokio::spawn(async move { pay(&ledger, who, &limits).await.is_ok() }));
+    }
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    go_on.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    let mut paid = Vec::new();
+    for answer in asked {
+        paid.push(answer.await.unwrap());
+    }
+    assert_eq!(paid, [true, false, true, false, true, false, true, false, false, false, false]);
+    let path = room.folder.path().join("state.db");
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut lines =
+        connection.prepare("SELECT principal, window_end - window_start, statements FROM budget_line").unwrap();
+    let lines = lines.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let mut lines: Vec<(String, i64, i64)> = lines.map(|line| line.unwrap()).collect();
+    lines.sort();
+    let line = |who: &str, days: i64, statements| (who.to_owned(), days * DAY, statements);
+    let of = |who, of_day, of_month| [line(who, 1, of_day), line(who, 30, of_month)];
+    assert_eq!(lines, [of("", 2, 2), of("ana", 1, 1), of("bea", 1, 1)].concat());
+    assert_eq!(room.ledger.verify_chain().await.unwrap(), None);
+}

@@ -4,14 +4,25 @@
 //! with `Ok` is durable and whole, and ran as if alone, after those before it. The jobs that wait while a commit is under way share
 //! the next one: each in a savepoint of its own, so that one that fails takes nothing of the others with it. One flush of the disk
 //! then serves them all (Gray, Reuter 1992, "Transaction Processing", section 9.4.6).
+//!
+//! **Two stages.** A commit is appended to SQLite's write-ahead log here and flushed by [`Flusher`], which answers after it; where many
+//! wait, the next group is written while the last one is flushed (DeWitt et al. 1984, "Implementation Techniques for Main Memory Database
+//! Systems", section 5.2: pre-committed transactions). That is as strong as a flush inside COMMIT. After a crash SQLite takes the log up to its
+//! first frame that is not whole, so a group that was flushed is there with all before it, and nobody is answered earlier. Readers, and the jobs after it, may see a
+//! commit before it is on disk; whatever they let out is logged first, by a job whose commit lies behind it in the same log. Before the log is
+//! copied into the file and begun anew, SQLite flushes both itself (`synchronous = NORMAL`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::flush::{Flush, Flusher, Group};
+use super::writing::{Job, Writing};
 use crate::error::{Error, Result};
 
 /// How many jobs share a commit at most: a bound for how long the first of them waits for the last.
@@ -23,13 +34,6 @@ const MOST: usize = 128;
 const GATHERING: Duration = Duration::from_micros(50);
 
 /// One closure, its result, and who waits for it.
-pub(super) trait Job: Send {
-    /// Did it do what it was to do?
-    fn run(&mut self, transaction: &Transaction) -> bool;
-    /// `durable`: what it wrote is on disk.
-    fn answer(self: Box<Self>, durable: bool);
-}
-
 struct Pending<T, F> {
     job: Option<F>,
     result: Result<T>,
@@ -39,12 +43,11 @@ struct Pending<T, F> {
 impl<T, F> Job for Pending<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&Transaction) -> Result<T> + Send + 'static,
+    F: FnOnce(&Writing) -> Result<T> + Send + 'static,
 {
-    fn run(&mut self, transaction: &Transaction) -> bool {
+    fn run(&mut self, writing: &Writing) -> bool {
         if let Some(job) = self.job.take() {
-            self.result =
-                catch_unwind(AssertUnwindSafe(|| job(transaction))).unwrap_or_else(|_| Err(Error::internal()));
+            self.result = catch_unwind(AssertUnwindSafe(|| job(writing))).unwrap_or_else(|_| Err(Error::internal()));
         }
         self.result.is_ok()
     }
@@ -59,53 +62,82 @@ where
 /// The thread that writes. It ends when this is dropped and the jobs already handed over are done.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
+    in_flight: Arc<AtomicUsize>,
 }
 
 impl Writer {
-    pub(super) fn start(name: &str, mut connection: Connection) -> Result<Self> {
+    /// `flush`: of what `connection` appended to its log.
+    pub(super) fn start(name: &str, connection: Connection, flush: Flush) -> Result<Self> {
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let flusher = Flusher::start(&format!("{name}-flush"), flush, in_flight.clone())?;
         let (jobs, queue) = mpsc::channel::<Box<dyn Job>>();
+        let mut stage = Stage { connection, flusher, in_flight: in_flight.clone(), last: 0, work: Duration::ZERO };
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let mut last = 0;
                 while let Ok(first) = queue.recv() {
-                    let mut together = vec![first];
-                    together.extend(queue.try_iter().take(MOST - 1));
-                    if together.len() < last {
-                        std::thread::sleep(GATHERING);
-                        together.extend(queue.try_iter().take(MOST - together.len()));
-                    }
-                    last = together.len();
-                    let durable = commit(&mut connection, &mut together).is_ok();
-                    together.into_iter().for_each(|job| job.answer(durable));
+                    stage.write(first, &queue);
                 }
             })
             .map_err(|_| Error::internal())?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, in_flight })
     }
 
     pub(super) async fn run<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction) -> Result<T> + Send + 'static,
+        F: FnOnce(&Writing) -> Result<T> + Send + 'static,
     {
         let (waiting, answer) = oneshot::channel();
         let pending = Pending { job: Some(job), result: Err(Error::internal()), waiting };
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.jobs.send(Box::new(pending)).map_err(|_| Error::internal())?;
         answer.await.map_err(|_| Error::internal())?
     }
 }
 
-/// All jobs in one transaction; what a failed one wrote is taken back before the next begins.
-fn commit(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for job in jobs {
-        transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
-        if !job.run(&transaction) {
-            transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
+struct Stage {
+    connection: Connection,
+    flusher: Flusher,
+    in_flight: Arc<AtomicUsize>,
+    /// How many wrote lately: who shared the last commit, or two halves.
+    last: usize,
+    /// What one job of the last group took, its part of the commit included.
+    work: Duration,
+}
+
+impl Stage {
+    fn write(&mut self, first: Box<dyn Job>, queue: &mpsc::Receiver<Box<dyn Job>>) {
+        let in_flight = self.in_flight.load(Ordering::Acquire);
+        // One half is flushed while the other is written. Where flushing takes longer than writing all, fewer flushes win: then all share
+        // each.
+        let halves = in_flight > 3 && self.flusher.took() < self.work * in_flight as u32;
+        if !halves {
+            self.flusher.wait();
         }
-        transaction.prepare_cached("RELEASE job")?.execute([])?;
+        let (wanted, most) = if halves { (in_flight / 2, in_flight / 2) } else { (self.last, MOST) };
+        let most = most.min(MOST);
+        let mut group = vec![first];
+        group.extend(queue.try_iter().take(most - 1));
+        if group.len() < wanted.min(MOST) {
+            std::thread::sleep(GATHERING);
+            group.extend(queue.try_iter().take(most - group.len()));
+        }
+        self.last = if halves { in_flight } else { group.len() };
+        let start = Instant::now();
+        if self.flusher.has_failed() || commit(&mut self.connection, &mut group).is_err() {
+            return self.flusher.refuse(group);
+        }
+        self.work = start.elapsed() / group.len() as u32;
+        if halves { self.flusher.hand_over(group) } else { self.flusher.flush(group) }
     }
-    transaction.commit()?;
-    Ok(())
+}
+
+/// All jobs in one transaction; what a failed one wrote is taken back before the next begins.
+fn commit(connection: &mut Connection, jobs: &mut Group) -> Result<()> {
+    let writing = Writing::new(connection.transaction_with_behavior(TransactionBehavior::Immediate)?);
+    for job in jobs {
+        writing.attempt(|writing| job.run(writing))?;
+    }
+    writing.commit()
 }

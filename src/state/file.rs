@@ -2,7 +2,7 @@
 //!
 //! In: a path. Out: connections that are set up. Errors name the state file's problem, never its contents.
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -11,18 +11,25 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::flush::Flush;
 use super::migrations::{MIGRATIONS, SEALED_CHANGES};
 use super::record::seal_changes;
+use super::writing::Writing;
 use crate::error::{Error, Result, SqlState};
 
 /// How long another server's write may hold the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the write-ahead log grows before its pages go to their places: 16 MB. The pages that every statement writes go there once
-/// for some thousand statements; those who commit meanwhile wait for it.
+/// for some thousand statements; those who commit meanwhile wait for it. A flush of a log that grows takes several times as long as one
+/// of a log that is written over, so more is not better.
 const CHECKPOINT_PAGES: u32 = 4_096;
 
-pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
+/// Pages that the writer keeps at hand, in KiB: answers are found by what looks drawn by chance, so each new one belongs to another page.
+const CACHED_KIB: i32 = 16_384;
+
+/// And what flushes the writes of this connection: COMMIT itself does not.
+pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Flush)> {
     create_private(path)?;
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -31,8 +38,24 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", -CACHED_KIB)?;
     migrate(&mut connection)?;
-    Ok(connection)
+    let flush = flush_of(path)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok((connection, flush))
+}
+
+/// Flushes the write-ahead log, which is there as long as a connection is open. It is the call that SQLite makes, on a handle of its own: an
+/// error of writing that happens from now on is told to this handle once.
+fn flush_of(path: &Path) -> Result<Flush> {
+    let unusable = |_| Error::internal();
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = File::open(log).map_err(unusable)?;
+    // The names of both files are to be on disk as well.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
+    Ok(Box::new(move || log.sync_all()))
 }
 
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection> {
@@ -68,7 +91,7 @@ fn create_private(path: &Path) -> Result<()> {
 
 /// Each step runs once, in a transaction of its own; the file's `user_version` counts them.
 fn migrate(connection: &mut Connection) -> Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = Writing::new(connection.transaction_with_behavior(TransactionBehavior::Immediate)?);
     let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let version = version as usize;
     if version > MIGRATIONS.len() {

@@ -4,16 +4,19 @@
 //! write the statements, this one sees that they happen whole, in one order, and are on disk before anyone is told.
 //!
 //! Invariants: one thread owns the writing connection, so no lock is held across an await; every write is whole, and on disk
-//! under `synchronous = FULL` before it is answered; an error's text goes nowhere, because it may hold values.
+//! before it is answered ([`commit`]); an error's text goes nowhere, because it may hold values.
 
 mod chain;
 mod commit;
 mod file;
+mod flush;
+mod kept;
 mod migrations;
 mod record;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -21,10 +24,12 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Error, Result};
-pub use chain::{Broken, Chain};
+pub use chain::{Broken, Chain, ToSeal};
 use commit::Writer;
+pub use kept::{Kept, Rows};
 pub use record::{ChangeRow, record_change, verify_changes};
 use thread::Worker;
+pub use writing::Writing;
 
 /// A handle on the file; clones share it. The threads end, after what was already asked of them, when the last handle goes.
 #[derive(Clone)]
@@ -44,12 +49,12 @@ impl State {
     /// Opens the file, or makes it, and brings its tables up to date. Several servers may have one file open.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let writer = file::open_for_writing(path)?;
+        let (writer, flush) = file::open_for_writing(path)?;
         let reader = file::open_for_reading(path)?;
         Ok(Self {
             workers: Arc::new(Workers {
                 path: path.to_owned(),
-                writer: Writer::start("state-writer", writer)?,
+                writer: Writer::start("state-writer", writer, flush)?,
                 reader: Worker::start("state-reader", reader)?,
                 glancing: Mutex::new(file::open_for_glancing(path)?),
             }),
@@ -57,16 +62,17 @@ impl State {
     }
 
     /// Runs `job` as a transaction of its own; those that wait together share a commit. When this returns `Ok`, what it wrote is on disk; when `job` or the commit
-    /// fails, nothing was written. Dropping the future does not stop a job that was already handed over.
+    /// fails, nothing was written. When the disk cannot be flushed it may have been, and every later write fails. Dropping the future does not stop a job that was already handed over.
     pub async fn write<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction) -> Result<T> + Send + 'static,
+        F: FnOnce(&Writing) -> Result<T> + Send + 'static,
     {
         self.workers.writer.run(job).await
     }
 
-    /// Runs `job` on a read-only connection, in one snapshot that holds every write that has returned.
+    /// Runs `job` on a read-only connection, in one snapshot that holds every write that has returned, and may hold
+    /// some that are about to.
     pub async fn read<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,

@@ -4,10 +4,11 @@
 //! never removed. Rows from before they were sealed are sealed once, by the step that adds the seals; from then on a row without one is
 //! one that somebody put there.
 
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
-use super::chain::{Broken, Chain};
+use super::chain::{Broken, Chain, ToSeal};
+use super::writing::Writing;
 use crate::error::Result;
 
 const TABLE: &str = "catalog_change";
@@ -38,10 +39,10 @@ impl ChangeRow {
     }
 }
 
-pub fn record_change(tx: &Transaction, row: &ChangeRow) -> Result<()> {
+pub fn record_change(tx: &Writing, row: &ChangeRow) -> Result<()> {
     let chain = Chain::of(tx)?;
     let link = chain.next(tx, TABLE)?;
-    let seal = chain.seal(tx, &link, row)?;
+    let seal = chain.seal(tx, &link, &ToSeal::of(row)?)?;
     tx.prepare_cached(
         "INSERT INTO catalog_change (epoch, at, actor, change, differences, id, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
@@ -69,7 +70,7 @@ pub fn verify_changes(chain: &Chain, connection: &Connection) -> Result<Option<B
 }
 
 /// The step that adds the seals: rows that are there get theirs, in the order of their epochs.
-pub(super) fn seal_changes(tx: &Transaction) -> Result<()> {
+pub(super) fn seal_changes(tx: &Writing) -> Result<()> {
     let rows: Vec<ChangeRow> = tx
         .prepare("SELECT * FROM catalog_change ORDER BY epoch")?
         .query_and_then([], ChangeRow::read)?
@@ -80,7 +81,7 @@ pub(super) fn seal_changes(tx: &Transaction) -> Result<()> {
     let chain = Chain::of(tx)?;
     for row in rows {
         let link = chain.next(tx, TABLE)?;
-        let seal = chain.seal(tx, &link, &row)?;
+        let seal = chain.seal(tx, &link, &ToSeal::of(&row)?)?;
         tx.execute("UPDATE catalog_change SET id = ?1, chain = ?2 WHERE epoch = ?3", (link.id, seal, row.epoch))?;
     }
     Ok(())

@@ -2,6 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::flush::Flusher;
+use super::writing::Job;
 use super::*;
 use crate::error::SqlState;
 
@@ -93,10 +101,10 @@ async fn writers_of_two_servers_all_get_through() {
 async fn jobs_that_wait_together_fail_alone() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path().join("state.db")).unwrap();
-    let (held, hold) = std::sync::mpsc::channel::<()>();
+    let (held, hold) = mpsc::channel::<()>();
     let first = state.clone();
     let first = tokio::spawn(async move {
-        let wait = move |_: &Transaction| hold.recv().map_err(|_| Error::internal());
+        let wait = move |_: &Writing| hold.recv().map_err(|_| Error::internal());
         first.write(wait).await
     });
     let job = |i: usize| {
@@ -127,6 +135,200 @@ async fn jobs_that_wait_together_fail_alone() {
     }
     assert_eq!(kept.len(), 19);
     assert_eq!(names(&state).await, kept);
+}
+
+/// Jobs that share a commit and a chain, some of which fail after their row was sealed: the others' rows are a whole chain.
+#[tokio::test]
+async fn a_job_that_fails_takes_its_links_of_the_chain_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let state = State::open(&path).unwrap();
+    let (held, hold) = mpsc::channel::<()>();
+    let first = state.clone();
+    let first = tokio::spawn(async move {
+        let wait = move |tx: &Writing| {
+            tx.execute("INSERT INTO catalog_epoch (only, epoch, release_epoch) VALUES (1, 0, 1)", [])?;
+            hold.recv().map_err(|_| Error::internal())
+        };
+        first.write(wait).await
+    });
+    let job = |epoch: i64| {
+        let state = state.clone();
+        async move {
+            let recorded = move |tx: &Writing| {
+                for epoch in [2 * epoch, 2 * epoch + 1] {
+                    record_change(tx, &change(epoch))?;
+                    tx.execute("UPDATE catalog_epoch SET epoch = ?1", [epoch])?;
+                }
+                match epoch % 3 {
+                    1 => Err(Error::new(SqlState::InvalidParameterValue, "no")),
+                    2 if epoch == 5 => panic!("in a job"),
+                    _ => Ok(()),
+                }
+            };
+            state.write(recorded).await.is_ok()
+        }
+    };
+    let jobs: Vec<_> = (1..=20).map(|epoch| tokio::spawn(job(epoch))).collect();
+    tokio::task::yield_now().await;
+    held.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    let mut done = 0;
+    for job in jobs {
+        done += usize::from(job.await.unwrap());
+    }
+    assert_eq!(done, 12);
+    let recorded = |connection: &Connection| -> Result<(i64, i64)> {
+        let rows = connection.query_row("SELECT count(*) FROM catalog_change", [], |row| row.get(0))?;
+        let last = "SELECT rows FROM chain_head WHERE name = 'catalog_change'";
+        Ok((rows, connection.query_row(last, [], |row| row.get(0))?))
+    };
+    assert_eq!(state.read(recorded).await.unwrap(), (24, 24));
+    let chain = state.chain().await.unwrap();
+    assert_eq!(state.read_apart(move |connection| verify_changes(&chain, connection)).await.unwrap(), None);
+    // Nor is the next commit's first row sealed to one that is not there.
+    drop(state);
+    let state = State::open(&path).unwrap();
+    let later = |tx: &Writing| {
+        tx.execute("UPDATE catalog_epoch SET epoch = 99", [])?;
+        record_change(tx, &change(99))
+    };
+    state.write(later).await.unwrap();
+    let chain = state.chain().await.unwrap();
+    assert_eq!(state.read_apart(move |connection| verify_changes(&chain, connection)).await.unwrap(), None);
+}
+
+fn change(epoch: i64) -> ChangeRow {
+    ChangeRow { epoch, at: 6, actor: "bob".to_owned(), change: "a statement".to_owned(), differences: "[]".to_owned() }
+}
+
+/// A writer whose flushes are counted, and end as `flush` says of their number.
+fn writer(
+    path: &Path,
+    flush: impl Fn(usize) -> io::Result<()> + Send + Sync + 'static,
+) -> (Arc<Writer>, Arc<AtomicUsize>) {
+    let (connection, _) = file::open_for_writing(path).unwrap();
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let counted = flushes.clone();
+    let flush = Box::new(move || flush(counted.fetch_add(1, Ordering::SeqCst)));
+    (Arc::new(Writer::start("test-writer", connection, flush).unwrap()), flushes)
+}
+
+/// Takes long enough for many of them to take longer than a flush.
+fn put(writer: &Arc<Writer>, name: String) -> tokio::task::JoinHandle<Result<()>> {
+    let writer = writer.clone();
+    tokio::spawn(async move {
+        let put = move |tx: &Writing| {
+            std::thread::sleep(Duration::from_micros(100));
+            tx.execute("INSERT INTO secret VALUES (?1, x'00')", [name])?;
+            Ok(())
+        };
+        writer.run(put).await
+    })
+}
+
+fn count(path: &Path) -> usize {
+    let connection = file::open_for_reading(path).unwrap();
+    let rows: i64 = connection.query_row("SELECT count(*) FROM secret", [], |row| row.get(0)).unwrap();
+    rows as usize
+}
+
+/// Also of those whose commit is written while the flush before it is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_answered_before_a_flush_that_began_after_the_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    // What was committed when a flush began.
+    let (began, flushing) = mpsc::channel::<usize>();
+    let (go_on, may) = mpsc::channel::<()>();
+    let (may, of_writer) = (Mutex::new(may), path.clone());
+    let (writer, flushes) = writer(&path, move |_| {
+        began.send(count(&of_writer)).unwrap();
+        may.lock().unwrap().recv().map_err(io::Error::other)
+    });
+    let answered = Arc::new(AtomicUsize::new(0));
+    for i in 0..64 {
+        let (writer, answered) = (writer.clone(), answered.clone());
+        tokio::spawn(async move {
+            for turn in 0..10 {
+                put(&writer, format!("{i} {turn}")).await.unwrap().unwrap();
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    let mut flushed = 0;
+    while flushed < 640 {
+        let committed = flushing.recv_timeout(Duration::from_secs(60)).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(
+            answered.load(Ordering::SeqCst) <= flushed,
+            "who was committed after the last flush began waits for this one"
+        );
+        flushed = committed;
+        go_on.send(()).unwrap();
+    }
+    while answered.load(Ordering::SeqCst) < 640 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(count(&path), 640);
+    assert!(flushes.load(Ordering::SeqCst) < 640, "flushes are shared");
+}
+
+/// What the disk holds after a flush that failed nobody knows, though a later one succeeds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_flush_that_failed_nothing_is_written_or_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (writer, flushes) = writer(&path, |number| match number {
+        3 => Err(io::Error::other("the disk is gone")),
+        _ => Ok(()),
+    });
+    for i in 0..3 {
+        put(&writer, format!("{i}")).await.unwrap().unwrap();
+    }
+    let mut refused = Vec::new();
+    for i in 3..20 {
+        refused.push(put(&writer, format!("{i}")).await.unwrap());
+    }
+    for job in (20..60).map(|i| put(&writer, format!("{i}"))).collect::<Vec<_>>() {
+        refused.push(job.await.unwrap());
+    }
+    assert!(refused.iter().all(|answer| *answer == Err(Error::internal())));
+    assert_eq!(flushes.load(Ordering::SeqCst), 4, "none is tried after it");
+    assert_eq!(count(&path), 4, "the one whose flush failed was committed, none after it");
+}
+
+/// A group whose commit was written while the flush that failed was under way is not answered by the next one that succeeds.
+#[test]
+fn a_flush_after_one_that_failed_proves_nothing() {
+    struct Told(mpsc::Sender<bool>);
+    impl Job for Told {
+        fn run(&mut self, _: &Writing) -> bool {
+            true
+        }
+        fn answer(self: Box<Self>, durable: bool) {
+            self.0.send(durable).unwrap();
+        }
+    }
+    let (flushing, began) = mpsc::channel::<()>();
+    let (go_on, may) = mpsc::channel::<bool>();
+    let may = Mutex::new(may);
+    let flush = move || {
+        flushing.send(()).unwrap();
+        let succeeds = may.lock().unwrap().recv().unwrap();
+        succeeds.then_some(()).ok_or_else(|| io::Error::other("the disk is gone"))
+    };
+    let flusher = Flusher::start("test-flush", Box::new(flush), Arc::new(AtomicUsize::new(4))).unwrap();
+    let (tell, told) = mpsc::channel();
+    let group = || vec![Box::new(Told(tell.clone())) as Box<dyn Job>];
+    flusher.hand_over(group());
+    began.recv().unwrap();
+    flusher.hand_over(group());
+    flusher.flush(group());
+    [false, true, true].into_iter().for_each(|succeeds| go_on.send(succeeds).unwrap());
+    assert_eq!(told.iter().take(3).collect::<Vec<_>>(), [false; 3]);
+    flusher.flush(group());
+    assert!(!told.recv().unwrap());
 }
 
 #[tokio::test]
@@ -176,16 +378,9 @@ async fn changes_from_before_they_were_sealed_are_sealed_once() {
         assert_eq!(state.read_apart(move |connection| verify_changes(&chain, connection)).await.unwrap(), None);
     }
     let state = State::open(&path).unwrap();
-    let later = ChangeRow {
-        epoch: 8,
-        at: 6,
-        actor: "bob".to_owned(),
-        change: "another".to_owned(),
-        differences: "[]".to_owned(),
-    };
     let recorded = state.write(move |tx| {
         tx.execute("UPDATE catalog_epoch SET epoch = 8", [])?;
-        record_change(tx, &later)
+        record_change(tx, &change(8))
     });
     recorded.await.unwrap();
     let chain = state.chain().await.unwrap();
