@@ -102,3 +102,21 @@ impl Answers {
         reader.next().transpose().map_err(|_| Error::internal())?.ok_or_else(Error::internal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_before_there_were_two_mechanisms_is_gaussian() {
+        let kept = |drawn: &str| format!(r#"{{"identity": {{"keys": [], "measurements": [], "cells": []}}, {drawn}}}"#);
+        let drawn = |text: &str| Answers::from_store(&kept(text)).unwrap().drawn;
+        let gaussian = Drawn { epsilon: 0.5, mechanism: Mechanism::Gaussian };
+        let laplace = Drawn { mechanism: Mechanism::Laplace, ..gaussian };
+        assert_eq!(drawn(r#""epsilon": 0.5"#), gaussian);
+        assert_eq!(drawn(r#""epsilon": 0.5, "mechanism": "laplace""#), laplace);
+        assert!(Answers::from_store(&kept(r#""epsilon": 0.5, "mechanism": "another""#)).is_err());
+        assert!(gaussian.serves(&gaussian) && !gaussian.serves(&laplace) && !laplace.serves(&gaussian));
+        assert!(!gaussian.serves(&Drawn { epsilon: 0.6, ..gaussian }));
+    }
+}

@@ -169,7 +169,7 @@ ALTER TABLE catalog_epoch ADD COLUMN statistics_epoch INTEGER NOT NULL DEFAULT 0
 ";
 
 /// What statements cost that are epsilon-DP, and the rho of those that are not: all that there were before this step.
-const PURE_EPSILON: &str = "
+pub(super) const PURE_EPSILON: &str = "
 ALTER TABLE budget_line ADD COLUMN epsilon REAL NOT NULL DEFAULT 0;
 ALTER TABLE budget_line ADD COLUMN gaussian_rho REAL NOT NULL DEFAULT 0;
 UPDATE budget_line SET gaussian_rho = rho;

@@ -396,3 +396,23 @@ async fn changes_from_before_they_were_sealed_are_sealed_once() {
     let broken = state.read_apart(move |connection| verify_changes(&chain, connection)).await.unwrap();
     assert_eq!(broken, Some(Broken { table: "catalog_change", id: 0 }));
 }
+
+/// What was spent before Laplace noise was there had no epsilon: a window with some of it is not added up by epsilons.
+#[tokio::test]
+async fn what_was_spent_before_there_were_epsilons_has_none() {
+    use migrations::{MIGRATIONS, PURE_EPSILON};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let before = MIGRATIONS.iter().position(|step| *step == PURE_EPSILON).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    MIGRATIONS[..before].iter().for_each(|step| connection.execute_batch(step).unwrap());
+    connection.execute("INSERT INTO budget_line VALUES ('people', '', 0, 9, 0.5, 1e-9, 1)", []).unwrap();
+    connection.pragma_update(None, "user_version", before as u32).unwrap();
+    drop(connection);
+    let state = State::open(&path).unwrap();
+    let line = |connection: &Connection| -> Result<(f64, f64, f64)> {
+        let line = "SELECT rho, epsilon, gaussian_rho FROM budget_line";
+        Ok(connection.query_row(line, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+    };
+    assert_eq!(state.read(line).await.unwrap(), (0.5, 0.0, 0.5));
+}
