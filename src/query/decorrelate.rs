@@ -1,8 +1,8 @@
 //! Subqueries inside expressions become joins and aggregates, so that later stages see whose rows meet whose.
 //!
 //! In: a plan. Out: the same question with semi, anti, mark and left joins in the place of `EXISTS`, `IN`, `ANY`, `ALL`,
-//! `LATERAL` and scalar subqueries that refer to the query around them. What has no such form stays an expression; the
-//! allow-list refuses it. Nothing is decided about privacy here: the rewrite treats the joins like any others.
+//! `LATERAL` and scalar subqueries that refer to the query around them, these held to the groups that it asks for
+//! ([`super::asked_groups`]). What has no such form stays an expression; the allow-list refuses it. Nothing is decided about privacy here: the rewrite treats the joins like any others.
 //!
 //! Source: the rules are the engine's own. They look into WHERE and SELECT only, so what stands inside an aggregate's
 //! arguments is first moved to a projection below it, and `EXISTS` and `IN` in a SELECT list become counts ([`super::membership`]).
@@ -20,6 +20,7 @@ use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 
+use super::asked_groups::only_asked;
 use super::membership::counted;
 use super::optimise::{Rule, apply};
 
@@ -28,7 +29,7 @@ pub(super) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
     let run = |plan: LogicalPlan, rules: &[Rule]| apply(rules, plan, &OptimizerContext::new());
     let plan = run(plan, &[Arc::new(RewriteSetComparison::new())])?;
     let plan = plan.transform_up_with_subqueries(counted)?.data;
-    run(
+    let plan = run(
         plan,
         &[
             Arc::new(EliminateCrossJoin::new()),
@@ -37,7 +38,8 @@ pub(super) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
             Arc::new(DecorrelateLateralJoin::new()),
             Arc::new(ExtractEquijoinPredicate::new()),
         ],
-    )
+    )?;
+    only_asked(plan)
 }
 
 /// What stands inside of aggregates, before the analysis, which refuses some of it there.

@@ -7,6 +7,7 @@
 mod aggregates_tests;
 mod allow;
 mod any_list;
+mod asked_groups;
 mod bounds;
 mod canonical;
 mod check;

@@ -12,6 +12,7 @@
 mod groups;
 mod handed_over;
 mod numbered;
+mod others;
 mod pairs;
 mod partitioned;
 mod persons;

@@ -9,7 +9,7 @@
 //! **Source** rounding to a lattice before exact integer noise: Mironov 2012, "On Significance of
 //! the Least Significant Bits for Differential Privacy".
 
-use crate::safe_cast::{float_of_decimal, safe_cast};
+use crate::safe_cast::{are_narrow, float_of_decimal, float_of_narrow_decimal, safe_cast};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Int64Type};
@@ -98,7 +98,10 @@ fn on_lattice(x: &ArrayRef, [mid, lower, upper, step]: [f64; 4]) -> Result<Int64
         return Ok(of_numbers(x, f64::from, bounds));
     }
     if let (DataType::Decimal128(_, scale), Some(x)) = (x.data_type(), x.as_primitive_opt::<Decimal128Type>()) {
-        return Ok(of_numbers(x, float_of_decimal(*scale), bounds));
+        return Ok(match are_narrow(x.values()) {
+            true => of_numbers(x, float_of_narrow_decimal(*scale), bounds),
+            false => of_numbers(x, float_of_decimal(*scale), bounds),
+        });
     }
     let x = safe_cast(x, &DataType::Float64)?;
     Ok(of_numbers(as_float64_array(&x)?, f64::from, bounds))

@@ -11,21 +11,31 @@ use std::sync::Arc;
 /// Errors: no cast from one type to the other.
 pub(crate) fn safe_cast(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     if let (DataType::Decimal128(_, scale), DataType::Float64) = (array.data_type(), data_type) {
-        let floats = array.as_primitive::<Decimal128Type>().unary::<_, Float64Type>(float_of_decimal(*scale));
-        return Ok(Arc::new(floats));
+        let decimals = array.as_primitive::<Decimal128Type>();
+        return Ok(Arc::new(match are_narrow(decimals.values()) {
+            true => decimals.unary::<_, Float64Type>(float_of_narrow_decimal(*scale)),
+            false => decimals.unary::<_, Float64Type>(float_of_decimal(*scale)),
+        }));
     }
     Ok(cast_with_options(array, data_type, &CastOptions { safe: true, ..Default::default() })?)
+}
+
+/// Do all fit into 64 bits? A pass for itself: asked of each number beside its conversion, the compiler sees that both conversions say
+/// the same and leaves only the slow one.
+pub(crate) fn are_narrow(numbers: &[i128]) -> bool {
+    numbers.iter().fold(0, |rest, number| rest | (number ^ i128::from(*number as i64))) == 0
 }
 
 /// The float that a decimal of `scale` is cast to.
 pub(crate) fn float_of_decimal(scale: i8) -> impl Fn(i128) -> f64 {
     let one = 10_f64.powi(i32::from(scale));
-    move |number: i128| {
-        // Both are rounded to the nearest; the processor has an instruction for the narrow one.
-        let narrow = number as i64;
-        let whole = if i128::from(narrow) == number { narrow as f64 } else { number as f64 };
-        whole / one
-    }
+    move |number: i128| number as f64 / one
+}
+
+/// The same for those that [`are_narrow`]: both are rounded to the nearest, and the processor has an instruction for the narrow ones.
+pub(crate) fn float_of_narrow_decimal(scale: i8) -> impl Fn(i128) -> f64 {
+    let one = 10_f64.powi(i32::from(scale));
+    move |number: i128| number as i64 as f64 / one
 }
 
 #[cfg(test)]
@@ -48,8 +58,10 @@ mod tests {
             ),
             scale in -20..38_i8,
             null in any::<bool>(),
+            narrow in any::<bool>(),
         ) {
-            let numbers = numbers.into_iter().map(Some).chain(null.then_some(None));
+            let numbers = numbers.into_iter().filter(|number| !narrow || i64::try_from(*number).is_ok());
+            let numbers = numbers.map(Some).chain(null.then_some(None));
             let numbers = numbers.collect::<Decimal128Array>().with_precision_and_scale(38, scale).unwrap();
             let numbers: ArrayRef = Arc::new(numbers);
             let ours = safe_cast(&numbers, &DataType::Float64).unwrap();

@@ -1,8 +1,9 @@
 //! Numbers the groups of rows, by a guess where one is at hand.
 //!
 //! A row is mostly of the group that its person was of before. Whether it is takes one comparison a column with the values of that
-//! group, which are few and stay in the cache; only the other rows are hashed. In: columns, and a guess a row. Out: each row's number,
-//! the engine's own ([`new_group_values`]). Law: equal rows have one number, others another, whatever was guessed.
+//! group, which are few and stay in the cache. Where persons have several groups, the guess is the group that a row of the same mark
+//! was of last, a mark being a few bits that equal rows share. Only the other rows are hashed. In: columns, and a guess a row. Out: each
+//! row's number, the engine's own ([`new_group_values`]). Law: equal rows have one number, others another, whatever was guessed.
 
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, UInt32Array};
 use arrow::buffer::ScalarBuffer;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub(super) const UNKNOWN: u32 = u32::MAX;
 /// Batches with more wrong guesses than right ones, one after another, after which no more are made.
 const PATIENCE: usize = 16;
+/// Bits of a mark: groups are few, and what is known by mark stays in the nearest cache.
+const MARK_BITS: u32 = 10;
 /// A text of at most so many bytes is its view.
 const INLINE_BYTES: u32 = 12;
 
@@ -25,68 +28,135 @@ pub(super) struct Groups {
     /// Nothing where there is no group column.
     values: Option<Box<dyn GroupValues>>,
     schema: SchemaRef,
-    /// Of each column, by group. Empty where a column cannot be compared so.
+    /// Of each column, by group. Empty where a column cannot be compared so, or no guess is of use.
     known: Vec<Known>,
-    /// Batches that were mostly guessed wrong.
-    wrong: usize,
+    /// Batches that were mostly guessed wrong, by persons and by marks.
+    wrong: Wrong,
+    /// The group that a row of each mark was of last.
+    recent: Vec<u32>,
+    marks: Vec<u64>,
     numbers: Vec<usize>,
     missed: Vec<u32>,
+}
+
+/// Batches with more wrong guesses than right ones, one after another.
+#[derive(Default)]
+struct Wrong {
+    by_person: usize,
+    by_mark: usize,
+}
+
+/// Of guesses of `guesses` rows `right` were right.
+fn judge(wrong: &mut usize, guesses: usize, right: usize) {
+    match 2 * right >= guesses {
+        true => *wrong = 0,
+        false => *wrong += 1,
+    }
+}
+
+fn held(groups: &[u32]) -> usize {
+    groups.iter().filter(|group| **group != UNKNOWN).count()
 }
 
 impl Groups {
     pub(super) fn new(schema: SchemaRef) -> Result<Self> {
         let values = new_values(&schema)?;
         let known: Option<Vec<Known>> = schema.fields().iter().map(|field| Known::new(field.data_type())).collect();
-        Ok(Self { values, schema, known: known.unwrap_or_default(), wrong: 0, numbers: Vec::new(), missed: Vec::new() })
+        Ok(Self {
+            values,
+            schema,
+            known: known.unwrap_or_default(),
+            wrong: Wrong::default(),
+            recent: Vec::new(),
+            marks: Vec::new(),
+            numbers: Vec::new(),
+            missed: Vec::new(),
+        })
     }
 
-    /// `groups`: guesses, [`UNKNOWN`] where there is none; then the numbers. True where every guess was right.
+    /// Is it of use to guess by persons?
+    pub(super) fn asks_persons(&self) -> bool {
+        self.values.is_none() || (!self.known.is_empty() && self.wrong.by_person < PATIENCE)
+    }
+
+    /// `groups`: guesses by person, [`UNKNOWN`] where there is none; then the numbers. True where every guess was right.
     pub(super) fn number(&mut self, columns: &[ArrayRef], groups: &mut [u32]) -> Result<bool> {
-        let Some(values) = &mut self.values else {
+        self.marks.clear();
+        if self.values.is_none() {
             let right = groups.iter().all(|group| *group == 0);
             groups.fill(0);
             return Ok(right);
-        };
-        let (first, guessing) = (values.len(), !self.known.is_empty() && self.wrong < PATIENCE);
-        let mut right = 0;
-        if guessing {
-            let held = |groups: &[u32]| groups.iter().filter(|group| **group != UNKNOWN).count();
-            let guesses = held(groups);
-            for (known, column) in self.known.iter().zip(columns) {
-                known.check(column, groups);
-            }
-            right = held(groups);
-            match 2 * right >= guesses {
-                true => self.wrong = 0,
-                false => self.wrong += 1,
-            }
-            self.missed.clear();
-            if right == groups.len() {
-                return Ok(true);
-            }
-            self.missed.extend((0..).zip(groups.iter()).filter(|(_, group)| **group == UNKNOWN).map(|(row, _)| row));
         }
-        let mut rows = columns.to_vec();
-        if guessing && 2 * right >= groups.len() {
-            let missed = UInt32Array::from(self.missed.clone());
-            for column in &mut rows {
-                *column = take(column, &missed, None)?;
-            }
-            values.intern(&rows, &mut self.numbers)?;
-            for (row, number) in self.missed.iter().zip(&self.numbers) {
-                groups[*row as usize] = *number as u32;
-            }
+        if self.wrong.by_person >= PATIENCE && self.wrong.by_mark >= PATIENCE {
+            // Nothing more is guessed.
+            self.known.clear();
+        }
+        if self.known.is_empty() {
+            groups.fill(UNKNOWN);
         } else {
-            values.intern(&rows, &mut self.numbers)?;
-            for (group, number) in groups.iter_mut().zip(&self.numbers) {
-                *group = *number as u32;
+            let guesses = held(groups);
+            if guesses > 0 {
+                let right = self.check(columns, groups);
+                judge(&mut self.wrong.by_person, guesses, right);
+                if right == groups.len() {
+                    return Ok(true);
+                }
+            }
+            if 2 * held(groups) < groups.len() && self.wrong.by_mark < PATIENCE {
+                self.guess_by_mark(columns, groups);
             }
         }
+        self.number_missed(columns, groups)?;
+        Ok(false)
+    }
+
+    /// Takes back the guesses that do not hold. How many do.
+    fn check(&self, columns: &[ArrayRef], groups: &mut [u32]) -> usize {
+        for (known, column) in self.known.iter().zip(columns) {
+            known.check(column, groups);
+        }
+        held(groups)
+    }
+
+    /// Of rows that have no number yet.
+    fn guess_by_mark(&mut self, columns: &[ArrayRef], groups: &mut [u32]) {
+        self.recent.resize(1 << MARK_BITS, UNKNOWN);
+        self.marks.clear();
+        self.marks.resize(groups.len(), 0);
+        for (known, column) in self.known.iter().zip(columns) {
+            known.mark(column, &mut self.marks);
+        }
+        for (group, mark) in groups.iter_mut().zip(&self.marks) {
+            *group = if *group == UNKNOWN { self.recent[(mark >> (64 - MARK_BITS)) as usize] } else { *group };
+        }
+        let right = self.check(columns, groups);
+        judge(&mut self.wrong.by_mark, groups.len(), right);
+    }
+
+    /// Rows without a number get the engine's.
+    fn number_missed(&mut self, columns: &[ArrayRef], groups: &mut [u32]) -> Result<()> {
+        self.missed.clear();
+        self.missed.extend((0..).zip(groups.iter()).filter(|(_, group)| **group == UNKNOWN).map(|(row, _)| row));
+        let Some(values) = self.values.as_mut().filter(|_| !self.missed.is_empty()) else { return Ok(()) };
+        let first = values.len();
+        let rows = if self.missed.len() == groups.len() {
+            columns.to_vec()
+        } else {
+            let missed = UInt32Array::from(self.missed.clone());
+            columns.iter().map(|column| take(column, &missed, None)).collect::<std::result::Result<_, _>>()?
+        };
+        values.intern(&rows, &mut self.numbers)?;
         let new = values.len() - first;
-        if guessing && new > 0 {
+        for (row, number) in self.missed.iter().zip(&self.numbers) {
+            groups[*row as usize] = *number as u32;
+            if let Some(mark) = self.marks.get(*row as usize) {
+                self.recent[(mark >> (64 - MARK_BITS)) as usize] = *number as u32;
+            }
+        }
+        if !self.known.is_empty() && new > 0 {
             self.learn(&rows, first, new);
         }
-        Ok(false)
+        Ok(())
     }
 
     /// The values of the `new` groups from `first` on, by the rows of `self.numbers`.
@@ -115,7 +185,8 @@ impl Groups {
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         let known: usize = self.known.iter().map(Known::size).sum();
-        known + self.values.as_ref().map_or(0, |values| values.size())
+        let recent = self.recent.capacity() * size_of::<u32>() + self.marks.capacity() * size_of::<u64>();
+        known + recent + self.values.as_ref().map_or(0, |values| values.size())
     }
 }
 
@@ -171,6 +242,22 @@ impl Known {
         }
     }
 
+    /// Mixes each row's value into its mark. Of NULL anything.
+    fn mark(&self, column: &ArrayRef, marks: &mut [u64]) {
+        match self {
+            Self::Four(_) => mark(words::<u32>(column).iter().map(|word| u64::from(*word)), marks),
+            Self::Eight(_) => mark(words::<u64>(column).iter().copied(), marks),
+            // Of a long text its length and its first bytes: the rest of its view says where it is.
+            Self::Text(_) => mark(
+                column.as_string_view().views().iter().map(|view| {
+                    let rest = if *view as u32 > INLINE_BYTES { 0 } else { (*view >> 64) as u64 };
+                    *view as u64 ^ rest.wrapping_mul(ODD)
+                }),
+                marks,
+            ),
+        }
+    }
+
     fn push(&mut self, column: &ArrayRef, row: usize) {
         let valid = column.is_valid(row);
         match self {
@@ -189,6 +276,16 @@ impl Known {
                 long + texts.views.capacity() * size_of::<u128>() + texts.long.capacity() * size_of::<Box<[u8]>>()
             }
         }
+    }
+}
+
+/// 2⁶⁴ over the golden ratio, whose multiples' upper bits are spread evenly (Knuth, "The Art of Computer Programming" 3, 6.4).
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+fn mark(values: impl Iterator<Item = u64>, marks: &mut [u64]) {
+    for (mark, value) in marks.iter_mut().zip(values) {
+        *mark = (*mark ^ value).wrapping_mul(ODD);
+        *mark ^= *mark >> 32;
     }
 }
 
@@ -321,6 +418,23 @@ mod tests {
         assert_eq!((right, groups.missed.len()), ([0; 10], 0));
         let mut wrong = [1; 10];
         groups.number(&columns, &mut wrong).unwrap();
-        assert_eq!((wrong, groups.missed.len()), ([0; 10], 10));
+        // Their mark was seen before.
+        assert_eq!((wrong, groups.missed.len()), ([0; 10], 0));
+    }
+
+    #[test]
+    fn rows_of_known_marks_are_not_hashed() {
+        let rows: Vec<Row> = (0..60).map(|row| (Some(row % 6), Some(1), Some(1), None, None)).collect();
+        let columns = columns(&rows, false);
+        let fields: Vec<Field> = columns.iter().map(|c| Field::new("k", c.data_type().clone(), true)).collect();
+        let mut groups = Groups::new(Arc::new(Schema::new(fields))).unwrap();
+        let mut first = [UNKNOWN; 60];
+        groups.number(&columns, &mut first).unwrap();
+        assert_eq!((held(&first), groups.missed.len()), (60, 60));
+        let mut again = [UNKNOWN; 60];
+        groups.number(&columns, &mut again).unwrap();
+        assert_eq!(again, first);
+        // Of the two texts of one length and beginning, which share a mark, one was not seen last.
+        assert_eq!(groups.missed.len(), 10);
     }
 }

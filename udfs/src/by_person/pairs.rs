@@ -5,8 +5,8 @@
 //! line, and its pair's number is not asked for.
 
 use super::groups::UNKNOWN;
-use datafusion::common::hash_map::Entry;
-use datafusion::common::{HashMap, Result, exec_err};
+use super::others::Others;
+use datafusion::common::{Result, exec_err};
 
 /// The head of a line without a pair.
 const NONE: u64 = u64::MAX;
@@ -28,7 +28,7 @@ pub(super) struct Pairs {
     /// Slots that have a pair.
     persons: usize,
     /// Pairs of persons that have several groups.
-    others: HashMap<(u32, u32), u32>,
+    others: Others,
     /// Of each pair.
     slots: Vec<u32>,
     groups: Vec<u32>,
@@ -53,7 +53,7 @@ impl Pairs {
             firsts: sums.map(|_| Vec::new()),
             rows: 0,
             persons: 0,
-            others: HashMap::default(),
+            others: Others::default(),
             slots: Vec::new(),
             groups: Vec::new(),
         }
@@ -102,7 +102,7 @@ impl Pairs {
                     firsts[*slot as usize] = pair;
                 }
             } else {
-                self.others.insert((*slot, *group), pair);
+                self.others.number(*slot, *group, pair, count);
             }
         }
     }
@@ -185,7 +185,7 @@ impl Pairs {
 
     /// The pair of a person that was not of this group at first; a new person's first.
     fn other(&mut self, slot: u32, group: u32) -> u32 {
-        let next = self.slots.len() as u32;
+        let (next, slots) = (self.slots.len() as u32, self.lines.len() / self.stride);
         let head = &mut self.lines[slot as usize * self.stride];
         if *head == NONE {
             let upper = match &mut self.firsts {
@@ -198,11 +198,9 @@ impl Pairs {
             *head = u64::from(upper) << 32 | u64::from(group);
             self.persons += 1;
         } else {
-            match self.others.entry((slot, group)) {
-                Entry::Occupied(known) => return *known.get(),
-                Entry::Vacant(new) => {
-                    new.insert(next);
-                }
+            let pair = self.others.number(slot, group, next, slots);
+            if pair != next {
+                return pair;
             }
         }
         self.slots.push(slot);
@@ -220,10 +218,7 @@ impl Pairs {
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         let numbers = self.firsts.as_ref().map_or(0, Vec::capacity) + self.slots.capacity() + self.groups.capacity();
-        // The table of the others keeps a byte an entry beside it, and is at most 7/8 full.
-        self.lines.capacity() * size_of::<u64>()
-            + self.others.capacity() * (size_of::<((u32, u32), u32)>() + 2)
-            + numbers * size_of::<u32>()
+        self.lines.capacity() * size_of::<u64>() + self.others.size() + numbers * size_of::<u32>()
     }
 }
 

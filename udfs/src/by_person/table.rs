@@ -3,7 +3,7 @@
 //! In: rows, or the states that another table gave out. Out: states, or results. Whole numbers are summed and counted here ([`Sums`]);
 //! all else is the engine's own: its `GroupsAccumulator`s, fed with the pairs' numbers.
 
-use super::groups::Groups;
+use super::groups::{Groups, UNKNOWN};
 use super::pairs::Pairs;
 use super::persons::Persons;
 use super::sums::{Kind, Sums, Values, values};
@@ -186,7 +186,12 @@ impl Table {
         let (person, columns) = self.read(batch)?;
         let Scratch { slots, groups, pairs } = &mut self.scratch;
         self.persons.find(&person, &mut self.pairs, slots)?;
-        self.pairs.guess(slots, groups);
+        if self.groups.asks_persons() {
+            self.pairs.guess(slots, groups);
+        } else {
+            groups.clear();
+            groups.resize(slots.len(), UNKNOWN);
+        }
         let all_first = self.groups.number(&columns, groups)?;
         let arguments = self.calls.iter().map(|call| call.read(batch)).collect::<Result<Vec<_>>>()?;
         if all_first && self.sums_with_pairs {
