@@ -287,7 +287,7 @@ impl Draft {
                     Estimate::Count { count } => (sigma(count), false),
                     Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => (sigma(sum), false),
                     Estimate::Mean { sum, .. } => (sigma(sum), true),
-                    // Of either count: between 0.7 and 1 times it is the error of a share of 0.5, and of one near 0 or 1.
+                    // Of either count: near 0 and 1 that is the share's error, in the middle 0.7 of it is.
                     Estimate::Share { counts } => (sigma(counts), true),
                     Estimate::Moments { parts, .. } => {
                         (parts.iter().flatten().map(|part| sigma(&part.sum)).fold(0.0, f64::max), true)
