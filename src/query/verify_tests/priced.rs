@@ -12,8 +12,8 @@ use paravent_udfs::{
 
 use super::hand::{columns, input, public, replace, restate, scan_as, spec};
 use super::{
-    Bad, COUNTRY, JOINED, LAPLACE_COUNTRY, LAPLACE_SHARE, LAPLACE_WEEKS, MAIL, NESTED, PART, PROFILE, SHARE, TWO, WEEKS,
-    bad,
+    Bad, COUNTRY, JOINED, LAPLACE_COUNTRY, LAPLACE_SHARE, LAPLACE_WEEKS, MAIL, NESTED, PART, PROFILE, SHARE, TWO,
+    WEEKS, bad,
 };
 use crate::query::SourceKind;
 use crate::query::private::Private;
@@ -198,9 +198,14 @@ fn shares() -> Vec<Bad> {
         bad("the first leaves of a histogram as two counts", MEDIAN, TREE, |_, private| {
             spec(private, |spec| spec.measurements[1].what = What::TWO_COUNTS);
         }),
-        bad("a share of part of the rows that is told by those that fit", SHARE, "does not count persons", |_, private| {
-            spec(private, |spec| spec.cells[0].word = 1);
-        }),
+        bad(
+            "a share of part of the rows that is told by those that fit",
+            SHARE,
+            "does not count persons",
+            |_, private| {
+                spec(private, |spec| spec.cells[0].word = 1);
+            },
+        ),
         bad("a share's part with too low a threshold", SHARE, SELECTION, |_, private| {
             spec(private, |spec| spec.cells[0].threshold = spec.floor as i64 + 1);
         }),

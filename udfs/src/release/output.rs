@@ -167,7 +167,9 @@ impl Estimate {
             | Self::Sum { .. }
             | Self::Mean { .. }
             | Self::Moments { .. }
-            | Self::Distinct { .. } => self.measurements().iter().all(|number| is(number, |what| matches!(what, What::Word(_)))),
+            | Self::Distinct { .. } => {
+                self.measurements().iter().all(|number| is(number, |what| matches!(what, What::Word(_))))
+            }
         }
     }
 }
