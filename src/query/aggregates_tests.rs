@@ -32,6 +32,31 @@ fn what_needs_the_same_sums_measures_them_once() {
     assert_eq!((estimates.len(), measurements), (2, 8), "{estimates:?}");
 }
 
+/// Persons, and the two counts; where some rows may not count, the persons who have one that does.
+#[test]
+fn a_share_is_one_measurement_however_it_is_written() {
+    let zero_one = "avg(CASE WHEN country = 'DE' THEN 1.0 ELSE 0.0 END)";
+    for (sql, cap, measured) in [
+        (format!("SELECT {zero_one} FROM person"), 1, 2),
+        (format!("SELECT {zero_one}, count(*) FROM person"), 1, 2),
+        (format!("SELECT {zero_one} FILTER (WHERE country <> 'FR') FROM person"), 1, 3),
+        ("SELECT share(hours > 9) FROM week".to_owned(), 53, 2),
+        ("SELECT share(hours > 9), count(*) FROM week".to_owned(), 53, 3),
+        ("SELECT share(hours > 9), avg(hours) FROM week".to_owned(), 53, 4),
+        ("SELECT share(hours > 9) FILTER (WHERE week > 5) FROM week".to_owned(), 53, 3),
+    ] {
+        let verified = compile(&sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let release = &verified.releases()[0];
+        let spec = release.spec().unwrap();
+        assert_eq!(spec.measurements.len(), measured, "{sql}: {spec:?}");
+        assert_eq!(spec.cells.len(), usize::from(sql.contains("FILTER")), "{sql}");
+        let Estimate::Share { counts } = release.outputs()[0].estimate else { panic!("{sql}: no share") };
+        assert_eq!(spec.measurements[counts].what, What::TWO_COUNTS, "{sql}");
+        let reach = release.reaches().unwrap()[counts];
+        assert_eq!((reach.l1(), reach.l2_squared()), (f64::from(cap), f64::from(cap * cap)), "{sql}");
+    }
+}
+
 #[test]
 fn one_tree_serves_every_fraction() {
     let (estimates, measurements) = asked(

@@ -4,7 +4,7 @@
 //! outputs with their masks. Equal parts are shared, so that a count that serves three means is noised and paid once.
 //!
 //! Sensitivity: one person adds to at most M groups, to each at most `cap` rows of at most `bound` lattice steps, so the squared
-//! L2 sensitivity of a sum is M · (cap · bound)². Source: Wilson et al. 2020, "Differentially Private SQL with Bounded User
+//! L2 sensitivity of a sum is M · (cap · bound)², and that of the counts of a histogram, or of the two of a share, is M · cap². Source: Wilson et al. 2020, "Differentially Private SQL with Bounded User
 //! Contribution", section 4; noise in `paravent_udfs::noise`.
 
 mod distinct;
@@ -257,7 +257,13 @@ impl<'a> Contributions<'a> {
             return Ok(DraftCell { state, word, count });
         }
         let persons = self.states.get(state).cloned().ok_or_else(Error::internal)?;
+        self.persons_cell(persons, word)
+    }
+
+    /// The persons in a word of a state, measured themselves.
+    fn persons_cell(&mut self, persons: Expr, word: usize) -> Result<DraftCell> {
         let count = self.measure(persons, word, 1, 1.0)?;
+        let state = self.measurements.get(count).ok_or_else(Error::internal)?.state;
         Ok(DraftCell { state, word, count })
     }
 
@@ -323,13 +329,15 @@ impl<'a> Contributions<'a> {
         self.share_of(call, value)
     }
 
+    /// The rows that fit and those that do not are one measurement, of the sensitivity of a count: a row is one of either. So a share
+    /// needs no other count to divide by; the persons with a value are measured where they may be few.
     fn share_of(&mut self, call: &Call, value: usize) -> Result<DraftOutput> {
         let cap = self.cap_of(call)?;
         let state = dp_share(sums(value), counts(value), lit(cap as i64));
-        let sum = self.measure(state.clone(), 0, cap, 1.0)?;
-        let (count, cell) = self.denominator(call, cap, state)?;
+        let counts = self.measure_what(state.clone(), What::TWO_COUNTS, cap, 1.0)?;
+        let cell = if call.nullable || call.filter.is_some() { Some(self.persons_cell(state, 2)?) } else { None };
         let mask = self.band(Base::Itself);
-        Ok(DraftOutput { estimate: Estimate::Share { sum, count }, mask: Some(mask), cell, bounds: None })
+        Ok(DraftOutput { estimate: Estimate::Share { counts }, mask: Some(mask), cell, bounds: None })
     }
 
     /// What a mean divides by: the person or row count of the group where every row has a value, else the state's own count, and

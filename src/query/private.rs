@@ -101,7 +101,7 @@ pub struct ColumnFacts {
     pub label: String,
     pub bounds: Option<Bounds>,
     pub masked: bool,
-    /// Standard error of the answer, or of its numerator where it is a mean or a share.
+    /// Standard error of the answer, or of its numerator where it is a mean, of either count where it is a share.
     pub sigma: f64,
     /// The answer divides by the persons or rows of a group: its error is about `sigma` over that number.
     pub per_group_size: bool,
@@ -286,7 +286,9 @@ impl Draft {
                 let (sigma, per_group_size) = match &output.estimate {
                     Estimate::Count { count } => (sigma(count), false),
                     Estimate::Sum { sum, .. } | Estimate::SumInteger { sum, .. } => (sigma(sum), false),
-                    Estimate::Mean { sum, .. } | Estimate::Share { sum, .. } => (sigma(sum), true),
+                    Estimate::Mean { sum, .. } => (sigma(sum), true),
+                    // Of either count: near 0 and 1 that is the share's error, in the middle 0.7 of it is.
+                    Estimate::Share { counts } => (sigma(counts), true),
                     Estimate::Moments { parts, .. } => {
                         (parts.iter().flatten().map(|part| sigma(&part.sum)).fold(0.0, f64::max), true)
                     }

@@ -28,6 +28,11 @@ use crate::policy::{Bounds, Weights};
 
 /// What the selection of groups weighs beside one value that is shown: noise in the person count that only selects shows no
 /// error, but a higher threshold hides small groups.
+///
+/// It is the same whether or not a shown value is made of the persons as well. Beside a share, which has counts of its own, they only
+/// select: then they get a third of an epsilon (at epsilon 1 and delta 1e-6 the threshold is 50, and the share's error 1.5 times what
+/// all of the price would give). A tenth of this weight would make that 1.2 times, and hide groups of up to 80. What groups there are,
+/// only the analyst may know, and says `persons=…`.
 const SELECTION: f64 = 0.25;
 
 /// What a release asks of the split.
@@ -98,8 +103,9 @@ fn influences(output: &DraftOutput) -> Vec<(usize, f64)> {
         // A mean is shown on its column's range, so the scale is that of a value in [0, 2h]: 4h²/3. The numerator's reach is h;
         // the denominator moves the mean by its distance from the middle, h²/3 in the mean square.
         Estimate::Mean { sum, count, .. } => vec![(*sum, 3.0 / 4.0), (*count, 1.0 / 4.0)],
-        // The same for x in [0, 1] that is measured from 0: scale 1/3, reach 1; the denominator moves the share by itself.
-        Estimate::Share { sum, count } => vec![(*sum, 3.0), (*count, 1.0)],
+        // The scale of a share θ is 1/3; a row more that fits moves it by 1 − θ, one that does not by θ, and (1 − θ)² + θ² is 2/3 in
+        // the mean.
+        Estimate::Share { counts } => vec![(*counts, 2.0)],
         // A second moment of reach h²/2 beside a variance of h²/3; the means and the count matter less.
         Estimate::Moments { count, parts, .. } => {
             parts.iter().flatten().map(|part| (part.sum, 9.0 / 4.0)).chain([(*count, 1.0 / 2.0)]).collect()
@@ -265,6 +271,17 @@ mod tests {
             let parts = split(Gaussian, 1.0, least, errors);
             assert!(parts.iter().all(|part| (part - 0.5).abs() < 1e-9), "{parts:?}");
         }
+    }
+
+    /// Of shares that lie anywhere between 0 and 1: what the error of their counts does to them, in parts of their scale.
+    #[test]
+    fn the_counts_of_a_share_move_it_as_far_as_is_said() {
+        let shares: Vec<f64> = (0..10_000).map(|i| (f64::from(i) + 0.5) / 10_000.0).collect();
+        let mean = |of: fn(&f64) -> f64| shares.iter().map(of).sum::<f64>() / shares.len() as f64;
+        let moved = mean(|share| (1.0 - share).powi(2) + share.powi(2)) / mean(|share| share.powi(2));
+        let share = DraftOutput { estimate: Estimate::Share { counts: 1 }, mask: None, cell: None, bounds: None };
+        let [(1, influence)] = influences(&share)[..] else { panic!("one measurement") };
+        assert!((influence - moved).abs() < 1e-6, "{influence} {moved}");
     }
 
     #[test]

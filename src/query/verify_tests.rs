@@ -25,6 +25,9 @@ pub(super) const LAPLACE_WEEKS: &str = "/* laplace */ SELECT week, sum(hours), c
 pub(super) const WEEKS: &str = "SELECT week, sum(hours), count(*) FROM week GROUP BY week";
 pub(super) const MAIL: &str = "SELECT sum(size), count(*) FROM mail";
 pub(super) const PART: &str = "SELECT sum(size) FILTER (WHERE size > 100) FROM mail";
+pub(super) const SHARE: &str =
+    "SELECT country, share(hours > 9) FILTER (WHERE week > 5) FROM person JOIN week USING (id) GROUP BY country";
+pub(super) const LAPLACE_SHARE: &str = "/* laplace */ SELECT share(hours > 9) FROM week";
 pub(super) const JOINED: &str = "SELECT country, avg(hours) FROM person JOIN week USING (id) GROUP BY country";
 pub(super) const NESTED: &str = "SELECT country, avg(n) FROM (SELECT id, count(*) AS n FROM mail GROUP BY id) m \
      JOIN person USING (id) GROUP BY country";

@@ -269,3 +269,36 @@ fn sums(column: &ArrayRef, groups: &[Vec<usize>]) -> Result<ArrayRef> {
         _ => Err(Error::internal()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::compile_tests::compile;
+
+    /// A share was a sum and a count once, kept as words 0 and 1 of its state; now these hold other numbers.
+    #[test]
+    fn what_was_kept_when_a_share_was_a_sum_and_a_count_answers_no_share() {
+        let asked =
+            compile("SELECT country, share(hours > 9) FROM person JOIN week USING (id) GROUP BY country").unwrap();
+        let now = asked.releases()[0].identity();
+        let before = |words: &[usize]| {
+            let mut kept = now.clone();
+            let counts = kept.measurements.pop().unwrap();
+            let word =
+                |text: &str, word: &usize| text.replace("Tree { leaves: 2, branching: 2 }", &format!("Word({word})"));
+            kept.measurements.extend(words.iter().map(|number| MeasurementIdentity {
+                exact: word(&counts.exact, number),
+                additive: counts.additive.as_ref().map(|text| word(text, number)),
+            }));
+            kept
+        };
+        let answers =
+            |kept: &Identity| Columns::same_groups(now, kept).is_some() || Columns::finer_groups(now, kept).is_some();
+        assert!(answers(now));
+        let [old, same] = [before(&[0, 1]), before(&[])];
+        assert!(old.measurements.iter().any(|kept| kept.exact.contains("dp_share") && kept.exact.contains("Word(0)")));
+        assert!(!answers(&old) && !answers(&same));
+        // Nor does anything of today ask for these words.
+        assert!(!now.measurements.iter().any(|asked| old.measurements[1..].contains(asked)));
+    }
+}

@@ -135,7 +135,8 @@ fn max_groups(states: &Aggregate, facts: &ReleaseFacts) -> Result<u64> {
     }
 }
 
-/// How far one person moves a word of a state, or one level of its tree, in one group: by the state's own definition.
+/// How far one person moves a word of a state, or one level of its tree, in one group: by the state's own definition. The nodes of a level
+/// have no row in common, so that it is moved by no more than its rows in L1, and in L2 by no more than in L1.
 fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
     let call = call_at(states, position).ok_or_else(|| unproven("a measurement of a group key"))?;
     if call.params.distinct || call.params.filter.is_some() || !call.params.order_by.is_empty() {
@@ -153,14 +154,15 @@ fn reach(states: &Aggregate, position: usize, what: What) -> Result<f64> {
     let word = match what {
         What::Word(word) => word,
         What::Tree { leaves, .. } if histogram_leaves(name) == Some(leaves) => return literal(1),
+        // A person's rows, at most the cap, fit or do not: each is in one of the words 0 and 1.
+        What::Tree { leaves: 2, branching: 2 } if name == "dp_share" => return literal(2),
         What::Tree { .. } => return Err(unproven("a tree of a state that is no histogram of that size")),
     };
     match (name, word) {
         ("dp_persons", 0) | ("dp_count", 1) | ("dp_avg" | "dp_share", 2) => Ok(1.0),
         ("dp_count", 0) => literal(1),
         ("dp_sum" | "dp_avg", 0) => Ok(literal(2)? * literal(3)?),
-        ("dp_avg" | "dp_share", 1) => literal(2),
-        ("dp_share", 0) => literal(2),
+        ("dp_avg", 1) => literal(2),
         // A person shows at most 4^word values, and at most the cap.
         ("dp_distinct", 0..4) => Ok(literal(1)?.min(4_f64.powi(word as i32))),
         _ => Err(unproven("a measurement of a word that has no price")),

@@ -59,7 +59,7 @@ fn of_cell(states: &Aggregate, columns: &[Option<usize>], spec: &ReleaseSpec, ce
     // The state's noised count, its exact persons, and the argument that caps a person's rows.
     let cap = match (call.func.name(), count.what, cell.word) {
         ("dp_count", What::Word(0), 1) => 1,
-        ("dp_avg" | "dp_share", What::Word(1), 2) => 2,
+        ("dp_avg", What::Word(1), 2) => 2,
         // The persons themselves are noised.
         ("dp_count", What::Word(1), 1) | ("dp_avg" | "dp_share", What::Word(2), 2) => {
             return Ok(passes(&count.noise, cell.threshold, spec.floor, 1.0));

@@ -46,7 +46,10 @@ fn spoil_numbers(dice: &mut Dice, private: &mut Private) -> Option<String> {
             };
         }
         2 => release.facts.rho = Rho::new(release.facts.rho.get() * [0.5, 0.999, 1.5][dice.below(3)]).ok()?,
-        3 => release.spec.measurements[at].what = What::Word(dice.below(3)),
+        3 => {
+            let words = [What::Word(0), What::Word(1), What::Word(2), What::TWO_COUNTS];
+            release.spec.measurements[at].what = words[dice.below(4)];
+        }
         4 => release.spec.measurements[at].column = release.spec.keys + dice.below(3),
         5 => {
             let again = release.spec.measurements[at].clone();

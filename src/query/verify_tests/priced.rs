@@ -7,15 +7,19 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use paravent_udfs::{
-    AdditiveNoise, BoundGroups, Delta, DiscreteLaplace, Epsilon, Gaussian, Rho, What, dp_count, dp_persons,
+    AdditiveNoise, BoundGroups, Delta, DiscreteLaplace, Epsilon, Estimate, Gaussian, Rho, What, dp_count, dp_persons,
 };
 
 use super::hand::{columns, input, public, replace, restate, scan_as, spec};
-use super::{Bad, COUNTRY, JOINED, LAPLACE_COUNTRY, LAPLACE_WEEKS, MAIL, NESTED, PART, PROFILE, TWO, WEEKS, bad};
+use super::{
+    Bad, COUNTRY, JOINED, LAPLACE_COUNTRY, LAPLACE_SHARE, LAPLACE_WEEKS, MAIL, NESTED, PART, PROFILE, SHARE, TWO,
+    WEEKS, bad,
+};
 use crate::query::SourceKind;
 use crate::query::private::Private;
 
 const CHEAP: &str = "the noise is smaller than the price";
+const MEDIAN: &str = "SELECT median(hours) FROM week";
 const SELECTION: &str = "a threshold that delta does not pay for";
 
 fn half(noise: &AdditiveNoise) -> AdditiveNoise {
@@ -67,6 +71,7 @@ fn unbounded(private: &mut Private) {
 pub(super) fn cases() -> Vec<Bad> {
     let mut cases = noise();
     cases.extend(bounds());
+    cases.extend(shares());
     cases.extend(selection());
     cases.extend(groups());
     cases.extend(charges());
@@ -147,6 +152,65 @@ fn bounds() -> Vec<Bad> {
         }),
         bad("a state of distinct rows", MAIL, "a state with a modifier", |_, private| {
             calls(private, "dp_sum", |call| call.params.distinct = true);
+        }),
+    ]
+}
+
+/// The two counts of a share, which are one measurement of the sensitivity of a count.
+fn shares() -> Vec<Bad> {
+    const TREE: &str = "a tree of a state that is no histogram of that size";
+    const WORD: &str = "a word that has no price";
+    vec![
+        bad("half the noise of a share's counts", SHARE, CHEAP, |_, private| {
+            spec(private, |spec| spec.measurements[1].noise = half(&spec.measurements[1].noise));
+        }),
+        bad("less Laplace noise in a share's counts", LAPLACE_SHARE, CHEAP, |_, private| {
+            spec(private, |spec| {
+                let AdditiveNoise::Laplace(laplace) = spec.measurements[1].noise else { panic!("no Laplace noise") };
+                let scale = (laplace.scale() * 0.999 * 1024.0) as u64;
+                spec.measurements[1].noise = DiscreteLaplace::with_scale(scale, 1024).unwrap().into();
+            });
+        }),
+        bad("more rows a person in a share than were paid for", SHARE, CHEAP, |_, private| {
+            argument(private, "dp_share", 2, lit(54_i64));
+        }),
+        bad("more rows a person in a share of Laplace noise", LAPLACE_SHARE, CHEAP, |_, private| {
+            argument(private, "dp_share", 2, lit(54_i64));
+        }),
+        bad("a share's bound that is a column", SHARE, "a bound that is not a literal", |_, private| {
+            argument(private, "dp_share", 2, col("__c0"));
+        }),
+        bad("the two counts of a share measured twice", SHARE, CHEAP, |_, private| {
+            spec(private, |spec| {
+                let again = spec.measurements[1].clone();
+                spec.measurements.push(again);
+            });
+        }),
+        bad("one of a share's counts by itself", SHARE, WORD, |_, private| {
+            spec(private, |spec| spec.measurements[1].what = What::Word(1));
+        }),
+        bad("the other of a share's counts by itself", SHARE, WORD, |_, private| {
+            spec(private, |spec| spec.measurements[1].what = What::Word(0));
+        }),
+        bad("the sum and the count of a mean as two counts", JOINED, TREE, |_, private| {
+            spec(private, |spec| spec.measurements[1].what = What::TWO_COUNTS);
+        }),
+        bad("the first leaves of a histogram as two counts", MEDIAN, TREE, |_, private| {
+            spec(private, |spec| spec.measurements[1].what = What::TWO_COUNTS);
+        }),
+        bad(
+            "a share of part of the rows that is told by those that fit",
+            SHARE,
+            "does not count persons",
+            |_, private| {
+                spec(private, |spec| spec.cells[0].word = 1);
+            },
+        ),
+        bad("a share's part with too low a threshold", SHARE, SELECTION, |_, private| {
+            spec(private, |spec| spec.cells[0].threshold = spec.floor as i64 + 1);
+        }),
+        bad("a share of what is no share's", SHARE, "an output of what is not measured", |_, private| {
+            private.releases[0].outputs[0].estimate = Estimate::Share { counts: 0 };
         }),
     ]
 }

@@ -1,9 +1,10 @@
-//! `dp_share(sum, count, cap)`: words \[Σ contribution, Σ min(count, cap), m\]. A mean of zeros and
-//! ones that knows it is a share: a person's contribution lies in 0..=cap.
+//! `dp_share(sum, count, cap)`: words \[rows that do not fit, rows that do, m\]. A person's `count` rows, scaled down to `cap` where
+//! they have more, are each of one kind: `sum` of them fit.
 //!
-//! **Sensitivity** cap a group on word 0 and on word 1; times √M over the M groups that a person
-//! reaches. **Noise** the release's, on words 0 and 1 apart. **Cost** nothing here. **Source** as
-//! `dp_avg`.
+//! **Sensitivity** a person moves words 0 and 1 by u and f with u, f ≥ 0 and u + f ≤ cap, whatever the data is: by at most cap in L1 and,
+//! as u² + f² ≤ (u + f)², by at most cap in L2, together. So the two are one measurement, a tree of two leaves; M groups a person are M
+//! of these. **Noise** the release's, on words 0 and 1 apart. **Cost** nothing here. **Source** Dwork, Roth 2014, Example 3.2: the counts of
+//! a histogram have the sensitivity of one count; the bound on rows as `dp_avg`.
 
 use super::bounds::RowBounds;
 use super::groups::Contribution;
@@ -26,8 +27,10 @@ impl Contribution for Share {
 
     fn each(&self, values: &[ArrayRef], mut add: impl FnMut(usize, usize, i128)) -> Result<()> {
         each_sum(values, |row, sum, count| {
-            add(row, 0, i128::from(self.0.sum(sum.max(0), count)));
-            add(row, 1, i128::from(self.0.rows(count)));
+            let rows = self.0.rows(count);
+            let fits = self.0.sum(sum.max(0), count).min(rows);
+            add(row, 0, i128::from(rows - fits));
+            add(row, 1, i128::from(fits));
             add(row, 2, 1);
         })
     }

@@ -133,6 +133,11 @@ proptest! {
                 let bound = match word { 0 => limit, last if last + 1 == count => 1, _ => i128::from(CAP) };
                 prop_assert!((after[word] - before[word]).abs() <= bound);
             }
+            if udaf.name() == "dp_share" {
+                // Its two counts are one measurement: a row is counted in one of them, and never taken out of the other.
+                let moved = [0, 1].map(|word| after[word] - before[word]);
+                prop_assert!(moved.iter().all(|moved| *moved >= 0) && moved.iter().sum::<i128>() <= i128::from(CAP));
+            }
             prop_assert_eq!(&after[count..], &before[count..]);
         }
     }

@@ -11,12 +11,14 @@ mod distinct;
 mod moments;
 mod quantile;
 mod ratio;
+mod share;
 
 pub use moments::Moment;
 
 use self::moments::{Moments, Part};
 use self::quantile::Tree;
 use self::ratio::Noised;
+use self::share::TwoCounts;
 use super::measured::Group;
 use super::output::{Estimate, Scaled};
 use crate::noise::Mechanism;
@@ -96,8 +98,12 @@ pub(super) fn estimate(estimate: &Estimate, group: Group, levels: &[Level]) -> O
             let place = |ratio: f64| (mid + step * ratio).clamp(*lower, *upper);
             of_ratio(noised(*sum), noised(*count), *step, place, levels)
         }
-        Estimate::Share { sum, count } => {
-            of_ratio(noised(*sum), noised(*count), 1.0, |ratio| ratio.clamp(0.0, 1.0), levels)
+        Estimate::Share { counts } => {
+            let [others, fits] = *group.tree(*counts) else { return None };
+            let counts = TwoCounts { others: others as f64, fits: fits as f64, sigma: group.sigma(*counts) };
+            let (share, stddev) = counts.share()?;
+            let ends = levels.iter().map(|level| counts.interval(level.z)).collect();
+            Some(Value { number: Number::Float(share), stddev, ends })
         }
         Estimate::Moments { kind, count, parts, mid, half } => {
             let part = |scaled: &Scaled| Part { sum: noised(scaled.sum), mid: scaled.mid, step: scaled.step };

@@ -33,8 +33,8 @@ pub enum Estimate {
     /// `mid + step·sum/count` within [lower, upper]; NULL where the noised count is below 1.
     /// Float64.
     Mean { sum: usize, count: usize, mid: f64, step: f64, lower: f64, upper: f64 },
-    /// `sum/count` within [0, 1]; NULL where the noised count is below 1. Float64.
-    Share { sum: usize, count: usize },
+    /// Of [`What::TWO_COUNTS`], the rows that fit over all rows, within [0, 1]; NULL where all are below 1. Float64.
+    Share { counts: usize },
     /// A variance, a covariance or what is made of them, from the sums of u, v, u², v², uv that `kind` needs; x and y stand `mid` +
     /// u and `mid` + v, within `half` of their middles. NULL where the counts are too small. Float64.
     Moments { kind: Moment, count: usize, parts: [Option<Scaled>; 5], mid: [f64; 2], half: [f64; 2] },
@@ -78,7 +78,7 @@ impl Estimate {
             Self::Mean { sum, count, mid, step, lower, upper } => {
                 (3, vec![*sum, *count], floats(&[*mid, *step, *lower, *upper]))
             }
-            Self::Share { sum, count } => (4, vec![*sum, *count], vec![]),
+            Self::Share { counts } => (4, vec![*counts], vec![]),
             Self::Moments { kind, count, parts, mid, half } => {
                 let sums = parts.iter().map(|part| part.as_ref().map_or(usize::MAX, |part| part.sum));
                 let places = parts.iter().flatten().flat_map(|part| [part.mid, part.step]);
@@ -111,9 +111,9 @@ impl Estimate {
         match self {
             Self::Count { count } => vec![*count],
             Self::SumInteger { sum, .. } | Self::Sum { sum, .. } => vec![*sum],
-            Self::Mean { sum, count, .. } | Self::Share { sum, count, .. } => vec![*sum, *count],
+            Self::Mean { sum, count, .. } => vec![*sum, *count],
             Self::Moments { count, parts, .. } => parts.iter().flatten().map(|part| part.sum).chain([*count]).collect(),
-            Self::Quantile { tree, .. } | Self::Mode { tree, .. } => vec![*tree],
+            Self::Share { counts: tree } | Self::Quantile { tree, .. } | Self::Mode { tree, .. } => vec![*tree],
             Self::Distinct { counts } => counts.clone(),
         }
     }
@@ -122,10 +122,8 @@ impl Estimate {
     pub fn own(&self) -> usize {
         match self {
             Self::Count { count } | Self::Moments { count, .. } => *count,
-            Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } | Self::Share { sum, .. } => {
-                *sum
-            }
-            Self::Quantile { tree, .. } | Self::Mode { tree, .. } => *tree,
+            Self::SumInteger { sum, .. } | Self::Sum { sum, .. } | Self::Mean { sum, .. } => *sum,
+            Self::Share { counts: tree } | Self::Quantile { tree, .. } | Self::Mode { tree, .. } => *tree,
             Self::Distinct { counts } => counts.first().copied().unwrap_or(0),
         }
     }
@@ -159,11 +157,19 @@ impl Estimate {
         let is =
             |number: &usize, what: fn(&What) -> bool| spec.measurements.get(*number).is_some_and(|m| what(&m.what));
         match self {
+            Self::Share { counts } => is(counts, |what| *what == What::TWO_COUNTS),
             Self::Quantile { tree, leaves, branching, .. } | Self::Mode { tree, leaves, branching, .. } => {
                 let form = What::Tree { leaves: *leaves, branching: *branching };
                 spec.measurements.get(*tree).is_some_and(|m| m.what == form)
             }
-            _ => self.measurements().iter().all(|number| is(number, |what| matches!(what, What::Word(_)))),
+            Self::Count { .. }
+            | Self::SumInteger { .. }
+            | Self::Sum { .. }
+            | Self::Mean { .. }
+            | Self::Moments { .. }
+            | Self::Distinct { .. } => {
+                self.measurements().iter().all(|number| is(number, |what| matches!(what, What::Word(_))))
+            }
         }
     }
 }

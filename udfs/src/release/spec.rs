@@ -63,6 +63,9 @@ pub struct CellFloor {
 }
 
 impl What {
+    /// Rows that do not fit a condition (word 0), and those that do (word 1): a tree of one level.
+    pub const TWO_COUNTS: Self = Self::Tree { leaves: 2, branching: 2 };
+
     /// Levels of a tree below its root; 1 for a word.
     pub fn levels(&self) -> u32 {
         match self {

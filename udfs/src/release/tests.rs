@@ -191,6 +191,7 @@ fn a_spec_that_does_not_fit_its_input_is_refused() {
     refuse(&|asked| asked.measurements[1].what = What::Word(3));
     refuse(&|asked| asked.measurements[1].what = What::Tree { leaves: 4, branching: 2 });
     refuse(&|asked| asked.measurements[1].what = What::Tree { leaves: 3, branching: 2 });
+    refuse(&|asked| asked.outputs[0].estimate = Estimate::Share { counts: 1 });
     refuse(&|asked| asked.measurements[1].column = 0);
     refuse(&|asked| asked.measurements[1].column = 9);
     refuse(&|asked| asked.outputs[0].estimate = Estimate::Count { count: 3 });

@@ -1,4 +1,4 @@
-//! Ratios of two noised sums.
+//! Ratios of two noised sums: means.
 //!
 //! In: numerator and denominator with their standard deviations, independent of each other. Out: the ratio, its standard error by
 //! the delta method, Var(s/c) ≈ (σ_s² + (s/c)²·σ_c²) / c², and the interval after Fieller: those θ for which s − θ·c is within z
