@@ -23,6 +23,8 @@ pub(super) const PERSON_BYTES: usize = 2 * size_of::<u64>();
 pub(super) struct Counted {
     person: Arc<dyn PhysicalExpr>,
     persons: Numbered,
+    /// Of the last batch, to be used again.
+    numbers: Vec<u32>,
     /// Rows of each person.
     rows: Vec<u64>,
     /// Batches that came after those in the file.
@@ -57,6 +59,7 @@ impl Counted {
         Self {
             person,
             persons,
+            numbers: Vec::new(),
             rows: Vec::new(),
             held: Vec::new(),
             held_bytes: 0,
@@ -71,13 +74,12 @@ impl Counted {
     /// Errors: of the memory pool where nothing can be spilled, or where cutting would not help.
     pub(super) async fn take_in(&mut self, batch: RecordBatch) -> Result<Taken> {
         let key = self.person.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let mut numbers = Vec::new();
-        self.persons.number(&key, &mut numbers)?;
+        self.persons.number(&key, &mut self.numbers)?;
         self.rows.resize(self.persons.len(), 0);
-        for &person in &numbers {
+        for &person in &self.numbers {
             self.rows[person as usize] += 1;
         }
-        let (waiting, bytes) = self.narrow.take_in(&batch, numbers, self.persons.len())?;
+        let (waiting, bytes) = self.narrow.take_in(&batch, &self.numbers, self.persons.len())?;
         self.held_bytes += bytes;
         self.held.push(waiting);
         match self.memory.try_resize(self.counters() + self.held_bytes) {

@@ -3,9 +3,9 @@
 //! In: columns of texts. Out: a number a row, and texts by number. Where there are too many texts, or too many for the rows that came,
 //! a column is not taken; what was taken before stays.
 
-use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder, UInt32Array};
-use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, UInt32Type};
+use arrow::array::{Array, ArrayRef, StringViewArray, StringViewBuilder, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::DataType;
 use datafusion::common::{HashMap, Result};
 use std::sync::{Arc, OnceLock};
 
@@ -21,6 +21,8 @@ const INLINE_BYTES: u32 = 12;
 const NEAR: usize = 256;
 /// The view of no text: it would be too long.
 const NONE: u128 = u128::MAX;
+/// The number of no text.
+pub(super) const NULL: u32 = u32::MAX - 1;
 
 #[derive(Default)]
 pub(super) struct Texts {
@@ -38,7 +40,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// The number of each row's text, any where it is NULL, and what none is above. Nothing where there are too many texts.
+    /// The number of each row's text, [`NULL`] where it is NULL, and what the others are not above. Nothing where there are too many texts.
     pub(super) fn numbers(&mut self, column: &StringViewArray) -> Option<(Vec<u32>, u64)> {
         let most = FEW_TEXTS.max(self.rows / ROWS_A_TEXT).min(MOST_TEXTS);
         self.rows += column.len();
@@ -53,7 +55,7 @@ impl Texts {
             if self.near[near].0 == *view {
                 numbers.push(self.near[near].1);
             } else if column.is_null(row) {
-                numbers.push(0);
+                numbers.push(NULL);
             } else if *view as u32 <= INLINE_BYTES {
                 let number = self.short(*view, column.value(row));
                 self.near[near] = (*view, number);
@@ -61,6 +63,10 @@ impl Texts {
             } else {
                 numbers.push(self.long(column.value(row)));
             }
+        }
+        // There may be anything under a NULL, also a text that came lately.
+        if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
+            nulls.iter().zip(&mut numbers).filter(|(valid, _)| !valid).for_each(|(_, number)| *number = NULL);
         }
         Some((numbers, self.len().saturating_sub(1) as u64))
     }
@@ -96,14 +102,12 @@ impl Texts {
     }
 
     /// The texts of numbers.
-    pub(super) fn of(&self, numbers: &ArrayRef) -> Result<ArrayRef> {
+    pub(super) fn of(&self, numbers: &UInt32Array) -> Result<ArrayRef> {
         let all = self.all.get_or_init(|| Arc::new(self.texts.finish_cloned()));
-        let numbers = cast(numbers, &DataType::UInt32)?;
         if all.is_empty() {
             // All are NULL.
             return Ok(arrow::array::new_null_array(&DataType::Utf8View, numbers.len()));
         }
-        let numbers: &UInt32Array = numbers.as_primitive::<UInt32Type>();
         Ok(take(all, numbers, None)?)
     }
 
