@@ -3,7 +3,7 @@
 //! Counts rows a person first. Nobody above M: the batches go on untouched. Otherwise each person's rows are chosen from as they pass
 //! a second time ([`Choice`]).
 //!
-//! What memory has to hold is a counter a person. Rows wait for the second pass in memory, in as few bytes as they need ([`Narrow`]), and
+//! What memory has to hold is a counter a person. Rows wait for the second pass in memory, in as few bits as they need ([`Narrow`]), and
 //! on disk what does not fit ([`Counted`]):
 //! they come back in the order in which they came, so whether any were spilled changes nothing in what is kept. Where not even the
 //! counters fit, rows are cut by person into pieces on disk, and each piece is bounded by itself ([`Cut`]); a person's choice takes
@@ -11,7 +11,8 @@
 //! no room for the counters of the persons of a smallest piece.
 //!
 //! Reading large tables twice, first for the counters alone, so that nothing waits, was tried: a third of the memory, and more than twice
-//! the time; under a limit it was no faster than waiting on disk.
+//! the time; under a limit it was no faster than waiting on disk. Rows of random priorities, of which those that are not among their
+//! person's M least so far need not wait, would spare little: of a person's 52 rows with M = 26, M·(1 + ln 2) = 44 would.
 
 mod choice;
 mod counted;

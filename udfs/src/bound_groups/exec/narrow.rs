@@ -104,10 +104,13 @@ impl Narrow {
         Ok((Waiting { columns, persons }, bytes))
     }
 
-    /// No rows wait any more: their texts need not be known.
+    /// No rows wait any more, for memory is short: their texts need not be known, and what there is of it is for counters.
     pub(super) fn forget(&mut self) {
         self.shared = RecordBatchMemoryCounter::new();
-        self.texts.iter_mut().flatten().for_each(|texts| *texts = Default::default());
+        for (texts, own) in self.texts.iter_mut().flatten() {
+            *texts = Texts::default();
+            own.give_up();
+        }
     }
 
     /// The rows as they came, and their persons.

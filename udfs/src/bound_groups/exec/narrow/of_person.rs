@@ -60,25 +60,30 @@ const UNKNOWN: u32 = u32::MAX;
 #[derive(Default)]
 pub(super) struct OwnTexts {
     texts: Vec<u32>,
-    /// Some person has several.
-    differ: bool,
+    /// Some person has several, or there is no room to know.
+    given_up: bool,
 }
 
 impl OwnTexts {
     /// Whether each of these rows has the text that its person's rows had before. `count`: how many persons there are.
     pub(super) fn learn(&mut self, texts: &[u32], persons: &[u32], count: usize) -> bool {
-        if self.differ {
+        if self.given_up {
             return false;
         }
         self.texts.resize(count, UNKNOWN);
-        self.differ = texts.iter().zip(persons).any(|(text, person)| {
+        self.given_up = texts.iter().zip(persons).any(|(text, person)| {
             let known = &mut self.texts[*person as usize];
             if *known == UNKNOWN {
                 *known = *text;
             }
-            known != text
+            *known != *text
         });
-        !self.differ
+        !self.given_up
+    }
+
+    /// No rows wait for these texts, and none will.
+    pub(super) fn give_up(&mut self) {
+        *self = Self { texts: Vec::new(), given_up: true };
     }
 
     pub(super) fn of(&self, persons: &[u32]) -> UInt32Array {
