@@ -297,7 +297,8 @@ async fn sensitive_columns_need_a_purpose_that_names_them_and_a_higher_floor() {
     // A floor below the general one changes nothing; a higher one holds at once, also for what is stored.
     run(&admin, "ALTER SYSTEM SET privacy.min_group_size = 25").await;
     let raised: i64 = least(rows(&analyst, share).await).unwrap();
-    assert!(raised >= told + 5, "{raised} after {told}");
+    // Sizes of teams are two apart: a threshold five higher leaves out two of them at least.
+    assert!(raised >= told + 4, "{raised} after {told}");
     for low in ["9", "0", "-1", "NaN", "10.5", "1e2"] {
         let sql = format!("ALTER SYSTEM SET privacy.sensitive_min_group_size = '{low}'");
         assert_eq!(refused(&admin, &sql).await.sqlstate, "22023", "{sql}");
