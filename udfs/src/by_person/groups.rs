@@ -82,6 +82,7 @@ impl Groups {
     /// `groups`: guesses by person, [`UNKNOWN`] where there is none; then the numbers. True where every guess was right.
     pub(super) fn number(&mut self, columns: &[ArrayRef], groups: &mut [u32]) -> Result<bool> {
         self.marks.clear();
+        self.missed.clear();
         if self.values.is_none() {
             let right = groups.iter().all(|group| *group == 0);
             groups.fill(0);
@@ -135,7 +136,6 @@ impl Groups {
 
     /// Rows without a number get the engine's.
     fn number_missed(&mut self, columns: &[ArrayRef], groups: &mut [u32]) -> Result<()> {
-        self.missed.clear();
         self.missed.extend((0..).zip(groups.iter()).filter(|(_, group)| **group == UNKNOWN).map(|(row, _)| row));
         let Some(values) = self.values.as_mut().filter(|_| !self.missed.is_empty()) else { return Ok(()) };
         let first = values.len();
