@@ -6,8 +6,8 @@
 //! exact word into its output.
 //!
 //! Where keys are many, most groups are below the floor, and nothing is drawn for them: what is gone whatever its noise needs none. So the
-//! time of a release follows the number of groups, as the aggregation below it does, and of those with enough persons; never which of
-//! them the noise lets pass.
+//! time of a release follows the number of groups, as the aggregation below it does, and of those with enough persons. Of words
+//! it never follows which of them the noise lets pass; trees, and so the two counts of a share, are drawn for those that pass.
 //!
 //! **Sensitivity** as the aggregates state. **Noise** one draw of its mechanism a measurement (for trees: a node)
 //! and group. **Cost** Σ ρ, or Σ ε, over the measurements, and δ of the threshold: the chance that a group of exactly `floor` persons passes
