@@ -1,5 +1,5 @@
 //! What protection costs TPC-H: each question at epsilon 1, its relative error beside the exact answer, and its time beside plain
-//! DataFusion's, in one process over the same files, medians of five; and how long it takes from text to proof.
+//! DataFusion's, in one process over the same files, medians of five.
 //!
 //! `cargo bench --bench tpch`. The scale factor is `PARAVENT_TPCH_SCALE`, 1 unless set: 150,000 customers, 6 million line items.
 //! Names of questions as arguments (`q1 q6`) ask only those.
@@ -34,8 +34,8 @@ async fn table(scale: f64, only: &[String]) {
     let mut ratios = Vec::new();
     println!("TPC-H at scale factor {scale}, epsilon 1 a question, the customer as the person\n");
     println!(
-        "{:4} {:>13} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>9}  example",
-        "", "rows", "values", "error", "expected", "worst", "protected", "plain", "ratio", "compile"
+        "{:4} {:>13} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7}  example",
+        "", "rows", "values", "error", "expected", "worst", "protected", "plain", "ratio"
     );
     for question in QUESTIONS.iter().filter(|q| only.is_empty() || only.contains(&format!("q{}", q.number))) {
         if let Fate::Refused(sqlstate) = question.fate {
@@ -70,8 +70,7 @@ fn line(comparison: &Comparison, times: &Times) -> String {
     let values = comparison.values.len();
     let example = comparison.values.first().map(ToString::to_string).unwrap_or_default();
     let (protected, plain) = (times.protected, times.plain);
-    let compile = times.compile.map_or(String::new(), |compile| format!("{compile:.1?}"));
     format!(
-        "{rows:>13} {values:>8} {error:>10} {expected:>10} {worst:>10} {protected:>10.2?} {plain:>10.2?} {ratio:>7.2} {compile:>9}  {example}"
+        "{rows:>13} {values:>8} {error:>10} {expected:>10} {worst:>10} {protected:>10.2?} {plain:>10.2?} {ratio:>7.2}  {example}"
     )
 }

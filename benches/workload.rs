@@ -84,19 +84,6 @@ impl Bench {
         took
     }
 
-    /// From text to proof, without what every statement takes on the wire and in the log.
-    async fn compile(&mut self, question: &str) -> Duration {
-        let (mut whole, mut nothing) = (Vec::new(), Vec::new());
-        for _ in 0..3 * ROUNDS {
-            for (sql, times) in [(self.new_question(question), &mut whole), ("SELECT 1".to_owned(), &mut nothing)] {
-                let start = Instant::now();
-                run(&self.analyst, &format!("EXPLAIN (PRIVACY) {sql}")).await;
-                times.push(start.elapsed());
-            }
-        }
-        median(whole).saturating_sub(median(nothing))
-    }
-
     async fn plain(&mut self, question: &str) -> Duration {
         let sql = self.new_question(question);
         let start = Instant::now();
@@ -124,8 +111,8 @@ async fn main() {
     let files = data::ensure(Path::new(env!("CARGO_TARGET_TMPDIR")), size);
     let mut bench = Bench::new(&files).await;
     println!(
-        "{:5} {:52} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>10}",
-        "", "protected : plain DataFusion", "protected", "plain", "by hand", "ratio", "by hand", "wanted", "compile"
+        "{:5} {:52} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7}",
+        "", "protected : plain DataFusion", "protected", "plain", "by hand", "ratio", "by hand", "wanted"
     );
     let only = std::env::var("PARAVENT_WORKLOAD_ONLY").unwrap_or_default();
     for question in QUESTIONS.iter().filter(|question| only.is_empty() || only == question.name) {
@@ -143,12 +130,11 @@ async fn main() {
                 by_hand.push(times.2);
             }
         }
-        let compile = bench.compile(question.protected).await;
         let (protected, plain, by_hand) = (median(protected), median(plain), median(by_hand));
         let ratio = |time: Duration| time.as_secs_f64() / plain.as_secs_f64();
         let wanted = question.wanted.map_or("–".to_owned(), |wanted| format!("{wanted:.2}"));
         println!(
-            "{:5} {:52} {protected:>10.1?} {plain:>10.1?} {by_hand:>10.1?} {:>7.2} {:>8.2} {wanted:>7} {compile:>10.1?}",
+            "{:5} {:52} {protected:>10.1?} {plain:>10.1?} {by_hand:>10.1?} {:>7.2} {:>8.2} {wanted:>7}",
             question.name,
             question.about,
             ratio(protected),

@@ -12,8 +12,13 @@ use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
+use super::search::holds;
+
 /// Once the parameters have values.
 pub(super) fn in_lists(plan: LogicalPlan) -> Result<LogicalPlan> {
+    if !holds(&plan, |part| any(part).is_some())? {
+        return Ok(plan);
+    }
     let changed = plan.transform_up_with_subqueries(|node| {
         node.map_expressions(|expression| {
             expression.transform_up(|part| match in_list(&part) {

@@ -9,6 +9,7 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 
 use super::context::{Source, SourceKind};
+use super::expression::unaliased;
 use super::facts::built;
 use crate::error::Result;
 
@@ -103,6 +104,11 @@ fn placed(expression: &Expr, inputs: &[&DFSchema], now: DateTime<Utc>) -> Result
         }
         None
     };
+    if let Expr::Column(column) = unaliased(expression)
+        && let Some(index) = place(column)
+    {
+        return Ok(format!("#{index}"));
+    }
     let placed = expression.clone().transform_up(|part| {
         Ok(match part {
             Expr::Column(column) => match place(&column) {

@@ -6,6 +6,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use paravent_udfs::{Release, ReleaseSpec, Rho};
 
 pub(crate) use super::company::{LAPLACE, context};
+use super::optimise::tests::assert_as_the_engine;
 use super::private::{Private, ReleasePlan};
 use super::statement::Statement;
 use super::{Context, Source, SourceKind, Verified, parse, plan_lines};
@@ -27,8 +28,10 @@ pub(crate) fn compile_in(context: &Context, sql: &str) -> Result<Verified> {
     super::verify(context, private_in(context, sql)?)
 }
 
+/// What a test names, we optimise as the engine does.
 pub(crate) fn compile(sql: &str) -> Result<Verified> {
     let (context, private) = private(sql)?;
+    assert_as_the_engine(&context, &private, sql);
     super::verify(&context, private)
 }
 

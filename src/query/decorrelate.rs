@@ -15,24 +15,28 @@ use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder}
 use datafusion::optimizer::OptimizerContext;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
-use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 
 use super::asked_groups::only_asked;
 use super::membership::counted;
-use super::optimise::{Rule, apply};
+use super::optimise::{InnerJoins, OPTIONS, Rule, apply};
+use super::search::holds_subquery;
 
 /// Besides subqueries: every equality of a join among its pairs, also of `FROM a, b WHERE a.k = b.k`.
 pub(super) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let run = |plan: LogicalPlan, rules: &[Rule]| apply(rules, plan, &OptimizerContext::new());
-    let plan = run(plan, &[Arc::new(RewriteSetComparison::new())])?;
-    let plan = plan.transform_up_with_subqueries(counted)?.data;
+    let run = |plan: LogicalPlan, rules: &[Rule]| {
+        apply(rules, plan, &OptimizerContext::new_with_config_options(OPTIONS.clone()))
+    };
+    let plan = match holds_subquery(&plan)? {
+        true => run(plan, &[Arc::new(RewriteSetComparison::new())])?.transform_up_with_subqueries(counted)?.data,
+        false => plan,
+    };
     let plan = run(
         plan,
         &[
-            Arc::new(EliminateCrossJoin::new()),
+            Arc::new(InnerJoins::default()),
             Arc::new(DecorrelatePredicateSubquery::new()),
             Arc::new(ScalarSubqueryToJoin::new()),
             Arc::new(DecorrelateLateralJoin::new()),

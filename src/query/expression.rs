@@ -23,6 +23,13 @@ pub(super) struct Derived {
     pub facts: PersonColumn,
 }
 
+pub(super) fn unaliased(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        _ => expression,
+    }
+}
+
 /// Follows one expression over the rows of `node`.
 pub(super) struct Scope<'a> {
     pub context: &'a Context,

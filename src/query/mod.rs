@@ -44,6 +44,7 @@ mod resolve;
 mod rewrite;
 mod row_policy;
 mod scope;
+mod search;
 #[cfg(test)]
 mod shape_tests;
 mod split;
@@ -63,6 +64,7 @@ pub use explain::{plan_lines, privacy_lines};
 pub use filter_list::with_declared_values;
 pub use identity::{Identity, MeasurementIdentity};
 pub use opened::{Opened, OpenedKind, ROW, RowColumn, RowRecipe, Shows};
+pub(crate) use optimise::narrowed;
 pub use picked::Picked;
 pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
 pub use probe::probe;

@@ -18,6 +18,7 @@ use super::context::{Context, KnownTable, Source, SourceKind};
 use super::decorrelate::{below_aggregates, decorrelate};
 use super::decorrelate_lists::lists_beside;
 use super::opened::RowRecipe;
+use super::search::{holds, holds_subquery};
 use super::text_forms::as_texts;
 use super::views::Rights;
 use super::{any_list, directory, names, opened, optimise, position};
@@ -43,10 +44,17 @@ pub struct Unbound {
 pub fn resolve(context: &Context, query: &ast::Query, parameters: &[ScalarValue]) -> Result<Resolved> {
     let unbound = plan(context, query)?;
     let columns = unbound.columns();
-    let values = ParamValues::from(parameters.to_vec());
-    let bound = unbound.plan.with_param_values(values).map_err(|error| refuse_plan(context, &error))?;
+    let bound = with_values(unbound.plan, parameters).map_err(|error| refuse_plan(context, &error))?;
     let bound = any_list::in_lists(bound).map_err(|error| refuse_plan(context, &error))?;
     analyze(context, bound).map(|plan| Resolved { plan, columns })
+}
+
+/// The engine makes the columns of every node again, also where there is no parameter.
+fn with_values(plan: LogicalPlan, parameters: &[ScalarValue]) -> datafusion::common::Result<LogicalPlan> {
+    match holds(&plan, |part| matches!(part, Expr::Placeholder(_)))? {
+        true => plan.with_param_values(ParamValues::from(parameters.to_vec())),
+        false => Ok(plan),
+    }
 }
 
 /// The plan before its parameters have values.
@@ -123,11 +131,12 @@ impl Unbound {
 
 /// Explicit casts, `count(*)` spelled out, subqueries as joins: what every later stage relies on.
 pub(super) fn analyze(context: &Context, plan: LogicalPlan) -> Result<LogicalPlan> {
-    lists_beside(plan)
-        .and_then(below_aggregates)
-        .and_then(optimise::typed)
-        .and_then(decorrelate)
-        .map_err(|error| refuse_plan(context, &error))
+    let plain = match holds_subquery(&plan) {
+        Ok(true) => lists_beside(plan).and_then(below_aggregates),
+        Ok(false) => Ok(plan),
+        Err(error) => Err(error),
+    };
+    plain.and_then(optimise::typed).and_then(decorrelate).map_err(|error| refuse_plan(context, &error))
 }
 
 pub(super) struct Names<'a> {

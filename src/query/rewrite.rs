@@ -37,7 +37,7 @@ use super::check::Checked;
 use super::context::Context;
 use super::contributions::LeastShare;
 use super::errors_of;
-use super::expression::{Scope, refuse_window};
+use super::expression::{Scope, refuse_window, unaliased};
 use super::facts::{Node, Person, Public, PublicColumn, Rows, built};
 use super::opened::Opened;
 use super::private::{Draft, Private};
@@ -230,15 +230,20 @@ impl Rewriter<'_> {
 
     pub(super) fn person_projection(&self, node: &Node, wanted: &[Expr]) -> Result<Node> {
         let scope = Scope::new(self.context, node)?;
+        let places: Vec<Option<usize>> = wanted.iter().map(|e| scope.index_of(e)).collect();
         // Putting columns into another order, as the reordering of joins does, reads none of them.
-        let reorders = (0..node.visible)
-            .all(|column| wanted.iter().any(|e| !matches!(e, Expr::Alias(_)) && scope.index_of(e) == Some(column)));
+        let moved: BTreeSet<usize> = wanted
+            .iter()
+            .zip(&places)
+            .filter_map(|(e, place)| place.filter(|_| !matches!(e, Expr::Alias(_))))
+            .collect();
+        let reorders = moved.len() == node.visible;
         // Nor does leaving them where they are, as the projections that subqueries bring with them do.
-        let stays = |(i, e): &(usize, &Expr)| matches!(e, Expr::Column(_)) && scope.index_of(e) == Some(*i);
+        let stays = |(i, e): &(usize, &Expr)| matches!(e, Expr::Column(_)) && places.get(*i) == Some(&Some(*i));
         let staying = wanted.iter().enumerate().take_while(stays).count();
         let derive = |(i, e): (usize, &Expr)| if reorders || i < staying { scope.hand_on(e) } else { scope.derive(e) };
         let derived = wanted.iter().enumerate().map(derive).collect::<Result<Vec<_>>>()?;
-        let place = |old: usize| wanted.iter().position(|e| scope.index_of(e) == Some(old));
+        let place = |old: usize| places.iter().position(|place| *place == Some(old));
         let person = Person {
             unique: scope.person.unique_after(place),
             columns: derived.iter().map(|d| d.facts.clone()).collect(),
@@ -471,13 +476,6 @@ pub(super) fn project(
 fn named_as(total: Expr, written: &Expr) -> Expr {
     let name = written.qualified_name();
     if total.qualified_name() == name { total } else { total.unalias().alias_qualified(name.0, name.1) }
-}
-
-fn unaliased(expression: &Expr) -> &Expr {
-    match expression {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        _ => expression,
-    }
 }
 
 pub(super) fn public(plan: LogicalPlan, mut rows: Public) -> Node {

@@ -10,7 +10,7 @@
 //! `BoundGroups` itself is quicker where nobody has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -19,14 +19,12 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::{count, max};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::optimizer::optimize_projections::OptimizeProjections;
-use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::physical_plan::collect;
 use paravent_udfs::BoundGroups;
 
 use super::engine::{Engine, Sources, failed};
 use crate::error::{Error, Result};
-use crate::query::{Source, SourceKind};
+use crate::query::{Source, SourceKind, narrowed};
 
 /// The most rows a person has, by table and person key, in one version of the data.
 #[derive(Default)]
@@ -62,9 +60,7 @@ impl Engine {
             })
         });
         // The person key may now be a column that nothing reads.
-        let narrow = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
-        let without = without.data().and_then(|plan| narrow.optimize(plan, &OptimizerContext::new(), |_, _| {}));
-        without.map_err(|_| Error::internal())
+        without.data().and_then(narrowed).map_err(|_| Error::internal())
     }
 
     /// Nothing where it is not known which data it is.

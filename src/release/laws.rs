@@ -30,7 +30,7 @@ use proptest::prelude::*;
 
 use super::Sources;
 use super::engine::bind;
-use crate::query::compile_tests::{LAPLACE, compile};
+use crate::query::compile_tests::{LAPLACE, compile, compile_in, context};
 use crate::query::{Reach, SourceKind, VerifiedRelease};
 use questions::question;
 use shapes::QUESTIONS;
@@ -210,7 +210,7 @@ proptest! {
         let mut answered = 0;
         for seed in &seeds {
             let sql = under(seed % 2 == 1, &question(*seed));
-            let verified = match compile(&sql) {
+            let verified = match compile_in(&context(&sql), &sql) {
                 Ok(verified) => verified,
                 Err(error) => {
                     prop_assert!(error.sqlstate.code() != "XX000", "{}: {}", error, sql);

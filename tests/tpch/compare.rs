@@ -43,8 +43,6 @@ pub struct Comparison {
 pub struct Times {
     pub protected: Duration,
     pub plain: Duration,
-    /// From text to proof. Unknown of a question in several statements.
-    pub compile: Option<Duration>,
 }
 
 impl Times {
@@ -142,7 +140,7 @@ pub async fn time(
     question: &Question,
 ) -> Result<Times, String> {
     const ROUNDS: usize = 5;
-    let (mut of_protected, mut of_plain, mut of_compile, mut of_nothing) = (vec![], vec![], vec![], vec![]);
+    let (mut of_protected, mut of_plain) = (vec![], vec![]);
     for round in 0..=ROUNDS {
         let epsilon = 0.5 + (round + 1) as f64 * 1e-6;
         admin.batch_execute(&format!("ALTER SYSTEM SET privacy.epsilon = {epsilon}")).await.map_err(refusal)?;
@@ -157,17 +155,8 @@ pub async fn time(
             of_plain.push(start.elapsed());
         }
     }
-    let alone = statements(question.text).count() == 1;
-    for _ in 0..if alone { ROUNDS } else { 0 } {
-        for (sql, times) in [(question.text, &mut of_compile), ("SELECT 1", &mut of_nothing)] {
-            let start = Instant::now();
-            analyst.simple_query(&format!("EXPLAIN (PRIVACY) {sql}")).await.map_err(refusal)?;
-            times.push(start.elapsed());
-        }
-    }
     admin.batch_execute("ALTER SYSTEM RESET privacy.epsilon").await.map_err(refusal)?;
-    let compile = alone.then(|| median(of_compile).saturating_sub(median(of_nothing)));
-    Ok(Times { protected: median(of_protected), plain: median(of_plain), compile })
+    Ok(Times { protected: median(of_protected), plain: median(of_plain) })
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -4,27 +4,31 @@
 //! engine's own rule leaves of the scans is what the query reads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, TableScan};
-use datafusion::optimizer::optimize_projections::OptimizeProjections;
-use datafusion::optimizer::{Optimizer, OptimizerContext};
 
 use crate::error::{Error, Result};
 use crate::query::context::{Context, Source, SourceKind};
+use crate::query::optimise::narrowed;
 use crate::query::scope::is_scope;
 
 /// Columns by protected table.
 pub type Reads = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) fn used(context: &Context, plan: &LogicalPlan) -> Result<Reads> {
-    let narrow = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
+    if !context.tables.keys().any(|table| context.scopes.of(table).is_some()) {
+        return scanned(plan);
+    }
     let bare = plan.clone().transform_up_with_subqueries(|node| without_scope(context, node));
-    let bare = bare.and_then(|bare| narrow.optimize(bare.data, &OptimizerContext::new(), |_, _| {}));
+    let bare = bare.and_then(|bare| narrowed(bare.data));
+    scanned(&bare.map_err(|_| Error::internal())?)
+}
+
+fn scanned(plan: &LogicalPlan) -> Result<Reads> {
     let mut reads = Reads::new();
-    let walked = bare.map_err(|_| Error::internal())?.apply_with_subqueries(|node| {
+    let walked = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(SourceKind::Protected(table)) = scan.source.downcast_ref::<Source>().map(|source| &source.kind)
         {

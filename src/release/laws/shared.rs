@@ -53,7 +53,7 @@ async fn by_itself(state: &SessionState, releases: &[&Release], sources: &Source
 }
 
 fn same_at_once(statements: &[String], people: &[Person], partitions: usize) {
-    let verified: Vec<_> = statements.iter().filter_map(|sql| compile(sql).ok()).collect();
+    let verified: Vec<_> = statements.iter().filter_map(|sql| compile_in(&context(sql), sql).ok()).collect();
     let releases = verified.iter().flat_map(|verified| verified.releases());
     let releases: Vec<&Release> = releases.filter(|release| !reads_a_release(release)).map(release_of).collect();
     let numbered: Vec<(i64, &Person)> = people.iter().enumerate().map(|(id, p)| (id as i64, p)).collect();
