@@ -4,8 +4,8 @@
 //! that is left out where it could have done something costs time and never privacy.
 //!
 //! A rule goes over the whole plan, also where there is nothing for it. Most are about joins, subqueries, set operations or limits, which
-//! most questions do not have below a release ([`parts`]); the others are taken once, and few of them again ([`passes`]); and the
-//! costliest pass by what they would leave as it is ([`simplify`], [`cross_joins`], [`duplicates`], [`types`]).
+//! most questions do not have below a release ([`parts`]); the others are taken once, and again where that may find more ([`passes`]); and
+//! the costliest pass by what they would leave as it is ([`simplify`], [`cross_joins`], [`duplicates`], [`types`]).
 
 mod cross_joins;
 mod duplicates;
