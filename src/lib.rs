@@ -20,10 +20,6 @@
 #[cfg(test)]
 extern crate self as paravent;
 
-/// Compiling a question is thousands of small allocations; the C library's took a quarter of its instructions.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub mod catalog;
 pub mod demo;
 pub mod error;
