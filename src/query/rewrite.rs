@@ -235,7 +235,7 @@ impl Rewriter<'_> {
         let moved: BTreeSet<usize> = wanted
             .iter()
             .zip(&places)
-            .filter_map(|(e, place)| place.filter(|_| !matches!(e, Expr::Alias(_))))
+            .filter_map(|(e, place)| place.filter(|column| *column < node.visible && !matches!(e, Expr::Alias(_))))
             .collect();
         let reorders = moved.len() == node.visible;
         // Nor does leaving them where they are, as the projections that subqueries bring with them do.
