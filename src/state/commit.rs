@@ -9,8 +9,8 @@
 //! wait, the next group is written while the last one is flushed (DeWitt et al. 1984, "Implementation Techniques for Main Memory Database
 //! Systems", section 5.2: pre-committed transactions). That is as strong as a flush inside COMMIT. After a crash SQLite takes the log up to its
 //! first frame that is not whole, so a group that was flushed is there with all before it, and nobody is answered earlier. Readers, and the jobs after it, may see a
-//! commit before it is on disk; whatever they let out is logged first, by a job whose commit lies behind it in the same log. Before the log is
-//! copied into the file and begun anew, SQLite flushes both itself (`synchronous = NORMAL`).
+//! commit before it is on disk; whatever they let out is logged first, by a job whose commit lies behind it in the same log. How the log
+//! comes into the file is [`Checkpoints`]' part.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::flush::{Flush, Flusher, Group};
+use super::checkpoint::Checkpoints;
+use super::file::Writable;
+use super::flush::{Flusher, Group};
 use super::writing::{Job, Writing};
 use crate::error::{Error, Result};
 
@@ -66,12 +68,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// `flush`: of what `connection` appended to its log.
-    pub(super) fn start(name: &str, connection: Connection, flush: Flush) -> Result<Self> {
+    pub(super) fn start(name: &str, Writable { connection, flush, checkpoints }: Writable) -> Result<Self> {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let flusher = Flusher::start(&format!("{name}-flush"), flush, in_flight.clone())?;
         let (jobs, queue) = mpsc::channel::<Box<dyn Job>>();
-        let mut stage = Stage { connection, flusher, in_flight: in_flight.clone(), last: 0, work: Duration::ZERO };
+        let mut stage =
+            Stage { connection, flusher, checkpoints, in_flight: in_flight.clone(), last: 0, work: Duration::ZERO };
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
@@ -99,6 +101,7 @@ impl Writer {
 struct Stage {
     connection: Connection,
     flusher: Flusher,
+    checkpoints: Checkpoints,
     in_flight: Arc<AtomicUsize>,
     /// How many wrote lately: who shared the last commit, or two halves.
     last: usize,
@@ -108,36 +111,67 @@ struct Stage {
 
 impl Stage {
     fn write(&mut self, first: Box<dyn Job>, queue: &mpsc::Receiver<Box<dyn Job>>) {
-        let in_flight = self.in_flight.load(Ordering::Acquire);
+        // Those who were answered just now may not have come yet.
+        let expected = self.in_flight.load(Ordering::Acquire).max(self.last);
         // One half is flushed while the other is written. Where flushing takes longer than writing all, fewer flushes win: then all share
         // each.
-        let halves = in_flight > 3 && self.flusher.took() < self.work * in_flight as u32;
+        let halves = expected > 3 && self.flusher.took() < self.work * expected as u32;
         if !halves {
             self.flusher.wait();
         }
-        let (wanted, most) = if halves { (in_flight / 2, in_flight / 2) } else { (self.last, MOST) };
-        let most = most.min(MOST);
-        let mut group = vec![first];
-        group.extend(queue.try_iter().take(most - 1));
-        if group.len() < wanted.min(MOST) {
-            std::thread::sleep(GATHERING);
-            group.extend(queue.try_iter().take(most - group.len()));
-        }
-        self.last = if halves { in_flight } else { group.len() };
+        let (wanted, most) = if halves { (expected / 2, expected / 2) } else { (self.last, MOST) };
         let start = Instant::now();
-        if self.flusher.has_failed() || commit(&mut self.connection, &mut group).is_err() {
+        let mut coming = Coming { queue, pause: Some(GATHERING), wanted: wanted.min(MOST), most: most.min(MOST) };
+        let mut group = vec![first];
+        let written = !self.flusher.has_failed() && commit(&mut self.connection, &mut group, &mut coming).is_ok();
+        self.last = if halves { self.in_flight.load(Ordering::Acquire) } else { group.len() };
+        if !written {
             return self.flusher.refuse(group);
         }
         self.work = start.elapsed() / group.len() as u32;
-        if halves { self.flusher.hand_over(group) } else { self.flusher.flush(group) }
+        if halves {
+            self.flusher.hand_over(group)
+        } else {
+            self.flusher.flush(group)
+        }
+        if self.checkpoints.after_commit(&self.connection).is_err() {
+            self.flusher.fail();
+        }
     }
 }
 
-/// All jobs in one transaction; what a failed one wrote is taken back before the next begins.
-fn commit(connection: &mut Connection, jobs: &mut Group) -> Result<()> {
+/// Jobs that join a group while its first ones are written.
+struct Coming<'q> {
+    queue: &'q mpsc::Receiver<Box<dyn Job>>,
+    pause: Option<Duration>,
+    wanted: usize,
+    most: usize,
+}
+
+impl Coming<'_> {
+    /// The next of a group that has this many. Where that are fewer than wanted and nobody waits, they are given their time once.
+    fn next(&mut self, group: usize) -> Option<Box<dyn Job>> {
+        if group >= self.most {
+            return None;
+        }
+        self.queue.try_recv().ok().or_else(|| {
+            let pause = self.pause.take_if(|_| group < self.wanted)?;
+            std::thread::sleep(pause);
+            self.queue.try_recv().ok()
+        })
+    }
+}
+
+/// All jobs in one transaction, and those that come meanwhile; what a failed one wrote is taken back before the next begins.
+fn commit(connection: &mut Connection, group: &mut Group, coming: &mut Coming) -> Result<()> {
     let writing = Writing::new(connection.transaction_with_behavior(TransactionBehavior::Immediate)?);
-    for job in jobs {
+    let mut done = 0;
+    while let Some(job) = group.get_mut(done) {
         writing.attempt(|writing| job.run(writing))?;
+        done += 1;
+        if done == group.len() {
+            group.extend(coming.next(done));
+        }
     }
     writing.commit()
 }

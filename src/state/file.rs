@@ -2,7 +2,8 @@
 //!
 //! In: a path. Out: connections that are set up. Errors name the state file's problem, never its contents.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions, set_permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::checkpoint::Checkpoints;
 use super::flush::Flush;
 use super::migrations::{MIGRATIONS, SEALED_CHANGES};
 use super::record::seal_changes;
@@ -20,29 +22,36 @@ use crate::error::{Error, Result, SqlState};
 /// How long another server's write may hold the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the write-ahead log grows before its pages go to their places: 16 MB. The pages that every statement writes go there once
-/// for some thousand statements; those who commit meanwhile wait for it. A flush of a log that grows takes several times as long as one
-/// of a log that is written over, so more is not better.
-const CHECKPOINT_PAGES: u32 = 4_096;
-
 /// Pages that the writer keeps at hand, in KiB: answers are found by what looks drawn by chance, so each new one belongs to another page.
 const CACHED_KIB: i32 = 16_384;
 
-/// And what flushes the writes of this connection: COMMIT itself does not.
-pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Flush)> {
+/// What writes, and what makes durable what it wrote: COMMIT itself does not.
+pub(super) struct Writable {
+    pub connection: Connection,
+    pub flush: Flush,
+    pub checkpoints: Checkpoints,
+}
+
+pub(super) fn open_for_writing(path: &Path) -> Result<Writable> {
     create_private(path)?;
-    let mut connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let mut connection = open_to_write(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "cache_size", -CACHED_KIB)?;
     migrate(&mut connection)?;
     let flush = flush_of(path)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    Ok((connection, flush))
+    let copier = open_to_write(path)?;
+    copier.pragma_update(None, "synchronous", "NORMAL")?;
+    let checkpoints = Checkpoints::start("state-checkpoint", &mut connection, copier, PATIENCE)?;
+    Ok(Writable { connection, flush, checkpoints })
+}
+
+fn open_to_write(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Connection::open_with_flags(path, flags)?)
 }
 
 /// Flushes the write-ahead log, which is there as long as a connection is open. It is the call that SQLite makes, on a handle of its own: an
@@ -78,15 +87,13 @@ fn create_private(path: &Path) -> Result<()> {
         Error::new(SqlState::UndefinedFile, "the state file cannot be opened")
             .hint("check that its folder exists and can be written to")
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(unusable)?;
-    file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        // Not opened here: to close a file takes the locks away that SQLite holds on it for another server in this process.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => set_permissions(path, Permissions::from_mode(0o600)),
+        Err(error) => Err(error),
+    }
+    .map_err(unusable)
 }
 
 /// Each step runs once, in a transaction of its own; the file's `user_version` counts them.

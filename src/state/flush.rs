@@ -87,6 +87,11 @@ impl Flusher {
         self.shared.failed.load(Ordering::Acquire)
     }
 
+    /// From now on nothing is answered with `Ok`: nobody knows what the disk holds.
+    pub(super) fn fail(&self) {
+        self.shared.fail();
+    }
+
     /// How long the last flush took.
     pub(super) fn took(&self) -> Duration {
         Duration::from_nanos(self.shared.took.load(Ordering::Relaxed))
@@ -122,12 +127,18 @@ impl Shared {
         let flush = || catch_unwind(AssertUnwindSafe(|| (self.flush)())).is_ok_and(|flushed| flushed.is_ok());
         let flushed = !self.failed.load(Ordering::Acquire) && flush();
         self.took.store(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if !flushed && !self.failed.swap(true, Ordering::AcqRel) {
+        if !flushed {
+            self.fail();
+        }
+        flushed
+    }
+
+    fn fail(&self) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
             tracing::error!(
                 "the state file could not be flushed: nothing more is written until the server is started again"
             );
         }
-        flushed
     }
 
     fn answer(&self, group: Group, durable: bool) {

@@ -7,6 +7,9 @@
 //! before it is answered ([`commit`]); an error's text goes nowhere, because it may hold values.
 
 mod chain;
+mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 mod commit;
 mod file;
 mod flush;
@@ -49,12 +52,12 @@ impl State {
     /// Opens the file, or makes it, and brings its tables up to date. Several servers may have one file open.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (writer, flush) = file::open_for_writing(path)?;
+        let writable = file::open_for_writing(path)?;
         let reader = file::open_for_reading(path)?;
         Ok(Self {
             workers: Arc::new(Workers {
                 path: path.to_owned(),
-                writer: Writer::start("state-writer", writer, flush)?,
+                writer: Writer::start("state-writer", writable)?,
                 reader: Worker::start("state-reader", reader)?,
                 glancing: Mutex::new(file::open_for_glancing(path)?),
             }),

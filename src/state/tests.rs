@@ -207,11 +207,11 @@ fn writer(
     path: &Path,
     flush: impl Fn(usize) -> io::Result<()> + Send + Sync + 'static,
 ) -> (Arc<Writer>, Arc<AtomicUsize>) {
-    let (connection, _) = file::open_for_writing(path).unwrap();
+    let writable = file::open_for_writing(path).unwrap();
     let flushes = Arc::new(AtomicUsize::new(0));
     let counted = flushes.clone();
     let flush = Box::new(move || flush(counted.fetch_add(1, Ordering::SeqCst)));
-    (Arc::new(Writer::start("test-writer", connection, flush).unwrap()), flushes)
+    (Arc::new(Writer::start("test-writer", file::Writable { flush, ..writable }).unwrap()), flushes)
 }
 
 /// Takes long enough for many of them to take longer than a flush.

@@ -1,0 +1,190 @@
+//! Laws of the copy of the log into the file: nothing that was answered is lost at any moment, and the log does not grow for ever.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::checkpoint::{Checkpoints, LONG};
+use super::commit::Writer;
+use super::file;
+use super::*;
+
+/// Bytes of a page in the log, with what stands before it.
+const PAGE: u64 = 4_096 + 24;
+
+/// Of the log's file. It does not get shorter when the log begins anew.
+fn size_of_log(path: &Path) -> u64 {
+    std::fs::metadata(path.with_extension("db-wal")).unwrap().len()
+}
+
+/// A row of 12 pages or more.
+async fn write(state: &State, id: i64) -> Result<()> {
+    let row = move |tx: &Writing| {
+        let long = "INSERT INTO opened_row VALUES (?1, randomblob(48000))";
+        tx.prepare_cached(long)?.execute([id])?;
+        Ok(())
+    };
+    state.write(row).await
+}
+
+/// By several at once.
+async fn write_all(state: &State, ids: std::ops::Range<i64>) {
+    let next = Arc::new(AtomicI64::new(ids.start));
+    let writers = (0..8).map(|_| {
+        let (state, next) = (state.clone(), next.clone());
+        tokio::spawn(async move {
+            loop {
+                let id = next.fetch_add(1, Ordering::Relaxed);
+                if id >= ids.end {
+                    return;
+                }
+                write(&state, id).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+}
+
+/// Rows up to this one are there without a gap; and every page is as it should be.
+fn rows(path: &Path) -> i64 {
+    let connection = Connection::open(path).unwrap();
+    let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+    let ids = "SELECT count(*), coalesce(max(access_grant), 0) FROM opened_row";
+    let (count, last): (i64, i64) = connection.query_row(ids, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert!(count >= last - 8, "{count} rows up to {last}: only those who were writing may be missing");
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_written_steadily_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let state = State::open(&path).unwrap();
+    let written = i64::from(LONG);
+    write_all(&state, 0..written).await;
+    let most = 3 * u64::from(LONG) * PAGE;
+    assert!(
+        size_of_log(&path) < most,
+        "{} bytes where more than 12 times {LONG} pages were written",
+        size_of_log(&path)
+    );
+    assert_eq!(rows(&path), written);
+    drop(state);
+    assert_eq!(rows(&path), written);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_an_older_state_keeps_it_and_the_log_begins_anew_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let state = State::open(&path).unwrap();
+    write_all(&state, 0..10).await;
+    let (began, begun) = mpsc::channel();
+    let (go_on, may) = mpsc::channel::<()>();
+    let reader = state.clone();
+    let reading = tokio::spawn(async move {
+        let twice = move |connection: &Connection| -> Result<(i64, i64)> {
+            let count = || connection.query_row("SELECT count(*) FROM opened_row", [], |row| row.get(0));
+            let first = count()?;
+            began.send(()).unwrap();
+            may.recv().unwrap();
+            Ok((first, count()?))
+        };
+        reader.read_apart(twice).await.unwrap()
+    });
+    begun.recv_timeout(Duration::from_secs(60)).unwrap();
+    let meanwhile = 10 + i64::from(LONG) / 4;
+    write_all(&state, 10..meanwhile).await;
+    assert!(size_of_log(&path) > 2 * u64::from(LONG) * PAGE, "all of it is needed");
+    go_on.send(()).unwrap();
+    assert_eq!(reading.await.unwrap(), (10, 10));
+    // Until the next try, and what is written while it copies.
+    let then = meanwhile + i64::from(LONG) / 4;
+    write_all(&state, meanwhile..then).await;
+    let size = size_of_log(&path);
+    let at_last = then + i64::from(LONG) / 2;
+    write_all(&state, then..at_last).await;
+    assert_eq!(size_of_log(&path), size, "what is written takes the place of what is in the file");
+    assert_eq!(rows(&path), at_last);
+}
+
+/// The copy of a file and its log that a crash might leave: pages of the file from before and after the copy of the log, in any mix.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_moment_finds_what_was_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let state = State::open(&path).unwrap();
+    let (answered, stop) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
+    let writers = (0..4).map(|writer| {
+        let (state, answered, stop) = (state.clone(), answered.clone(), stop.clone());
+        tokio::spawn(async move {
+            for turn in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                write(&state, 1 + writer + 4 * turn).await.unwrap();
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    });
+    let writers = writers.collect::<Vec<_>>();
+    // Which of its lives the log is in.
+    let salt = |log: &Path| {
+        let mut header = [0; 24];
+        File::open(log).unwrap().read_exact(&mut header).map(|()| header).ok()
+    };
+    let image = folder.path().join("image.db");
+    let (log, of_image) = (path.with_extension("db-wal"), image.with_extension("db-wal"));
+    let mut seen = 0;
+    let mut lives = std::collections::BTreeSet::new();
+    while seen < 12 || lives.len() < 3 {
+        let (before, sure) = (salt(&log), answered.load(Ordering::SeqCst));
+        std::fs::copy(&path, &image).unwrap();
+        std::fs::copy(&log, &of_image).unwrap();
+        // Begun anew while it was copied: no disk ever held this.
+        if salt(&log) == before && salt(&of_image) == before {
+            let found = rows(&image);
+            assert!(found >= sure, "{found} rows where {sure} were answered");
+            seen += 1;
+            lives.insert(before);
+        }
+        for file in [&image, &of_image, &image.with_extension("db-shm")] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+/// A connection that may not write stands for a disk that refuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_log_cannot_be_copied_nothing_more_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut writable = file::open_for_writing(&path).unwrap();
+    let refusing = file::open_for_reading(&path).unwrap();
+    writable.checkpoints =
+        Checkpoints::start("test-checkpoint", &mut writable.connection, refusing, Duration::ZERO).unwrap();
+    let writer = Writer::start("test-writer", writable).unwrap();
+    let put = |id: i64| {
+        let row = move |tx: &Writing| Ok(tx.execute("INSERT INTO opened_row VALUES (?1, randomblob(48000))", [id])?);
+        writer.run(row)
+    };
+    let mut answered = 0;
+    while answered < i64::from(LONG) && put(answered).await.is_ok() {
+        answered += 1;
+    }
+    assert!((i64::from(LONG) / 20..i64::from(LONG)).contains(&answered), "{answered}");
+    assert_eq!(put(-1).await, Err(Error::internal()));
+    assert_eq!(rows(&path), answered, "what was answered is there, and nothing after it");
+}
