@@ -4,10 +4,11 @@
 //! In: bytes that a paid release made, and what they answer, in its own words. Out: the same, the oldest first, so that what was
 //! shown first is shown again.
 
-use rusqlite::Transaction;
+use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::{Ledger, LogId, Reservation};
 use crate::error::Result;
+use crate::state::Writing;
 
 /// One kept answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,14 +47,18 @@ impl ToStore {
 impl Ledger {
     /// What the answers that are kept about these rows answer.
     pub async fn stored(&self, rows: &[u8; 32]) -> Result<Vec<StoredAnswer>> {
-        let rows = *rows;
+        let (rows, about) = (*rows, self.about.clone());
         self.state
             .glance(move |connection| {
                 let mut kept = connection
-                    .prepare_cached("SELECT id, answers FROM stored_answer WHERE rows = ?1 ORDER BY log_id, id")?;
-                let answers =
-                    kept.query_map([rows], |row| Ok(StoredAnswer { id: row.get(0)?, answers: row.get(1)? }))?;
-                Ok(answers.collect::<std::result::Result<_, _>>()?)
+                    .prepare_cached("SELECT log_id, answers FROM stored_answer WHERE id = ?1 AND rows = ?2")?;
+                let mut found = Vec::new();
+                for id in about.ids(connection, &rows)? {
+                    let answer = |row: &Row| Ok((row.get::<_, i64>(0)?, StoredAnswer { id, answers: row.get(1)? }));
+                    found.extend(kept.query_row((id, rows), answer).optional()?);
+                }
+                found.sort_by_key(|(log, answer)| (*log, answer.id));
+                Ok(found.into_iter().map(|(_, answer)| answer).collect())
             })
             .await
     }
@@ -71,11 +76,12 @@ impl Ledger {
 
     /// Drops the answers that were given under earlier policies.
     pub async fn forget_before_epoch(&self, release_epoch: u64) -> Result<()> {
-        self.state
-            .write(move |tx| {
-                tx.execute("DELETE FROM stored_answer WHERE release_epoch < ?1", [release_epoch as i64])?;
-                Ok(())
-            })
-            .await
+        let delete = move |tx: &Writing| {
+            tx.execute("DELETE FROM stored_answer WHERE release_epoch < ?1", [release_epoch as i64])?;
+            Ok(())
+        };
+        self.state.write(delete).await?;
+        self.about.forget();
+        Ok(())
     }
 }

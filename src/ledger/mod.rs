@@ -10,6 +10,7 @@
 //!
 //! **The log.** Rows are only ever added. Each is sealed together with all rows before it, see [`Ledger::verify_chain`].
 
+mod about;
 mod answers;
 mod batches;
 mod budget;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
+use about::About;
 pub use answers::{StoredAnswer, ToStore};
 pub use batches::{LogPart, budget_batch, budget_schema, query_log_schema};
 pub use budget::{BudgetLine, Limits};
@@ -121,6 +123,7 @@ pub struct Ledger {
     state: State,
     chain: Chain,
     clock: Clock,
+    about: Arc<About>,
 }
 
 impl Ledger {
@@ -131,7 +134,10 @@ impl Ledger {
 
     async fn open_with_clock(state: State, clock: Clock) -> Result<Self> {
         let chain = state.chain().await?;
-        Ok(Self { state, chain, clock })
+        let about = Arc::<About>::default();
+        let at_start = about.clone();
+        state.read(move |connection| at_start.read_on(connection)).await?;
+        Ok(Self { state, chain, clock, about })
     }
 
     /// Checks every policy's budget and debits it, for all principals and for this one, and logs the statement as started:

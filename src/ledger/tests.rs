@@ -369,6 +369,48 @@ async fn what_is_kept_about_rows_comes_back_the_oldest_first() {
     assert!(ledger.stored(&key).await.unwrap().is_empty());
 }
 
+/// Whoever wrote it, however its key begins, and whatever was dropped before it.
+#[tokio::test]
+async fn what_is_kept_about_rows_is_found_by_every_server() {
+    let room = room().await;
+    let other = open(&room.folder, &room.now).await;
+    let paid = pay(&room.ledger, "ana", &limits_for(2)).await.unwrap();
+    let log = paid.log_id();
+    let key = |last: u8| {
+        let mut key = [7; 32];
+        key[31] = last;
+        key
+    };
+    let keep = async |ledger: &Ledger, last: u8, words: &str, epoch: u64| {
+        let store = vec![ToStore::new(&paid, key(last), words.to_owned(), vec![last], epoch)];
+        ledger.finish(log, Outcome::Cancelled, Duration::ZERO, store).await.unwrap();
+    };
+    let words = async |ledger: &Ledger, last: u8| {
+        let kept = ledger.stored(&key(last)).await.unwrap();
+        kept.into_iter().map(|kept| kept.answers).collect::<Vec<_>>()
+    };
+    keep(&room.ledger, 1, "one", 4).await;
+    assert_eq!(words(&other, 1).await, ["one"]);
+    keep(&other, 2, "two", 4).await;
+    keep(&other, 1, "once more", 4).await;
+    for ledger in [&room.ledger, &other] {
+        assert_eq!(words(ledger, 1).await, ["one", "once more"]);
+        assert_eq!(words(ledger, 2).await, ["two"]);
+        assert!(words(ledger, 3).await.is_empty(), "only its first bytes are the same");
+    }
+    // Nothing is left, and what comes then is found by who knew all that is gone.
+    room.ledger.forget_before_epoch(5).await.unwrap();
+    for ledger in [&room.ledger, &other] {
+        assert!(words(ledger, 1).await.is_empty());
+    }
+    keep(&room.ledger, 2, "of later rules", 5).await;
+    keep(&other, 3, "too", 5).await;
+    for ledger in [&room.ledger, &other, &open(&room.folder, &room.now).await] {
+        assert_eq!(words(ledger, 2).await, ["of later rules"]);
+        assert_eq!(words(ledger, 3).await, ["too"]);
+    }
+}
+
 /// Three answers with Laplace noise of epsilon 1 come to 3, which in zCDP would be 10; a Gaussian one in the window ends that.
 #[tokio::test]
 async fn a_window_of_laplace_answers_adds_up_their_epsilons() {

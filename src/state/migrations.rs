@@ -11,6 +11,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     SWEPT_ACCESS,
     STATISTICS_EPOCH,
     PURE_EPSILON,
+    ANSWERS_IN_ORDER,
 ];
 
 const FIRST: &str = "
@@ -173,4 +174,20 @@ pub(super) const PURE_EPSILON: &str = "
 ALTER TABLE budget_line ADD COLUMN epsilon REAL NOT NULL DEFAULT 0;
 ALTER TABLE budget_line ADD COLUMN gaussian_rho REAL NOT NULL DEFAULT 0;
 UPDATE budget_line SET gaussian_rho = rho;
+";
+
+/// Answers are found by what the ledger keeps in memory of their keys: no page a key any more. An id that was used is not used again.
+pub(super) const ANSWERS_IN_ORDER: &str = "
+CREATE TABLE ordered_answer (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    rows          BLOB NOT NULL,
+    log_id        INTEGER NOT NULL REFERENCES query_log (id),
+    release_epoch INTEGER NOT NULL,
+    answers       TEXT NOT NULL,
+    measured      BLOB NOT NULL
+) STRICT;
+INSERT INTO ordered_answer SELECT id, rows, log_id, release_epoch, answers, measured FROM stored_answer;
+DROP TABLE stored_answer;
+ALTER TABLE ordered_answer RENAME TO stored_answer;
+CREATE INDEX stored_answer_in_order ON stored_answer (id, rows);
 ";

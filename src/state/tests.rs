@@ -420,3 +420,33 @@ async fn what_was_spent_before_there_were_epsilons_has_none() {
     };
     assert_eq!(state.read(line).await.unwrap(), (0.5, 0.0, 0.5));
 }
+
+/// Answers that were stored when each key had a page of its own are there, under their ids, and no id comes twice.
+#[tokio::test]
+async fn answers_from_before_they_were_in_order_are_kept() {
+    use migrations::{ANSWERS_IN_ORDER, MIGRATIONS};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let before = MIGRATIONS.iter().position(|step| *step == ANSWERS_IN_ORDER).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    MIGRATIONS[..before].iter().for_each(|step| connection.execute_batch(step).unwrap());
+    let put = "INSERT INTO stored_answer (id, rows, log_id, release_epoch, answers, measured) VALUES (?1, x'07', 1, 1, 'a', x'09')";
+    let log = "INSERT INTO query_log VALUES (1, 0, 'ana', '', '', '', NULL, '', '', '', '', '', '', x'00', NULL, NULL)";
+    connection.execute(log, []).unwrap();
+    for id in [3, 8] {
+        connection.execute(put, [id]).unwrap();
+    }
+    connection.pragma_update(None, "user_version", before as u32).unwrap();
+    drop(connection);
+    let state = State::open(&path).unwrap();
+    let ids = |connection: &Connection| -> Result<Vec<i64>> {
+        let mut ids = connection.prepare("SELECT id FROM stored_answer WHERE measured = x'09' ORDER BY id")?;
+        let ids = ids.query_map([], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    };
+    assert_eq!(state.read(ids).await.unwrap(), [3, 8]);
+    let connection = Connection::open(&path).unwrap();
+    connection.execute("DELETE FROM stored_answer", []).unwrap();
+    connection.execute(&put.replace("?1", "NULL"), []).unwrap();
+    assert_eq!(state.read(ids).await.unwrap(), [9]);
+}
