@@ -5,8 +5,8 @@
 //! with a connection of its own copies while others write, and the writer copies only the few pages that came meanwhile: when no page
 //! is left that is not in the file, the next commit begins the log anew.
 //!
-//! Law: what was answered is in the log or in the file, on disk, at every moment. SQLite sees to it: a page is copied only after the log was flushed, and
-//! the log is written over only after the file was flushed with all that was copied (`synchronous = NORMAL`,
+//! Law: what was answered is in the log or in the file, on disk, at every moment. SQLite sees to it: a page is copied only after the log
+//! was flushed, and the log is written over only after the file was flushed with all that was copied (`synchronous = NORMAL`,
 //! <https://www.sqlite.org/wal.html#checkpointing>). A crash in between finds the whole log, and copies it again. When the disk refuses,
 //! nobody knows what it holds, and nothing more is written, as after a flush that failed.
 
