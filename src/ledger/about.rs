@@ -4,7 +4,7 @@
 //! chance: an index of them in the file gives every answer a page of its own to write, to flush and to copy, which was more than half of
 //! what a paid statement wrote. So the file keeps keys in the order of their writing, and this keeps them sorted, in memory: 16 bytes
 //! an answer, and what the tree needs. Law: what is looked for in a state of the file is found if it is there, whichever server wrote it,
-//! because each look begins with what is new; ids are never used twice.
+//! because each look begins with what is new; ids are never used twice. Ids of answers that another server dropped stay here until a start.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -22,7 +22,8 @@ use crate::error::{Error, Result, SqlState};
 /// How long another server's write may hold the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pages that the writer keeps at hand, in KiB: answers are found by what looks drawn by chance, so each new one belongs to another page.
+/// Pages that the writer keeps at hand, in KiB: the rows that a grant of access has shown lie by names that look drawn by chance, so each
+/// new one belongs to another page.
 const CACHED_KIB: i32 = 16_384;
 
 /// What writes, and what makes durable what it wrote: COMMIT itself does not.
