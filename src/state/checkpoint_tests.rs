@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -173,7 +173,9 @@ async fn a_crash_at_any_moment_finds_what_was_answered() {
     let (log, of_image) = (path.with_extension("db-wal"), image.with_extension("db-wal"));
     let mut seen = 0;
     let mut lives = std::collections::BTreeSet::new();
+    let start = Instant::now();
     while seen < 12 || lives.len() < 3 {
+        assert!(start.elapsed() < Duration::from_secs(300), "{seen} copies of {} lives", lives.len());
         let before = salt(&log);
         let sure = answered.each_ref().map(|rows| rows.load(Ordering::SeqCst));
         std::fs::copy(&path, &image).unwrap();
