@@ -25,6 +25,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr};
 use std::sync::Arc;
 
 pub use exact_sum::exact;
+pub(crate) use exact_sum::{Coarse, ExactSums};
 pub use histogram::HISTOGRAM_LEAVES;
 pub(crate) use matching::BOUNDS as DISTINCT_BOUNDS;
 pub use order_free::order_free;

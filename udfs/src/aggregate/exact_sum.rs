@@ -20,9 +20,12 @@ use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_na
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use std::sync::Arc;
 use sums::{Sum, Sums};
 use units::{STATE_BYTES, Units};
+
+pub(crate) use sums::Coarse;
 
 /// What is made of sum and number of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,7 +83,7 @@ impl AggregateUDFImpl for ExactSum {
         if args.is_distinct {
             return plan_err!("{} takes no DISTINCT", self.name());
         }
-        Ok(Box::new(One(Groups::new(self.gives))))
+        Ok(Box::new(One(ExactSums::new(self.gives))))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -88,7 +91,7 @@ impl AggregateUDFImpl for ExactSum {
     }
 
     fn create_groups_accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups::new(self.gives)))
+        Ok(Box::new(ExactSums::new(self.gives)))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -96,16 +99,32 @@ impl AggregateUDFImpl for ExactSum {
     }
 }
 
-/// All groups.
+/// The sums or means of all groups.
 #[derive(Debug)]
-struct Groups {
+pub(crate) struct ExactSums {
     gives: Gives,
     sums: Sums,
 }
 
-impl Groups {
+impl ExactSums {
     fn new(gives: Gives) -> Self {
         Self { gives, sums: Sums::default() }
+    }
+
+    /// Of a call of one of these functions; nothing for other calls.
+    pub(crate) fn of(call: &AggregateFunctionExpr) -> Option<Self> {
+        let function = call.fun().inner().downcast_ref::<ExactSum>()?;
+        (!call.is_distinct() && call.order_bys().is_empty()).then(|| Self::new(function.gives))
+    }
+
+    /// Adds rows of a group that somebody else has summed, in [`Coarse`] units.
+    pub(crate) fn add_coarse(&mut self, group: usize, coarse: i64, rows: u64) {
+        self.sums.merge(&[Units::of_coarse(coarse)], &[rows], &[group]);
+    }
+
+    /// There are at least so many groups.
+    pub(crate) fn grow(&mut self, groups: usize) {
+        self.sums.grow(groups);
     }
 
     /// NULL without rows.
@@ -126,7 +145,7 @@ impl Groups {
     }
 }
 
-impl GroupsAccumulator for Groups {
+impl GroupsAccumulator for ExactSums {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -198,7 +217,7 @@ impl GroupsAccumulator for Groups {
 
 /// All rows are one group.
 #[derive(Debug)]
-struct One(Groups);
+struct One(ExactSums);
 
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
@@ -231,10 +250,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn summed(parts: &[Vec<f64>]) -> Option<f64> {
-        let mut whole = Groups::new(Gives::Sum);
+        let mut whole = ExactSums::new(Gives::Sum);
         whole.sums.grow(1);
         for part in parts {
-            let mut groups = Groups::new(Gives::Sum);
+            let mut groups = ExactSums::new(Gives::Sum);
             groups.update_batch(&[Arc::new(Float64Array::from(part.clone()))], &vec![0; part.len()], None, 1).unwrap();
             let state = GroupsAccumulator::state(&mut groups, EmitTo::All).unwrap();
             whole.merge_batch(&state, &[0], 1).unwrap();
@@ -281,7 +300,7 @@ mod tests {
     fn rows_that_are_null_or_filtered_add_nothing() {
         let values: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.5), None, Some(0.1), Some(4.0)]));
         let filter = BooleanArray::from(vec![Some(true), Some(true), Some(false), None]);
-        let mut groups = Groups::new(Gives::Mean);
+        let mut groups = ExactSums::new(Gives::Mean);
         groups.update_batch(std::slice::from_ref(&values), &[0, 0, 0, 1], Some(&filter), 2).unwrap();
         groups.update_batch(&[values], &[0, 0, 0, 0], None, 2).unwrap();
         let means = groups.evaluate(EmitTo::All).unwrap();
@@ -291,7 +310,7 @@ mod tests {
 
     #[test]
     fn groups_that_are_given_out_take_what_is_aside_with_them() {
-        let mut sums = Groups::new(Gives::Mean);
+        let mut sums = ExactSums::new(Gives::Mean);
         let values: ArrayRef = Arc::new(Float64Array::from(vec![1e300, 2.0, 4.0, f64::INFINITY]));
         sums.update_batch(&[values], &[0, 1, 1, 2], None, 3).unwrap();
         let first = sums.evaluate(EmitTo::First(1)).unwrap();

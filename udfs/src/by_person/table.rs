@@ -1,12 +1,14 @@
 //! The table of one partition: pairs of person and group, and what is aggregated of each.
 //!
 //! In: rows, or the states that another table gave out. Out: states, or results. Whole numbers are summed and counted here ([`Sums`]);
-//! all else is the engine's own: its `GroupsAccumulator`s, fed with the pairs' numbers.
+//! all else is the call's own: its `GroupsAccumulator`, fed with the pairs' numbers. Where whole numbers and exact sums of floats are all
+//! that is asked for, and these are whole numbers of coarse units, most rows are summed where their person is found ([`Pairs`]).
 
 use super::groups::{Groups, UNKNOWN};
 use super::pairs::Pairs;
 use super::persons::Persons;
 use super::sums::{Kind, Sums, Values, values};
+use crate::aggregate::{Coarse, ExactSums};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -14,6 +16,7 @@ use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -46,7 +49,25 @@ enum States {
         kind: Kind,
         place: usize,
     },
+    /// What first pairs have is in coarse units there.
+    Exact {
+        sums: Box<ExactSums>,
+        coarse: Coarse,
+    },
     Engine(Box<dyn GroupsAccumulator>),
+}
+
+impl States {
+    fn new(call: &AggregateFunctionExpr, filtered: bool, sums: &mut Sums) -> Result<Self> {
+        let kind = Kind::of(call).filter(|_| !filtered);
+        if let Some((kind, place)) = kind.and_then(|kind| Some((kind, sums.place(kind)?))) {
+            return Ok(Self::Summed { kind, place });
+        }
+        Ok(match ExactSums::of(call).filter(|_| !filtered) {
+            Some(sums) => Self::Exact { sums: Box::new(sums), coarse: Coarse::default() },
+            None => Self::Engine(call.create_groups_accumulator()?),
+        })
+    }
 }
 
 impl Call {
@@ -56,11 +77,7 @@ impl Call {
         let calls = aggregate.aggr_expr().iter().zip(aggregate.filter_expr());
         calls
             .map(|(call, filter)| {
-                let kind = Kind::of(call).filter(|_| filter.is_none());
-                let states = match kind.and_then(|kind| Some((kind, sums.place(kind)?))) {
-                    Some((kind, place)) => States::Summed { kind, place },
-                    None => States::Engine(call.create_groups_accumulator()?),
-                };
+                let states = States::new(call, filter.is_some(), sums)?;
                 Ok(match step {
                     Step::Partial => Self { arguments: call.expressions(), filter: filter.clone(), states },
                     Step::Final => {
@@ -81,6 +98,14 @@ impl Call {
         let read = |expression: &Arc<dyn PhysicalExpr>| expression.evaluate(batch)?.into_array(batch.num_rows());
         let values = self.arguments.iter().map(read).collect::<Result<_>>()?;
         Ok(Arguments { values, filter: self.filter.as_ref().map(read).transpose()? })
+    }
+}
+
+/// All groups' results or states; none is left.
+fn given(states: &mut dyn GroupsAccumulator, results: bool) -> Result<Vec<ArrayRef>> {
+    match results {
+        true => Ok(vec![states.evaluate(EmitTo::All)?]),
+        false => states.state(EmitTo::All),
     }
 }
 
@@ -159,7 +184,8 @@ impl Table {
         let Some((person, key_type)) = person else { return internal_err!("no person to aggregate by") };
         let (gives, mut sums) = (aggregate.schema(), Sums::default());
         let calls = Call::all(aggregate, step, schema.fields().len(), &mut sums)?;
-        let all_summed = calls.iter().all(|call| matches!(call.states, States::Summed { .. }));
+        let all_summed = calls.iter().all(|call| !matches!(call.states, States::Engine(_)));
+        let exact = calls.iter().filter(|call| matches!(call.states, States::Exact { .. })).count();
         // A final step reads each pair a few times; and states of counts are no rows.
         let here = step == Step::Partial && all_summed && !calls.is_empty();
         Ok(Self {
@@ -171,7 +197,7 @@ impl Table {
             columns,
             persons: Persons::new(&key_type)?,
             groups: Groups::new(Arc::new(Schema::new(fields)))?,
-            pairs: Pairs::new(here.then(|| sums.count())),
+            pairs: Pairs::new(here.then(|| sums.count() + exact)),
             calls,
             sums_with_pairs: here,
             sums,
@@ -184,7 +210,7 @@ impl Table {
     /// Adds rows. Errors: `ResourcesExhausted` where memory is short; the rows are in the table then.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let (person, columns) = self.read(batch)?;
-        let Scratch { slots, groups, pairs } = &mut self.scratch;
+        let Scratch { slots, groups, .. } = &mut self.scratch;
         self.persons.find(&person, &mut self.pairs, slots)?;
         if self.groups.asks_persons() {
             self.pairs.guess(slots, groups);
@@ -194,35 +220,70 @@ impl Table {
         }
         let all_first = self.groups.number(&columns, groups)?;
         let arguments = self.calls.iter().map(|call| call.read(batch)).collect::<Result<Vec<_>>>()?;
-        if all_first && self.sums_with_pairs {
-            let values = self.calls.iter().zip(&arguments).filter_map(|(call, read)| match &call.states {
-                States::Summed { kind, .. } => Some(read.summed(*kind, self.step)),
-                States::Engine(_) => None,
-            });
-            let values = values.collect::<Result<Vec<_>>>()?;
-            if let Some(sums) = self.sums.whole(&values)
-                && self.pairs.add_to_firsts(slots, &sums)
-            {
-                self.rows += batch.num_rows();
-                return self.memory.try_resize(self.size());
-            }
+        self.rows += batch.num_rows();
+        if all_first && self.sums_with_pairs && self.add_to_firsts(&arguments)? {
+            return self.memory.try_resize(self.size());
         }
+        let Scratch { slots, groups, pairs } = &mut self.scratch;
         self.pairs.number(slots, groups, pairs)?;
+        let (step, count) = (self.step, self.pairs.len());
         let mut summed = Vec::with_capacity(self.calls.len());
         for (call, read) in self.calls.iter_mut().zip(&arguments) {
-            match (&mut call.states, self.step) {
-                (States::Summed { kind, .. }, step) => summed.push(read.summed(*kind, step)?),
-                (States::Engine(states), Step::Partial) => {
-                    states.update_batch(&read.values, pairs, read.filter(), self.pairs.len())?;
+            let states: &mut dyn GroupsAccumulator = match &mut call.states {
+                States::Summed { kind, .. } => {
+                    summed.push(read.summed(*kind, step)?);
+                    continue;
                 }
-                (States::Engine(states), Step::Final) => {
-                    states.merge_batch(&read.values, pairs, self.pairs.len())?;
-                }
+                States::Exact { sums, .. } => sums.as_mut(),
+                States::Engine(states) => states.as_mut(),
+            };
+            match step {
+                Step::Partial => states.update_batch(&read.values, pairs, read.filter(), count)?,
+                Step::Final => states.merge_batch(&read.values, pairs, count)?,
             }
         }
-        self.sums.add(&summed, pairs, self.pairs.len());
-        self.rows += batch.num_rows();
+        self.sums.add(&summed, pairs, count);
         self.memory.try_resize(self.size())
+    }
+
+    /// Adds rows that are all of their persons' first pairs where those are; false, and nothing is added, where they cannot be.
+    fn add_to_firsts(&mut self, arguments: &[Arguments]) -> Result<bool> {
+        let (mut values, mut exact) = (Vec::with_capacity(arguments.len()), Vec::new());
+        for (call, read) in self.calls.iter_mut().zip(arguments) {
+            match &mut call.states {
+                States::Summed { kind, .. } => values.push(read.summed(*kind, self.step)?),
+                States::Exact { coarse, .. } => match coarse.read(&read.values[0]) {
+                    Some(numbers) => exact.push(numbers),
+                    None => return Ok(false),
+                },
+                States::Engine(_) => return Ok(false),
+            }
+        }
+        let Some(mut sums) = self.sums.whole(&values) else { return Ok(false) };
+        sums.extend(exact);
+        Ok(self.pairs.add_to_firsts(&self.scratch.slots, &sums))
+    }
+
+    /// What first pairs have goes to where all pairs' sums are.
+    fn settle(&mut self) {
+        let pairs = self.pairs.len();
+        self.sums.reach(pairs);
+        let mut exact = Vec::new();
+        for call in &mut self.calls {
+            if let States::Exact { sums, coarse } = &mut call.states {
+                *coarse = Coarse::default();
+                sums.grow(pairs);
+                exact.push(sums);
+            }
+        }
+        let whole = self.sums.count();
+        self.pairs.settle(|pair, rows, words| {
+            let (summed, coarse) = words.split_at(whole);
+            self.sums.add_rows(pair, rows, summed);
+            for (sums, coarse) in exact.iter_mut().zip(coarse) {
+                sums.add_coarse(pair, *coarse as i64, rows.into());
+            }
+        });
     }
 
     /// Whether there are fewer pairs than `ratio` of the rows; nothing while it cannot be said.
@@ -263,14 +324,13 @@ impl Table {
     }
 
     fn given(&mut self, results: bool) -> Result<RecordBatch> {
-        self.sums.reach(self.pairs.len());
-        self.pairs.settle(|pair, rows, sums| self.sums.add_rows(pair, rows, sums));
+        self.settle();
         let mut columns = self.take()?;
         for call in &mut self.calls {
             match &mut call.states {
                 States::Summed { place, .. } => columns.push(self.sums.column(*place)),
-                States::Engine(states) if results => columns.push(states.evaluate(EmitTo::All)?),
-                States::Engine(states) => columns.extend(states.state(EmitTo::All)?),
+                States::Exact { sums, .. } => columns.extend(given(sums.as_mut(), results)?),
+                States::Engine(states) => columns.extend(given(states.as_mut(), results)?),
             }
         }
         self.sums.clear();
@@ -300,6 +360,7 @@ impl Table {
             let read = call.read(batch)?;
             match &call.states {
                 States::Summed { kind, .. } => columns.push(read.summed(*kind, Step::Partial)?.each()),
+                States::Exact { sums, .. } => columns.extend(sums.convert_to_state(&read.values, read.filter())?),
                 States::Engine(states) => columns.extend(states.convert_to_state(&read.values, read.filter())?),
             }
         }
@@ -313,6 +374,7 @@ impl Table {
     fn size(&self) -> usize {
         let states = self.calls.iter().map(|call| match &call.states {
             States::Summed { .. } => 0,
+            States::Exact { sums, coarse } => sums.size() + coarse.size(),
             States::Engine(states) => states.size(),
         });
         states.sum::<usize>() + self.sums.size() + self.persons.size() + self.groups.size() + self.pairs.size()

@@ -18,15 +18,22 @@ use std::sync::Mutex;
 /// person, group, value.
 type Row = (Option<i64>, Option<u8>, Option<i16>);
 
-const QUESTIONS: [&str; 7] = [
+const QUESTIONS: [&str; 9] = [
     "SELECT a, k, __u, sum(x) FROM (SELECT __u AS a, k, __u, x + 1 AS x FROM t) s GROUP BY a, k, __u",
     "SELECT k, __u, sum(x), count(x), count(*) FROM t GROUP BY k, __u",
     "SELECT __u, count(x) FILTER (WHERE x > 0), avg(y) FROM t GROUP BY __u",
     "SELECT k, x, __u, bool_or(x > 3), min(y) FROM t GROUP BY k, x, __u",
     "SELECT __person_1, k, sum(x) FROM t GROUP BY __person_1, k",
     "SELECT __u, sum(x), count(x), sum(x + 1), count(*) FROM t GROUP BY __u",
+    "SELECT __u, k, avg(z), sum(x), avg(y), avg(z) FILTER (WHERE x > 0), count(*) FROM t GROUP BY __u, k",
+    "SELECT __u, avg(coalesce(z, 0)), count(*), avg(y), sum(x) FROM t WHERE x IS NOT NULL GROUP BY __u",
     "SELECT __u, v, sum(x), count(*) FROM (SELECT __u, __u % 2 AS v, x FROM t WHERE x IS NOT NULL) s GROUP BY __u, v",
 ];
+
+/// Now and then no whole number of them.
+fn quarters(x: i16) -> f64 {
+    if x == 8 { 0.1 } else { f64::from(x) / 4.0 }
+}
 
 fn table(rows: &[Row]) -> RecordBatch {
     let column = |of: fn(&Row) -> Option<i64>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Int64Array>()) };
@@ -36,6 +43,7 @@ fn table(rows: &[Row]) -> RecordBatch {
         Field::new("x", DataType::Int64, true),
         Field::new("y", DataType::Float64, true),
         Field::new("__person_1", DataType::Utf8, true),
+        Field::new("z", DataType::Float64, true),
     ]);
     let texts = |of: fn(&Row) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
     let columns = vec![
@@ -44,6 +52,7 @@ fn table(rows: &[Row]) -> RecordBatch {
         column(|row| row.2.map(i64::from)),
         Arc::new(rows.iter().map(|row| row.2.map(f64::from)).collect::<Float64Array>()),
         texts(|row| row.0.map(|u| format!("person {u}"))),
+        Arc::new(rows.iter().map(|row| row.2.map(quarters)).collect::<Float64Array>()),
     ];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
@@ -74,6 +83,7 @@ async fn answered_in(
     let parts = rows.chunks(rows.len().div_ceil(3).max(1)).map(part).collect();
     session.register_table("t", Arc::new(MemTable::try_new(table(rows).schema(), parts)?))?;
     session.register_udaf(crate::person_bins_udaf().as_ref().clone());
+    session.register_udaf(crate::exact("avg").unwrap().as_ref().clone());
     let frame = session.sql(question).await?;
     let mut plan = frame.create_physical_plan().await?;
     if ours {

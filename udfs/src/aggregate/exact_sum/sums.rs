@@ -6,14 +6,16 @@
 //! no sum.
 
 use super::units::{Units, coarse_of, most_coarse, units_of};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::Float64Type;
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
 pub(super) struct Sums {
     /// By group, as long as there is a reach.
     narrow: Vec<Narrow>,
-    /// No narrow sum is above it, without its sign. Nothing where slots are wide.
-    reach: Option<u64>,
+    /// Of narrow sums. Nothing where slots are wide.
+    reach: Option<Reach>,
     /// By group, when there is none.
     wide: Vec<Wide>,
     /// Values that are no units, by group; hardly ever any.
@@ -55,6 +57,41 @@ impl From<Narrow> for Wide {
     }
 }
 
+/// No sum is above it, in coarse units and without its sign.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reach(u64);
+
+impl Reach {
+    /// When `count` numbers more are added, of which none is above `most`. Nothing where a sum might not be an i64 then.
+    fn with(self, count: usize, most: u64) -> Option<Self> {
+        let reach = self.0.checked_add(most.checked_mul(count as u64)?)?;
+        (reach <= i64::MAX as u64).then_some(Self(reach))
+    }
+}
+
+/// Values in coarse units, for sums in 64 bits that somebody else keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Coarse {
+    reach: Reach,
+    numbers: Vec<i64>,
+}
+
+impl Coarse {
+    /// One number a value. Nothing where one of them is none, or all those that were read so far might have a sum that is no i64.
+    pub(crate) fn read(&mut self, values: &ArrayRef) -> Option<&[i64]> {
+        let values = values.as_primitive_opt::<Float64Type>().filter(|values| values.null_count() == 0)?.values();
+        self.reach = self.reach.with(values.len(), most_coarse(values)?)?;
+        self.numbers.clear();
+        self.numbers.extend(values.iter().map(|value| coarse_of(*value)));
+        Some(&self.numbers)
+    }
+
+    /// In bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.numbers.capacity() * size_of::<i64>()
+    }
+}
+
 /// What a group's rows are together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Sum {
@@ -74,7 +111,7 @@ impl Sum {
 
 impl Default for Sums {
     fn default() -> Self {
-        Self { narrow: Vec::new(), reach: Some(0), wide: Vec::new(), aside: BTreeMap::new() }
+        Self { narrow: Vec::new(), reach: Some(Reach::default()), wide: Vec::new(), aside: BTreeMap::new() }
     }
 }
 
@@ -140,9 +177,7 @@ impl Sums {
 
     /// The narrow slots, where `count` sums can be added to them of which none is above `most`.
     fn narrow(&mut self, count: usize, most: Option<u64>) -> Option<&mut Vec<Narrow>> {
-        let added = most?.checked_mul(count as u64)?;
-        let reach = self.reach?.checked_add(added).filter(|reach| *reach <= i64::MAX as u64)?;
-        self.reach = Some(reach);
+        self.reach = Some(self.reach?.with(count, most?)?);
         Some(&mut self.narrow)
     }
 
