@@ -32,12 +32,16 @@ fn what_needs_the_same_sums_measures_them_once() {
     assert_eq!((estimates.len(), measurements), (2, 8), "{estimates:?}");
 }
 
-/// Persons, and the two counts; where some rows may not count, the persons who have one that does.
+/// Persons, and the two counts; where some rows may not count, the persons who have one that does. The two counts of all persons count
+/// those as well.
 #[test]
 fn a_share_is_one_measurement_however_it_is_written() {
     let zero_one = "avg(CASE WHEN country = 'DE' THEN 1.0 ELSE 0.0 END)";
     for (sql, cap, measured) in [
-        (format!("SELECT {zero_one} FROM person"), 1, 2),
+        (format!("SELECT {zero_one} FROM person"), 1, 1),
+        (format!("SELECT {zero_one}, share(country = 'FR') FROM person"), 1, 2),
+        (format!("SELECT {zero_one} FROM person WHERE country <> 'FR'"), 1, 1),
+        (format!("SELECT {zero_one} FROM person JOIN week USING (id) WHERE hours > 60"), 53, 2),
         (format!("SELECT {zero_one}, count(*) FROM person"), 1, 2),
         (format!("SELECT {zero_one} FILTER (WHERE country <> 'FR') FROM person"), 1, 3),
         ("SELECT share(hours > 9) FROM week".to_owned(), 53, 2),
@@ -55,6 +59,10 @@ fn a_share_is_one_measurement_however_it_is_written() {
         let reach = release.reaches().unwrap()[counts];
         assert_eq!((reach.l1(), reach.l2_squared()), (f64::from(cap), f64::from(cap * cap)), "{sql}");
     }
+    let sql = "SELECT share(h > 9) FROM (SELECT id, avg(hours) AS h FROM week GROUP BY id) w";
+    let verified = compile(sql).unwrap();
+    let spec = verified.releases()[0].spec().unwrap();
+    assert_eq!((spec.measurements.len(), spec.cells.len(), spec.cells[0].count), (1, 1, 0), "{spec:?}");
 }
 
 #[test]

@@ -56,6 +56,21 @@ pub(super) struct Call {
     pub data_type: DataType,
 }
 
+impl Call {
+    fn zero_one(&self) -> bool {
+        self.argument.as_ref().is_some_and(|d| d.facts.zero_one)
+    }
+
+    /// Is it a share, however it is written?
+    fn is_share(&self) -> bool {
+        match self.name.as_str() {
+            "share" => true,
+            "avg" | "mean" => self.zero_one(),
+            _ => false,
+        }
+    }
+}
+
 /// One fraction, or an array of them, as written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fractions {
@@ -140,6 +155,8 @@ pub(super) struct Contributions<'a> {
     /// The least a measurement of this statement is given.
     least: LeastShare,
     under: UnderProfile,
+    /// The first share's own counts select groups, instead of a person count.
+    by_share: bool,
     values: Vec<Value>,
     states: Vec<Expr>,
     pub measurements: Vec<DraftMeasurement>,
@@ -155,19 +172,24 @@ impl<'a> Contributions<'a> {
         max_groups: u64,
         least: LeastShare,
         under: UnderProfile,
+        calls: &[Call],
     ) -> Self {
         let persons = persons_state(under.rows.is_some());
         let sensitivity = Sensitivity { reach: 1, times: max_groups };
         let first = DraftMeasurement { state: 0, what: What::Word(0), sensitivity, step: 1.0 };
+        // Of every person one row at most is in one of a share's two counts; where nothing else is asked, nothing else counts persons.
+        let all_shares = !calls.is_empty() && calls.iter().all(|call| call.is_share() && call.filter.is_none());
+        let by_share = cap == Some(1) && under.rows.is_none() && all_shares;
         Self {
             context,
             cap,
             max_groups,
             least,
             under,
+            by_share,
             values: vec![],
             states: vec![persons],
-            measurements: vec![first],
+            measurements: if by_share { vec![] } else { vec![first] },
             outputs: vec![],
             shown: vec![],
         }
@@ -195,12 +217,11 @@ impl<'a> Contributions<'a> {
 
     /// Errors: 22023 where bounds are missing, 0A000 for what has no private form.
     pub fn add(&mut self, call: &Call) -> Result<()> {
-        let zero_one = call.argument.as_ref().is_some_and(|d| d.facts.zero_one);
         let output = match call.name.as_str() {
             "count" => self.count(call)?,
-            "sum" if zero_one => self.zero_one_sum(call)?,
+            "sum" if call.zero_one() => self.zero_one_sum(call)?,
             "sum" => self.sum(call)?,
-            "avg" | "mean" if zero_one => self.zero_one_mean(call)?,
+            "avg" | "mean" if call.is_share() => self.zero_one_mean(call)?,
             "avg" | "mean" => self.mean(call)?,
             "share" => self.share(call)?,
             "regr_count" => self.pairs(call)?,
@@ -330,12 +351,20 @@ impl<'a> Contributions<'a> {
     }
 
     /// The rows that fit and those that do not are one measurement, of the sensitivity of a count: a row is one of either. So a share
-    /// needs no other count to divide by; the persons with a value are measured where they may be few.
+    /// needs no other count to divide by; the persons with a value are measured where they may be few, and where the two counts do not
+    /// tell of them: those that select do.
     fn share_of(&mut self, call: &Call, value: usize) -> Result<DraftOutput> {
         let cap = self.cap_of(call)?;
         let state = dp_share(sums(value), counts(value), lit(cap as i64));
         let counts = self.measure_what(state.clone(), What::TWO_COUNTS, cap, 1.0)?;
-        let cell = if call.nullable || call.filter.is_some() { Some(self.persons_cell(state, 2)?) } else { None };
+        let cell = match call.nullable || call.filter.is_some() {
+            false => None,
+            true if self.by_share && counts == 0 => {
+                let state = self.measurements.first().ok_or_else(Error::internal)?.state;
+                Some(DraftCell { state, word: 2, count: 0 })
+            }
+            true => Some(self.persons_cell(state, 2)?),
+        };
         let mask = self.band(Base::Itself);
         Ok(DraftOutput { estimate: Estimate::Share { counts }, mask: Some(mask), cell, bounds: None })
     }

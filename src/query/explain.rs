@@ -1,6 +1,6 @@
 //! `EXPLAIN` and `EXPLAIN (PRIVACY)`: the plan, and what it will cost and show. Nothing is run, nothing is spent, no statistics.
 
-use super::private::{ColumnFacts, Proof, ReleaseFacts};
+use super::private::{ColumnFacts, Proof, ReleaseFacts, Selects};
 use super::verify::Verified;
 
 /// The rewritten, optimised plan: the releases in order, then what stands above them.
@@ -34,10 +34,16 @@ pub fn privacy_lines(verified: &Verified, sources: &[&str]) -> Vec<String> {
     numbered.flat_map(|(number, (release, source))| release_lines(number, release.facts(), source)).collect()
 }
 
+fn selects(selects: Selects) -> String {
+    match selects {
+        Selects::Persons { part } => format!("the noisy person count, {:.0} % of the price", 100.0 * part),
+        Selects::Share => "the noisy persons of the share, at no price of their own".to_owned(),
+    }
+}
+
 fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<String> {
     let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let keys = if facts.keys.is_empty() { "none: one row".to_owned() } else { list(&mut facts.keys.iter()) };
-    let persons = 100.0 * facts.selection_part;
     let mut lines = vec![
         format!("release {number}"),
         format!("  tables: {}", list(&mut facts.tables.iter())),
@@ -50,7 +56,7 @@ fn release_lines(number: usize, facts: &ReleaseFacts, source: &str) -> Vec<Strin
             None => "  rows per person and group: unbounded (persons are counted, rows are not)".to_owned(),
         },
         format!("  floor (k): {} persons, exact", facts.floor),
-        format!("  threshold (tau): {} on the noisy person count, {persons:.0} % of the price", facts.threshold),
+        format!("  threshold (tau): {} on {}", facts.threshold, selects(facts.selects)),
     ];
     if let Some((persons, group)) = facts.persons {
         lines.push(match facts.keys.is_empty() {

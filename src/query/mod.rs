@@ -66,7 +66,7 @@ pub use identity::{Identity, MeasurementIdentity};
 pub use opened::{Opened, OpenedKind, ROW, RowColumn, RowRecipe, Shows};
 pub(crate) use optimise::narrowed;
 pub use picked::Picked;
-pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan};
+pub use private::{ColumnFacts, Private, Proof, ReleaseFacts, ReleasePlan, Selects};
 pub use probe::probe;
 pub use purpose::refuse_outside_purpose;
 pub use resolve::{Resolved, Unbound, column_form, column_type, plan, resolve};

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
-use paravent_udfs::{CellFloor, Delta, Epsilon, Estimate, Measurement, Mechanism, Output, Release, ReleaseSpec, Rho};
+use paravent_udfs::{
+    CellFloor, Delta, Epsilon, Estimate, Measurement, Mechanism, Output, Release, ReleaseSpec, Rho, What,
+};
 
 use super::context::{Context, Source, SourceKind};
 use super::contributions::{DraftCell, DraftMeasurement, DraftOutput};
@@ -33,6 +35,15 @@ pub enum Proof {
     Domain,
     /// Declared, and enforced while the query runs.
     Declared,
+}
+
+/// What decides which groups are shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Selects {
+    /// A person count, which gets this part of the price: from 0 to 1.
+    Persons { part: f64 },
+    /// The two counts of the first share, added up; at no price of their own.
+    Share,
 }
 
 /// A release whose noise is not yet known.
@@ -89,8 +100,7 @@ pub struct ReleaseFacts {
     /// Under the Laplace mechanism: what the release costs beside rho.
     pub epsilon: Option<Epsilon>,
     pub delta: Delta,
-    /// What of the price the person count gets that selects: from 0 to 1.
-    pub selection_part: f64,
+    pub selects: Selects,
     /// Persons in all and behind one row of the answer, about: from statistics.
     pub persons: Option<(f64, f64)>,
     pub columns: Vec<ColumnFacts>,
@@ -221,9 +231,15 @@ impl Draft {
             measurements.push(Measurement { column: self.keys + m.state, what: m.what, noise });
         }
         let threshold = |count: usize| -> Result<i64> {
-            let noise = measurements.get(count).map(|m| &m.noise).ok_or_else(Error::internal)?;
+            let counted = measurements.get(count).ok_or_else(Error::internal)?;
             let full = i64::try_from(floor).map_err(|_| Error::internal())?;
-            Ok(full.saturating_add(noise.tail_quantile(per_selection)))
+            let beyond = match counted.what {
+                What::Word(_) => counted.noise.tail_quantile(per_selection),
+                // Its two counts, added up.
+                What::TWO_COUNTS => counted.noise.tail_quantile_of_two(per_selection),
+                What::Tree { .. } => return Err(Error::internal()),
+            };
+            Ok(full.saturating_add(beyond))
         };
         let number = |cell: DraftCell| self.cells.iter().position(|known| *known == cell);
         let drafts = self.outputs.iter().enumerate();
@@ -234,6 +250,12 @@ impl Draft {
         };
         let cells = self.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
         let threshold = threshold(0)?;
+        let selects = match measurements.first().map(|first| first.what) {
+            Some(What::Tree { .. }) => Selects::Share,
+            Some(What::Word(_)) | None => {
+                Selects::Persons { part: parts.first().map_or(0.0, |part| part / parts.iter().sum::<f64>()) }
+            }
+        };
         let persons = self.persons(context, rho);
         let columns = self.columns(&measurements, parts);
         let spec = ReleaseSpec { keys: self.keys, floor, threshold, persons: self.keys, measurements, cells };
@@ -253,7 +275,7 @@ impl Draft {
             rho,
             epsilon,
             delta,
-            selection_part: parts.first().map_or(0.0, |part| part / parts.iter().sum::<f64>()),
+            selects,
             persons,
             columns,
         };

@@ -29,10 +29,11 @@ use crate::policy::{Bounds, Weights};
 /// What the selection of groups weighs beside one value that is shown: noise in the person count that only selects shows no
 /// error, but a higher threshold hides small groups.
 ///
-/// It is the same whether or not a shown value is made of the persons as well. Beside a share, which has counts of its own, they only
-/// select: then they get a third of an epsilon (at epsilon 1 and delta 1e-6 the threshold is 50, and the share's error 1.5 times what
-/// all of the price would give). A tenth of this weight would make that 1.2 times, and hide groups of up to 80. What groups there are,
-/// only the analyst may know, and says `persons=…`.
+/// It is the same whether or not a shown value is made of the persons as well. Beside a share of several rows a person, which has counts
+/// of its own, they only select: then they get a third of an epsilon (at epsilon 1 and delta 1e-6 the threshold is 50, and the share's
+/// error 1.5 times what all of the price would give). A tenth of this weight would make that 1.2 times, and hide groups of up to 80. What
+/// groups there are, only the analyst may know, and says `persons=…`. A share of persons needs none of it: its two counts are of all
+/// persons, and select (there the threshold is 27).
 const SELECTION: f64 = 0.25;
 
 /// What a release asks of the split.
@@ -61,7 +62,11 @@ pub(super) fn errors(asked: &Asked) -> Vec<f64> {
                 };
         }
     };
-    add(0, asked.persons_weight.unwrap_or(1.0) * SELECTION);
+    // A share that selects is shown in any case.
+    let only_selects = |index: usize| asked.measurements.get(index).is_some_and(|m| matches!(m.what, What::Word(_)));
+    if only_selects(0) {
+        add(0, asked.persons_weight.unwrap_or(1.0) * SELECTION);
+    }
     let mut trees: BTreeMap<usize, f64> = BTreeMap::new();
     for (output, weight) in asked.outputs.iter().zip(asked.weights) {
         for (index, influence) in influences(output) {
@@ -79,7 +84,7 @@ pub(super) fn errors(asked: &Asked) -> Vec<f64> {
                 | Estimate::Distinct { .. } => add(index, weight * influence),
             }
         }
-        if let Some(cell) = output.cell {
+        if let Some(cell) = output.cell.filter(|cell| only_selects(cell.count)) {
             add(cell.count, SELECTION);
         }
         if let Some(Base::Measurement(base)) = output.mask.as_ref().map(|mask| &mask.base) {

@@ -28,6 +28,9 @@ pub(super) const PART: &str = "SELECT sum(size) FILTER (WHERE size > 100) FROM m
 pub(super) const SHARE: &str =
     "SELECT country, share(hours > 9) FILTER (WHERE week > 5) FROM person JOIN week USING (id) GROUP BY country";
 pub(super) const LAPLACE_SHARE: &str = "/* laplace */ SELECT share(hours > 9) FROM week";
+/// Its two counts select.
+pub(super) const PERSONS_SHARE: &str = "SELECT country, share(h > 9) FROM (SELECT id, avg(hours) AS h FROM week GROUP BY id) w JOIN person USING (id) \
+     GROUP BY country";
 pub(super) const JOINED: &str = "SELECT country, avg(hours) FROM person JOIN week USING (id) GROUP BY country";
 pub(super) const NESTED: &str = "SELECT country, avg(n) FROM (SELECT id, count(*) AS n FROM mail GROUP BY id) m \
      JOIN person USING (id) GROUP BY country";

@@ -4,7 +4,7 @@
 //! encoder; only what [`Measured::released`] makes of them may be.
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Decimal128Type;
+use arrow::datatypes::{Decimal128Type, Int64Type};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use paravent_udfs::estimates;
@@ -66,9 +66,16 @@ impl Measured {
     /// How many persons these rows describe, as noised; where a person may be in several of them, those of the largest.
     pub fn persons(&self, release: &VerifiedRelease) -> Result<u64> {
         let spec = release.spec()?;
-        let column = self.batch.columns().get(spec.keys).and_then(|column| column.as_primitive_opt::<Decimal128Type>());
-        let counts =
-            column.ok_or_else(Error::internal)?.iter().flatten().map(|count| u64::try_from(count).unwrap_or(0));
+        let selects = self.batch.columns().get(spec.keys).ok_or_else(Error::internal)?;
+        let counts: Vec<i128> = if let Some(persons) = selects.as_primitive_opt::<Decimal128Type>() {
+            persons.iter().flatten().collect()
+        } else {
+            // The two counts of a share.
+            let counts = selects.as_fixed_size_list_opt().ok_or_else(Error::internal)?;
+            let both = counts.values().as_primitive_opt::<Int64Type>().ok_or_else(Error::internal)?;
+            both.values().chunks(2).map(|counts| counts.iter().map(|count| i128::from(*count)).sum()).collect()
+        };
+        let counts = counts.into_iter().map(|count| u64::try_from(count).unwrap_or(0));
         Ok(if release.facts().max_groups == 1 {
             counts.fold(0, u64::saturating_add)
         } else {

@@ -88,7 +88,7 @@ impl Rewriter<'_> {
             keys: (0..keys.len()).filter(|i| !profile_keys.contains(i)).collect::<Vec<_>>(),
             by_keys: !profile_keys.is_empty(),
         };
-        let mut contributions = Contributions::new(self.context, cap, max_groups, self.budget_share, under);
+        let mut contributions = Contributions::new(self.context, cap, max_groups, self.budget_share, under, &calls);
         for call in &calls {
             self.notice_of(call);
             contributions.add(call).map_err(|error| error.at(position::of_expression(self.context, &call.written)))?;

@@ -12,8 +12,8 @@ use paravent_udfs::{
 
 use super::hand::{columns, input, public, replace, restate, scan_as, spec};
 use super::{
-    Bad, COUNTRY, JOINED, LAPLACE_COUNTRY, LAPLACE_SHARE, LAPLACE_WEEKS, MAIL, NESTED, PART, PROFILE, SHARE, TWO,
-    WEEKS, bad,
+    Bad, COUNTRY, JOINED, LAPLACE_COUNTRY, LAPLACE_SHARE, LAPLACE_WEEKS, MAIL, NESTED, PART, PERSONS_SHARE, PROFILE,
+    SHARE, TWO, WEEKS, bad,
 };
 use crate::query::SourceKind;
 use crate::query::private::Private;
@@ -209,6 +209,9 @@ fn shares() -> Vec<Bad> {
         bad("a share's part with too low a threshold", SHARE, SELECTION, |_, private| {
             spec(private, |spec| spec.cells[0].threshold = spec.floor as i64 + 1);
         }),
+        bad("half the noise of a share that selects", PERSONS_SHARE, CHEAP, |_, private| {
+            spec(private, |spec| spec.measurements[0].noise = half(&spec.measurements[0].noise));
+        }),
         bad("a share of what is no share's", SHARE, "an output of what is not measured", |_, private| {
             private.releases[0].outputs[0].estimate = Estimate::Share { counts: 0 };
         }),
@@ -239,6 +242,30 @@ fn selection() -> Vec<Bad> {
         }),
         bad("a part that is counted elsewhere", PART, "a cell without a state", |_, private| {
             spec(private, |spec| spec.cells[0].count = 0);
+        }),
+        bad("a share's threshold that is one too low", PERSONS_SHARE, SELECTION, |_, private| {
+            spec(private, |spec| spec.threshold -= 1);
+        }),
+        bad("a share's threshold as for one draw", PERSONS_SHARE, SELECTION, |_, private| {
+            let delta = Delta::new(private.releases[0].facts.delta.get() / 2.0).unwrap();
+            spec(private, |spec| {
+                let beyond = spec.measurements[0].noise.tail_quantile(delta);
+                (spec.threshold, spec.cells[0].threshold) = (10 + beyond, 10 + beyond);
+            });
+        }),
+        bad(
+            "a threshold for a share's persons with a value that is one too low",
+            PERSONS_SHARE,
+            SELECTION,
+            |_, private| {
+                spec(private, |spec| spec.cells[0].threshold -= 1);
+            },
+        ),
+        bad("a share's part that is told by those that fit", PERSONS_SHARE, "does not count persons", |_, private| {
+            spec(private, |spec| spec.cells[0].word = 1);
+        }),
+        bad("a share that selects among some of the persons", PERSONS_SHARE, "by something else", |_, private| {
+            restate(private, |states| states.aggr_expr[0] = dp_persons(col("__c0").gt(lit(0_i64))).alias("__a0"));
         }),
         bad("a floor of all for those who fit", PROFILE, "persons who do not fit", |_, private| {
             restate(private, |states| states.aggr_expr[0] = dp_persons(lit(true)).alias("__a0"));

@@ -221,7 +221,8 @@ impl Table {
         let all_first = self.groups.number(&columns, groups)?;
         let arguments = self.calls.iter().map(|call| call.read(batch)).collect::<Result<Vec<_>>>()?;
         self.rows += batch.num_rows();
-        if all_first && self.sums_with_pairs && self.add_to_firsts(&arguments)? {
+        // Where nothing is asked of the pairs but that they are there, they are.
+        if all_first && (self.calls.is_empty() || self.sums_with_pairs && self.add_to_firsts(&arguments)?) {
             return self.memory.try_resize(self.size());
         }
         let Scratch { slots, groups, pairs } = &mut self.scratch;

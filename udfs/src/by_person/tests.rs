@@ -18,13 +18,14 @@ use std::sync::Mutex;
 /// person, group, value.
 type Row = (Option<i64>, Option<u8>, Option<i16>);
 
-const QUESTIONS: [&str; 9] = [
+const QUESTIONS: [&str; 10] = [
     "SELECT a, k, __u, sum(x) FROM (SELECT __u AS a, k, __u, x + 1 AS x FROM t) s GROUP BY a, k, __u",
     "SELECT k, __u, sum(x), count(x), count(*) FROM t GROUP BY k, __u",
     "SELECT __u, count(x) FILTER (WHERE x > 0), avg(y) FROM t GROUP BY __u",
     "SELECT k, x, __u, bool_or(x > 3), min(y) FROM t GROUP BY k, x, __u",
     "SELECT __person_1, k, sum(x) FROM t GROUP BY __person_1, k",
     "SELECT __u, sum(x), count(x), sum(x + 1), count(*) FROM t GROUP BY __u",
+    "SELECT k, __u FROM t GROUP BY k, __u",
     "SELECT __u, k, avg(z), sum(x), avg(y), avg(z) FILTER (WHERE x > 0), count(*) FROM t GROUP BY __u, k",
     "SELECT __u, avg(coalesce(z, 0)), count(*), avg(y), sum(x) FROM t WHERE x IS NOT NULL GROUP BY __u",
     "SELECT __u, v, sum(x), count(*) FROM (SELECT __u, __u % 2 AS v, x FROM t WHERE x IS NOT NULL) s GROUP BY __u, v",

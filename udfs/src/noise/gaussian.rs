@@ -8,6 +8,7 @@
 use super::NoiseStream;
 use super::laplace::sample_laplace;
 use crate::accounting::{InvalidParameter, Rho};
+use std::f64::consts::{PI, SQRT_2, TAU};
 
 /// Discrete Gaussian noise of rational variance σ² = a/b.
 ///
@@ -114,32 +115,53 @@ impl Gaussian {
     /// An upper bound of P[N ≥ q] for q ≥ 0, for σ ≥ 32 within a few percent of it.
     ///
     /// P[N ≥ q] = Σ_{x≥q} exp(−x²/2σ²) / Z with Z ≥ max(1, √(2πσ²)) (Poisson summation; CKS,
-    /// section 3). Small σ: summed, the remainder bounded by a geometric series. Large σ: the sum
-    /// is at most its first term plus the integral, and the integral of the Gaussian tail is
-    /// bounded by Abramowitz & Stegun 7.1.13.
+    /// section 3).
     pub fn upper_tail(&self, q: i64) -> f64 {
-        let q = q.max(0) as f64;
         let variance = self.numerator as f64 / self.denominator as f64;
-        let sigma = variance.sqrt();
-        let mass = |x: f64| (-x * x / (2.0 * variance)).exp();
-        let total = (std::f64::consts::TAU * variance).sqrt().max(1.0);
-        let sum = if sigma < 32.0 {
-            let last = q + (12.0 * sigma).ceil() + 2.0;
-            let mut x = q;
-            let mut sum = 0.0;
-            while x < last {
-                sum += mass(x);
-                x += 1.0;
-            }
-            sum + mass(last) / (1.0 - (-(2.0 * last + 1.0) / (2.0 * variance)).exp())
-        } else {
-            let x = q / (sigma * std::f64::consts::SQRT_2);
-            let integral =
-                sigma * std::f64::consts::SQRT_2 * (-x * x).exp() / (x + (x * x + 4.0 / std::f64::consts::PI).sqrt());
-            mass(q) + integral
+        over(tail(q, variance), (TAU * variance).sqrt().max(1.0))
+    }
+
+    /// An upper bound of P[N + N′ ≥ q] for q ≥ 0 and two independent draws, for σ ≥ 1 as near as [`Self::upper_tail`].
+    ///
+    /// P[N + N′ = x] = Σⱼ exp(−(j² + (x − j)²)/2σ²) / Z² = exp(−x²/4σ²) · Σⱼ exp(−(j − x/2)²/σ²) / Z², and the sum over j is largest
+    /// where x/2 is whole (Poisson summation: all its Fourier coefficients are above zero). So the tail is that of variance 2σ², over
+    /// Z² / Σⱼ exp(−j²/σ²).
+    pub fn upper_tail_of_two(&self, q: i64) -> f64 {
+        let variance = self.numerator as f64 / self.denominator as f64;
+        // Below these of a term each: for σ < 1 terms beyond the eighth are below exp(−64) together.
+        let series = |divisor: f64| 1.0 + 2.0 * (1..=8).map(|j| (-f64::from(j * j) / divisor).exp()).sum::<f64>();
+        let (z, even) = match variance < 1.0 {
+            true => (series(2.0 * variance), series(variance) + 1e-15),
+            // By Poisson summation: the first two terms, and as much again as all others are at most.
+            false => ((TAU * variance).sqrt(), (PI * variance).sqrt() * (1.0 + 2.1 * (-PI * PI * variance).exp())),
         };
-        // Room for the rounding of some hundred floating-point operations.
-        (sum / total * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
+        over(tail(q, 2.0 * variance), z * z / even)
+    }
+}
+
+/// Room for the rounding of some hundred floating-point operations.
+fn over(sum: f64, total: f64) -> f64 {
+    (sum / total * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
+}
+
+/// Hardly above Σ_{x≥q} exp(−x²/2σ²), and not below. Small σ: summed, the remainder bounded by a geometric series. Large σ: the sum is at
+/// most its first term plus the integral, and the integral of the Gaussian tail is bounded by Abramowitz & Stegun 7.1.13.
+fn tail(q: i64, variance: f64) -> f64 {
+    let q = q.max(0) as f64;
+    let sigma = variance.sqrt();
+    let mass = |x: f64| (-x * x / (2.0 * variance)).exp();
+    if sigma < 32.0 {
+        let last = q + (12.0 * sigma).ceil() + 2.0;
+        let mut x = q;
+        let mut sum = 0.0;
+        while x < last {
+            sum += mass(x);
+            x += 1.0;
+        }
+        sum + mass(last) / (1.0 - (-(2.0 * last + 1.0) / (2.0 * variance)).exp())
+    } else {
+        let x = q / (sigma * SQRT_2);
+        mass(q) + sigma * SQRT_2 * (-x * x).exp() / (x + (x * x + 4.0 / PI).sqrt())
     }
 }
 

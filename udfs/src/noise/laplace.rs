@@ -55,6 +55,19 @@ impl DiscreteLaplace {
         (tail * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
     }
 
+    /// An upper bound of P[N + N′ ≥ q] for q ≥ 0 and two independent draws.
+    ///
+    /// With c = (1 − r)/(1 + r), P[N + N′ = x] = c²·Σⱼ r^(|j| + |x − j|) = c²·rˣ·(x + (1 + r²)/(1 − r²)) for x ≥ 0, summed over x ≥ q.
+    pub fn upper_tail_of_two(&self, q: i64) -> f64 {
+        let (inverse, q) = (self.denominator as f64 / self.numerator as f64, q.max(0) as f64);
+        let r = (-inverse).exp();
+        // 1 − r and 1 − r², without cancelling.
+        let (one_less, square_less) = (-(-inverse).exp_m1(), -(-2.0 * inverse).exp_m1());
+        let tail =
+            (-q * inverse).exp() * one_less / (1.0 + r).powi(2) * (q + r / one_less + (1.0 + r * r) / square_less);
+        (tail * (1.0 + 1e-9) + f64::MIN_POSITIVE).min(1.0)
+    }
+
     /// √2 times the scale: never below the standard deviation; 4 % above it at a scale of 1, 0.2 % at 5.
     pub fn std_dev(&self) -> f64 {
         std::f64::consts::SQRT_2 * self.scale()

@@ -151,23 +151,41 @@ impl AdditiveNoise {
         }
     }
 
+    /// An upper bound of P[N + N′ ≥ q] for q ≥ 0 and two independent draws, and hardly above it.
+    pub fn upper_tail_of_two(&self, q: i64) -> f64 {
+        match self {
+            Self::Gaussian(gaussian) => gaussian.upper_tail_of_two(q),
+            Self::Laplace(laplace) => laplace.upper_tail_of_two(q),
+        }
+    }
+
     /// The smallest q ≥ 0 for which [`Self::upper_tail`] is at most δ: so P[N ≥ q] ≤ δ, never optimistically.
     pub fn tail_quantile(&self, delta: Delta) -> i64 {
-        let (mut low, mut high) = (-1_i64, 1_i64);
-        while self.upper_tail(high) > delta.get() {
-            low = high;
-            high *= 2;
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if self.upper_tail(middle) > delta.get() {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        high
+        smallest(|q| self.upper_tail(q) <= delta.get())
     }
+
+    /// The same of two independent draws together: P[N + N′ ≥ q] ≤ δ.
+    pub fn tail_quantile_of_two(&self, delta: Delta) -> i64 {
+        smallest(|q| self.upper_tail_of_two(q) <= delta.get())
+    }
+}
+
+/// The smallest q ≥ 0 from which on `holds`.
+fn smallest(holds: impl Fn(i64) -> bool) -> i64 {
+    let (mut low, mut high) = (-1_i64, 1_i64);
+    while !holds(high) {
+        low = high;
+        high *= 2;
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high
 }
 
 #[cfg(test)]
@@ -225,6 +243,68 @@ mod tests {
                 assert!(beyond(q) <= delta, "{scale:?} {delta}");
                 assert!(q == 0 || beyond(q - 1) > delta * (1.0 - 1e-8), "{scale:?} {delta}: {q} is not the smallest");
             }
+        }
+    }
+
+    /// P[N = x] for x from −`most` to `most`.
+    fn law(noise: &AdditiveNoise, most: i64) -> Vec<f64> {
+        let of = |x: i64| match noise {
+            AdditiveNoise::Gaussian(gaussian) => (-0.5 * (x as f64 / gaussian.std_dev()).powi(2)).exp(),
+            AdditiveNoise::Laplace(laplace) => (-(x as f64).abs() / laplace.scale()).exp(),
+        };
+        let all: f64 = (-most..=most).map(of).sum();
+        (-most..=most).map(|x| of(x) / all).collect()
+    }
+
+    /// No sample: the laws of both are added up. One draw's tail, or that of a normal sum under Laplace noise, would be too light.
+    #[test]
+    fn the_tail_of_two_draws_is_never_below_and_hardly_above_that_of_their_sum() {
+        let scales = [(1, 5), (1, 2), (9, 10), (1, 1), (11, 10), (7, 3), (20, 1), (60, 1)];
+        for (scale, mechanism) in scales.iter().flat_map(|scale| Mechanism::ALL.map(|mechanism| (scale, mechanism))) {
+            let (a, b) = *scale;
+            let noise: AdditiveNoise = match mechanism {
+                Mechanism::Gaussian => Gaussian::with_variance(u128::from(a * a), u128::from(b * b)).unwrap().into(),
+                Mechanism::Laplace => laplace(a, b).into(),
+            };
+            let most = 40 * (1 + a as i64 / b as i64);
+            let law = law(&noise, most);
+            // P[N ≥ x − most] at x.
+            let mut beyond: Vec<f64> = law
+                .iter()
+                .rev()
+                .scan(0.0, |sum, p| {
+                    *sum += p;
+                    Some(*sum)
+                })
+                .collect();
+            beyond.reverse();
+            let at = |x: i64| if x <= -most { 1.0 } else { beyond.get((x + most) as usize).copied().unwrap_or(0.0) };
+            for q in 0..=most {
+                let exact: f64 = law.iter().zip(-most..).map(|(p, x)| p * at(q - x)).sum();
+                let tail = noise.upper_tail_of_two(q);
+                assert!(tail >= exact * (1.0 - 1e-12), "{mechanism:?} {a}/{b} {q}: {tail} for {exact}");
+                let room = match mechanism {
+                    // The one bound for odd sums is that of even ones, which are many more then.
+                    Mechanism::Gaussian if a < b => f64::INFINITY,
+                    Mechanism::Gaussian if a > 20 * b => 1.3,
+                    Mechanism::Gaussian | Mechanism::Laplace => 1.002,
+                };
+                assert!(exact < 1e-13 || tail <= exact * room, "{mechanism:?} {a}/{b} {q}: {tail} for {exact}");
+            }
+            let delta = 1e-9;
+            let q = noise.tail_quantile_of_two(Delta::new(delta).unwrap());
+            assert!(noise.upper_tail_of_two(q) <= delta && noise.upper_tail_of_two(q - 1) > delta);
+            assert!(a < b || q > noise.tail_quantile(Delta::new(delta).unwrap()));
+        }
+        // Wide noise: as the continuous laws have it, exp(−x)·(1 + x/2)/2 and the normal one.
+        let wide = AdditiveNoise::from(laplace(1 << 40, 1));
+        let (x, scale) = (20.0_f64, (1_u64 << 40) as f64);
+        let expected = (-x).exp() * (1.0 + x / 2.0) / 2.0;
+        assert!((wide.upper_tail_of_two((x * scale) as i64) / expected - 1.0).abs() < 1e-6);
+        let wide = Gaussian::with_variance(1 << 50, 1).unwrap();
+        let doubled = Gaussian::with_variance(1 << 51, 1).unwrap();
+        for q in [0, 1 << 26, 1 << 28] {
+            assert!((wide.upper_tail_of_two(q) / doubled.upper_tail(q) - 1.0).abs() < 1e-8);
         }
     }
 

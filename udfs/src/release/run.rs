@@ -6,8 +6,9 @@
 //! exact word into its output.
 //!
 //! Where keys are many, most groups are below the floor, and nothing is drawn for them: what is gone whatever its noise needs none. So the
-//! time of a release follows the number of groups, as the aggregation below it does, and of those with enough persons. Of words
-//! it never follows which of them the noise lets pass; trees, and so the two counts of a share, are drawn for those that pass.
+//! time of a release follows the number of groups, as the aggregation below it does, and of those with enough persons. Of words, and of
+//! what selects, it never follows which of them the noise lets pass; other trees, and so the two counts of a share beside a person
+//! count, are drawn for those that pass.
 //!
 //! **Sensitivity** as the aggregates state. **Noise** one draw of its mechanism a measurement (for trees: a node)
 //! and group. **Cost** Σ ρ, or Σ ε, over the measurements, and δ of the threshold: the chance that a group of exactly `floor` persons passes
@@ -80,42 +81,59 @@ impl Exact<'_> {
     }
 }
 
-/// The noised words of the groups that are large enough, group after group; a tree has 0 in its place.
+/// The noised words of the groups that are large enough, group after group. A tree has 0 in its place, or, where it selects, its sum.
 struct Noised {
     groups: Vec<usize>,
     values: Vec<i128>,
     measurements: usize,
+    /// The nodes of the tree that selects, where one does: so many a group.
+    nodes: Vec<i64>,
+    nodes_each: usize,
 }
 
-/// A group, and its noised words.
+/// A group, its noised words, and the nodes of the tree that selects.
 #[derive(Clone, Copy)]
 struct Kept<'a> {
     group: usize,
     noised: &'a [i128],
+    nodes: &'a [i64],
 }
 
 impl Noised {
     fn draw(exact: &Exact, groups: Vec<usize>, spec: &ReleaseSpec, stream: &mut NoiseStream) -> Self {
         let measurements = spec.measurements.len();
+        let nodes_each = match spec.measurements.first().map(|selects| selects.what) {
+            Some(tree @ What::Tree { .. }) => tree.nodes(),
+            Some(What::Word(_)) | None => 0,
+        };
         let mut values = Vec::with_capacity(groups.len() * measurements);
+        let mut nodes = Vec::with_capacity(groups.len() * nodes_each);
         for &group in &groups {
-            for measurement in &spec.measurements {
+            for (number, measurement) in spec.measurements.iter().enumerate() {
                 values.push(match measurement.what {
                     What::Word(word) => {
                         let value = exact.get(group, measurement.column, word);
                         value.saturating_add(measurement.noise.sample(stream)).clamp(-LARGEST, LARGEST)
                     }
+                    What::Tree { branching, .. } if number == 0 => {
+                        let first = nodes.len();
+                        draw_tree(exact, measurement, group, stream, &mut nodes);
+                        // Each level is all rows; the first has the fewest nodes.
+                        nodes[first..].iter().take(branching).map(|node| i128::from(*node)).sum()
+                    }
                     What::Tree { .. } => 0,
                 });
             }
         }
-        Self { groups, values, measurements }
+        Self { groups, values, measurements, nodes, nodes_each }
     }
 
     fn groups(&self) -> impl Iterator<Item = Kept<'_>> {
-        // There is a measurement at least: that of the persons.
+        // There is a measurement at least: the one that selects.
         let words = self.values.chunks(self.measurements.max(1));
-        self.groups.iter().zip(words).map(|(&group, noised)| Kept { group, noised })
+        let nodes = |index: usize| &self.nodes[index * self.nodes_each..][..self.nodes_each];
+        let groups = self.groups.iter().zip(words).enumerate();
+        groups.map(move |(index, (&group, noised))| Kept { group, noised, nodes: nodes(index) })
     }
 }
 
@@ -178,7 +196,18 @@ fn emit(
                 let values = kept.iter().map(|group| group.noised[number]);
                 Arc::new(Decimal128Array::from_iter_values(values).with_precision_and_scale(38, 0)?)
             }
-            What::Tree { leaves, branching } => trees(exact, measurement, leaves, branching, kept, stream)?,
+            What::Tree { .. } => {
+                let mut all = Vec::with_capacity(measurement.what.nodes() * kept.len());
+                for group in kept {
+                    match number {
+                        0 => all.extend(group.nodes),
+                        _ => draw_tree(exact, measurement, group.group, stream, &mut all),
+                    }
+                }
+                let field = Arc::new(Field::new("node", DataType::Int64, false));
+                let nodes = Arc::new(Int64Array::from(all));
+                Arc::new(FixedSizeListArray::try_new(field, measurement.what.nodes() as i32, nodes, None)?)
+            }
         });
     }
     for cell in &spec.cells {
@@ -193,31 +222,17 @@ fn emit(
     Ok(RecordBatch::try_new_with_options(spec.measured_schema(input), released, &options)?)
 }
 
-/// The noised nodes of each kept group, level after level from the top.
-fn trees(
-    exact: &Exact,
-    measurement: &Measurement,
-    leaves: usize,
-    branching: usize,
-    kept: &[Kept],
-    stream: &mut NoiseStream,
-) -> Result<ArrayRef> {
-    let (levels, nodes) = (measurement.what.levels(), measurement.what.nodes());
-    let mut all = Vec::with_capacity(nodes * kept.len());
-    let mut counts = vec![0_i128; leaves];
-    for group in kept {
-        for (leaf, count) in counts.iter_mut().enumerate() {
-            *count = exact.get(group.group, measurement.column, leaf);
-        }
-        for level in 1..=levels {
-            for node in counts.chunks(leaves / branching.pow(level)) {
-                let count = node.iter().sum::<i128>().saturating_add(measurement.noise.sample(stream));
-                all.push(count.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64);
-            }
+/// Adds the noised nodes of a group's tree, level after level from the top.
+fn draw_tree(exact: &Exact, measurement: &Measurement, group: usize, stream: &mut NoiseStream, all: &mut Vec<i64>) {
+    let What::Tree { leaves, branching } = measurement.what else { return };
+    for level in 1..=measurement.what.levels() {
+        let width = leaves / branching.pow(level);
+        for first in (0..leaves).step_by(width) {
+            let count: i128 = (first..first + width).map(|leaf| exact.get(group, measurement.column, leaf)).sum();
+            let count = count.saturating_add(measurement.noise.sample(stream));
+            all.push(count.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64);
         }
     }
-    let field = Arc::new(Field::new("node", DataType::Int64, false));
-    Ok(Arc::new(FixedSizeListArray::try_new(field, nodes as i32, Arc::new(Int64Array::from(all)), None)?))
 }
 
 #[cfg(test)]
@@ -239,8 +254,11 @@ mod tests {
         ];
         for keys in [&columns[..], &columns[1..]] {
             let rows = key_rows(keys).unwrap();
-            let kept =
-                (0..2_000).rev().filter(|group| group % 3 > 0).map(|group| Kept { group, noised: &[] }).collect();
+            let kept = (0..2_000)
+                .rev()
+                .filter(|group| group % 3 > 0)
+                .map(|group| Kept { group, noised: &[], nodes: &[] })
+                .collect();
             let ordered = in_key_order(keys, keys.len(), kept).unwrap();
             let groups: Vec<usize> = ordered.iter().map(|kept| kept.group).collect();
             assert_eq!(groups.len(), 1_333);

@@ -25,9 +25,10 @@ pub struct ReleaseSpec {
     pub floor: u64,
     /// τ: a row whose noised person count is below is gone.
     pub threshold: i64,
-    /// The input column of `dp_persons` that selects.
+    /// The input column of `dp_persons`, whose exact number reaches the floor.
     pub persons: usize,
-    /// What is noised; measurement 0 is word 0 of `persons`.
+    /// What is noised; measurement 0 selects. It is word 0 of `persons`, or the two counts of a share, whose sum counts no more than
+    /// the persons: where every person is in one of them, the persons need no measurement of their own.
     pub measurements: Vec<Measurement>,
     /// Parts of a group that must be persons enough, too, for their values to be shown.
     pub cells: Vec<CellFloor>,
@@ -53,7 +54,7 @@ pub enum What {
 }
 
 /// The same two selections for the persons that have a value at all: exact m (a word of a column) against the floor, and a noised
-/// count (a measurement) against its threshold.
+/// count (a measurement: a word, or the two counts that select) against its threshold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CellFloor {
     pub column: usize,
@@ -129,7 +130,8 @@ impl ReleaseSpec {
         }
         match self.measurements.first() {
             Some(first) if first.column == self.persons && first.what == What::Word(0) => {}
-            Some(_) | None => return plan_err!("release: measurement 0 must be the persons"),
+            Some(first) if first.column != self.persons && first.what == What::TWO_COUNTS => {}
+            Some(_) | None => return plan_err!("release: measurement 0 must be the persons, or a share of them"),
         }
         for measurement in &self.measurements {
             if !measurement.what.is_sound() {
@@ -139,7 +141,10 @@ impl ReleaseSpec {
         }
         for cell in &self.cells {
             self.check_word(input, cell.column, cell.word)?;
-            let counted = self.measurements.get(cell.count).is_some_and(|m| matches!(m.what, What::Word(_)));
+            let counted = self.measurements.get(cell.count).is_some_and(|m| match m.what {
+                What::Word(_) => true,
+                What::Tree { .. } => cell.count == 0,
+            });
             if !counted || i128::from(cell.threshold) <= i128::from(self.floor) {
                 return plan_err!("release: a cell must have a count, and a threshold above the floor");
             }

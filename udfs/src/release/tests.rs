@@ -135,6 +135,72 @@ fn smallest_group_passes(noise: AdditiveNoise) {
     assert!((60..=273).contains(&shown), "{shown}");
 }
 
+/// A share's two counts select: key g, dp_persons, and words [others, fits, m] of dp_share.
+fn by_share(noise: AdditiveNoise, threshold: i64) -> Asked {
+    let mut asked = spec(vec![output("share", Estimate::Share { counts: 0 }, None)]);
+    asked.measurements = vec![Measurement { column: 2, what: What::TWO_COUNTS, noise }];
+    asked.threshold = threshold;
+    asked
+}
+
+/// As above, of both mechanisms. The mutant: a threshold as for one draw lets more than twice as many pass as delta pays for.
+#[test]
+fn where_a_share_selects_the_smallest_group_passes_with_probability_delta() {
+    let delta = Delta::new(0.01).unwrap();
+    for noise in [sigma(25), DiscreteLaplace::with_scale(4, 1).unwrap().into()] {
+        let shown = |beyond: i64, persons: i128| {
+            let all = many(20_000, persons, [persons - 4, 4, persons]);
+            run(&by_share(noise, 10 + beyond), &all).num_rows()
+        };
+        let passed = shown(noise.tail_quantile_of_two(delta), 10);
+        assert!((60..=273).contains(&passed), "{passed}");
+        assert!(shown(noise.tail_quantile(delta), 10) > 330);
+        assert_eq!((shown(1, 9), shown(noise.tail_quantile_of_two(delta), 200)), (0, 20_000));
+    }
+}
+
+/// What is shown is what was looked at: counts that were drawn again would be below the threshold in a third of the groups.
+#[test]
+fn the_counts_that_select_are_those_that_are_shown() {
+    let asked = by_share(sigma(400), 60);
+    let all = many(4_000, 50, [20, 30, 50]);
+    let rows = release(&input(), &all, &asked.spec, &mut Noise::from_os().stream().unwrap()).unwrap();
+    let nodes = rows.column(1).as_fixed_size_list().values().as_primitive::<arrow::datatypes::Int64Type>().values();
+    assert!((1_000..2_000).contains(&rows.num_rows()), "{}", rows.num_rows());
+    assert!(nodes.chunks(2).all(|counts| counts.iter().sum::<i64>() >= 60));
+}
+
+/// Both selections are told by the share: a group of persons enough whose share is of too few has a row, and NULL.
+#[test]
+fn a_share_that_selects_is_shown_for_enough_persons_with_a_value() {
+    let mut asked = by_share(sigma(1), 18);
+    asked.cells = vec![CellFloor { column: 2, word: 2, count: 0, threshold: 30 }];
+    asked.outputs[0].cell = Some(0);
+    // The last two: counts far above any threshold, and a word that says otherwise.
+    let all = groups(&[
+        (Some("all"), 500, [300, 200, 500]),
+        (Some("few"), 500, [400, 400, 9]),
+        (Some("none"), 9, [300, 200, 500]),
+    ]);
+    let rows = run(&asked, &all);
+    assert_eq!(rows.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["all", "few"]);
+    assert!(rows.column(1).is_valid(0) && rows.column(1).is_null(1));
+    let refuse = |change: &dyn Fn(&mut Asked)| {
+        let mut changed = asked.clone();
+        change(&mut changed);
+        assert!(changed.check(&input()).is_err());
+    };
+    assert!(asked.check(&input()).is_ok());
+    refuse(&|asked| asked.measurements[0].column = 1);
+    refuse(&|asked| asked.measurements[0].what = What::Tree { leaves: 4, branching: 2 });
+    refuse(&|asked| asked.measurements[0].what = What::Word(2));
+    refuse(&|asked| {
+        let persons = Measurement { column: 1, what: What::Word(0), noise: sigma(1) };
+        asked.measurements.insert(0, persons);
+        asked.cells[0].count = 1;
+    });
+}
+
 /// The standard error that is stated is the one that is there: 4,000 groups each, within 10 % (six
 /// standard deviations of a sample's standard deviation are 6.7 %).
 #[test]
