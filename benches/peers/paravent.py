@@ -18,10 +18,9 @@ EACH_GAUSSIAN = math.floor(1e6 * math.sqrt(2 * each_rho(DELTA / 2))) / 1e6
 GAUSSIAN = {"privacy.mechanism": "gaussian", "privacy.epsilon": EACH_GAUSSIAN}
 LAPLACE = {"privacy.mechanism": "laplace", "privacy.epsilon": EPSILON}
 MANY_GROUPS = ("Q3", "Q3L0")
-# What an analyst says who knows that the groups are large: choosing them needs little of the price. Of an organisation's share (Q6) it
-# gets a twentieth where one answer has the budget: the threshold is 301, and one of the 48 organisations of 585 persons is hidden once
-# in 30,000 answers. Where twenty answers share the budget it gets an eighth, for a threshold of 318.
-PERSONS = {"Q4": 0.001, "Q5": 0.1, "Q6": 0.001 if ANSWERS == 1 else 0.2}
+# What an analyst says who knows that the groups are large: choosing them needs little of the price. An organisation's share (Q6) chooses
+# by its own counts.
+PERSONS = {"Q4": 0.001, "Q5": 0.1}
 WEIGHTS = {name: {"privacy.weights": f"persons={weight}"} for name, weight in PERSONS.items()}
 VERSION = "Paravent"
 NOTES = {

@@ -105,13 +105,16 @@ pub async fn attack(analyst: &Client, case: &Case, promise: Promise, blocks: usi
     verdict
 }
 
-/// The threshold τ of a count over one-row persons, as EXPLAIN says it; it depends on no data.
-async fn threshold(analyst: &Client) -> usize {
-    let lines = rows(analyst, "EXPLAIN (PRIVACY) SELECT kind, grp, count(*) FROM small GROUP BY kind, grp").await;
+/// The threshold τ of a statement over one-row persons, as EXPLAIN says it; it depends on no data.
+async fn threshold(analyst: &Client, sql: &str) -> usize {
+    let lines = rows(analyst, &format!("EXPLAIN (PRIVACY) {sql}")).await;
     let line = lines.iter().filter_map(|row| row[0].as_ref()).find(|line| line.contains("threshold (tau)"));
     let number = line.unwrap().split_whitespace().find_map(|word| word.parse().ok());
     number.unwrap()
 }
+
+/// What groups are selected by: their persons, and the two counts of a share.
+pub const SELECT: [(&str, &str); 2] = [("count", "count(*)"), ("share", "share(size > 60)")];
 
 /// What is shown of groups below the floor, at the floor, and on either side of the threshold.
 #[derive(Debug)]
@@ -130,24 +133,26 @@ impl Edges {
     }
 }
 
-pub async fn edges(server: &TestServer, groups: i32, alpha: f64) -> Edges {
-    worlds::sizes(server, "small", groups, &[9, 10]).await;
+/// Groups that `value`, which is called `name`, is asked of.
+pub async fn edges(server: &TestServer, (name, value): (&str, &str), groups: i32, alpha: f64) -> Edges {
+    let [small, edge] = ["small", "edge"].map(|kind| format!("{kind}_{name}"));
+    let of = |table: &str| format!("SELECT kind, grp, {value} FROM {table} GROUP BY kind, grp");
+    worlds::sizes(server, &small, groups, &[9, 10]).await;
     let analyst = server.analyst().await;
-    let tau = threshold(&analyst).await;
-    worlds::sizes(server, "edge", groups, &[tau - 1, tau]).await;
-    let of = |table: &str| format!("SELECT kind, grp, count(*) FROM {table} GROUP BY kind, grp");
+    let tau = threshold(&analyst, &of(&small)).await;
+    worlds::sizes(server, &edge, groups, &[tau - 1, tau]).await;
     let shown = |answer: Vec<Vec<Option<String>>>| -> [Vec<Sample>; 2] {
         let mut samples = [vec![vec![f64::NAN]; groups as usize], vec![vec![f64::NAN]; groups as usize]];
         for row in answer {
             let number = |i: usize| row[i].as_ref().unwrap().parse::<usize>().unwrap();
-            samples[number(0)][number(1)] = vec![number(2) as f64];
+            samples[number(0)][number(1)] = vec![row[2].as_ref().unwrap().parse().unwrap()];
         }
         samples
     };
-    let small = shown(rows(&analyst, &of("small")).await);
-    let edge = shown(rows(&analyst, &of("edge")).await);
+    let small = shown(rows(&analyst, &of(&small)).await);
+    let edge = shown(rows(&analyst, &of(&edge)).await);
     let passed = |samples: &[Sample]| samples.iter().filter(|sample| sample[0].is_finite()).count() as u64;
     let at_threshold = judge([&edge[0], &edge[1]], Promise::DEFAULT, alpha);
-    println!("edges: tau {tau}, of ten {}, {at_threshold:?}", passed(&small[1]));
+    println!("edges of {name}: tau {tau}, of ten {}, {at_threshold:?}", passed(&small[1]));
     Edges { of_nine: passed(&small[0]), of_ten: passed(&small[1]), groups: groups as u64, at_threshold }
 }
