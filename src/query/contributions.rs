@@ -3,6 +3,10 @@
 //! In: the query's aggregates one by one. Out: contribution columns, unreleased states, measurements with their sensitivity, and
 //! outputs with their masks. Equal parts are shared, so that a count that serves three means is noised and paid once.
 //!
+//! Groups are selected by a noised person count (design, section 4), but where shares of persons are all that is asked: whoever is in a
+//! group is in one of a share's two counts, so that their sum is a person count that is paid for already. Under Laplace noise a share's
+//! error is two thirds of what it is beside a person count of its own, and fewer groups are hidden, though two draws stray further.
+//!
 //! Sensitivity: one person adds to at most M groups, to each at most `cap` rows of at most `bound` lattice steps, so the squared
 //! L2 sensitivity of a sum is M · (cap · bound)², and that of the counts of a histogram, or of the two of a share, is M · cap². Source: Wilson et al. 2020, "Differentially Private SQL with Bounded User
 //! Contribution", section 4; noise in `paravent_udfs::noise`.

@@ -36,8 +36,8 @@ impl Numbered {
     /// The number of each row's person.
     pub(crate) fn number(&mut self, keys: &ArrayRef, numbers: &mut Vec<u32>) -> Result<()> {
         self.persons.find(keys, &mut self.pairs, &mut self.slots)?;
-        self.pairs.guess(&self.slots, &mut self.groups);
-        self.groups.fill(0);
+        self.groups.clear();
+        self.groups.resize(self.slots.len(), 0);
         self.pairs.number(&self.slots, &self.groups, &mut self.numbers)?;
         numbers.clear();
         numbers.extend(self.numbers.iter().map(|number| *number as u32));

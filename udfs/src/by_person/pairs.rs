@@ -107,10 +107,22 @@ impl Pairs {
         }
     }
 
-    /// The group that each row's person was of first.
-    pub(super) fn guess(&self, slots: &[u32], groups: &mut Vec<u32>) {
+    /// The group that each row's person was of first, and, where no sums are here, the number of that pair.
+    pub(super) fn guess(&self, slots: &[u32], groups: &mut Vec<u32>, pairs: &mut Vec<usize>) {
         groups.clear();
-        groups.extend(slots.iter().map(|slot| group_of(self.lines[*slot as usize * self.stride])));
+        pairs.clear();
+        let head = |slot: &u32| self.lines[*slot as usize * self.stride];
+        if self.firsts.is_some() {
+            groups.extend(slots.iter().map(|slot| group_of(head(slot))));
+            return;
+        }
+        // Both at once: a line that is fetched again later may have to be fetched from afar.
+        groups.resize(slots.len(), 0);
+        pairs.resize(slots.len(), 0);
+        for ((slot, group), pair) in slots.iter().zip(groups).zip(pairs) {
+            let head = head(slot);
+            (*group, *pair) = (group_of(head), (head >> 32) as usize);
+        }
     }
 
     /// Adds rows to their persons' first pairs, of whose groups they all are: a row each, and what `sums` have of it, as many as there is
@@ -256,7 +268,7 @@ mod tests {
             let of_rows: Vec<u32> = rows.iter().map(|row| row.1).collect();
             let (first, second): (Vec<i64>, Vec<i64>) = rows.iter().map(|row| (values(row), -1)).unzip();
             let numbers_of = [&first[..], &second[..]];
-            pairs.guess(&slots, &mut groups);
+            pairs.guess(&slots, &mut groups, &mut numbers);
             if let Some(sums) = sums
                 && groups == of_rows
                 && pairs.add_to_firsts(&slots, &numbers_of[..sums])
@@ -264,7 +276,9 @@ mod tests {
                 together += 1;
                 continue;
             }
+            let guessed = (sums.is_none() && groups == of_rows).then(|| numbers.clone());
             pairs.number(&slots, &of_rows, &mut numbers).unwrap();
+            guessed.iter().for_each(|guessed| assert_eq!(guessed, &numbers));
             for (pair, row) in numbers.iter().zip(rows) {
                 let (count, sums) = found.entry(*pair).or_insert_with(none);
                 *count += 1;

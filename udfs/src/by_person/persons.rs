@@ -196,7 +196,7 @@ mod tests {
             for batch in &batches {
                 let keys: ArrayRef = Arc::new(Int64Array::from(batch.clone()));
                 persons.find(&keys, &mut pairs, &mut slots).unwrap();
-                pairs.guess(&slots, &mut guesses);
+                pairs.guess(&slots, &mut guesses, &mut numbers);
                 pairs.number(&slots, &vec![0; batch.len()], &mut numbers).unwrap();
                 seen.extend(batch.iter().copied().zip(numbers.iter().copied()));
             }

@@ -210,11 +210,12 @@ impl Table {
     /// Adds rows. Errors: `ResourcesExhausted` where memory is short; the rows are in the table then.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let (person, columns) = self.read(batch)?;
-        let Scratch { slots, groups, .. } = &mut self.scratch;
+        let Scratch { slots, groups, pairs } = &mut self.scratch;
         self.persons.find(&person, &mut self.pairs, slots)?;
         if self.groups.asks_persons() {
-            self.pairs.guess(slots, groups);
+            self.pairs.guess(slots, groups, pairs);
         } else {
+            pairs.clear();
             groups.clear();
             groups.resize(slots.len(), UNKNOWN);
         }
@@ -226,7 +227,9 @@ impl Table {
             return self.memory.try_resize(self.size());
         }
         let Scratch { slots, groups, pairs } = &mut self.scratch;
-        self.pairs.number(slots, groups, pairs)?;
+        if !all_first || pairs.len() < slots.len() {
+            self.pairs.number(slots, groups, pairs)?;
+        }
         let (step, count) = (self.step, self.pairs.len());
         let mut summed = Vec::with_capacity(self.calls.len());
         for (call, read) in self.calls.iter_mut().zip(&arguments) {
