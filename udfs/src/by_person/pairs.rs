@@ -1,8 +1,8 @@
 //! Numbers the pairs of person and group in the order in which they come.
 //!
-//! A person's first pair, which most have no other than, stands in a line of its own by the person's slot. Where whole numbers are all
-//! that is summed, what is summed of the first pair lies in the same line: a row whose group its person was of before fetches that one
-//! line, and its pair's number is not asked for.
+//! A person's first pair, which most have no other than, stands in a line of its own by the person's slot. Where whole numbers, or
+//! floats that are whole numbers of a small unit, are all that is summed, what is summed of the first pair lies in the same line: a row
+//! whose group its person was of before fetches that one line, and its pair's number is not asked for.
 
 use super::groups::UNKNOWN;
 use super::others::Others;
