@@ -33,7 +33,7 @@ use crate::policy::{Bounds, Weights};
 /// of its own, they only select: then they get a third of an epsilon (at epsilon 1 and delta 1e-6 the threshold is 50, and the share's
 /// error 1.5 times what all of the price would give). A tenth of this weight would make that 1.2 times, and hide groups of up to 80. What
 /// groups there are, only the analyst may know, and says `persons=…`. A share of persons needs none of it: its two counts are of all
-/// persons, and select (there the threshold is 27).
+/// persons, and select (there the threshold is 26).
 const SELECTION: f64 = 0.25;
 
 /// What a release asks of the split.
