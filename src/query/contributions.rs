@@ -8,9 +8,10 @@
 //! error is two thirds of what it is beside a person count of its own, and fewer groups are hidden, though two draws stray further.
 //!
 //! Sensitivity: one person adds to at most M groups, to each at most `cap` rows of at most `bound` lattice steps, so the squared
-//! L2 sensitivity of a sum is M · (cap · bound)², and that of the counts of a histogram, or of the two of a share, is M · cap². Source: Wilson et al. 2020, "Differentially Private SQL with Bounded User
-//! Contribution", section 4; noise in `paravent_udfs::noise`.
+//! L2 sensitivity of a sum is M · (cap · bound)², and that of the counts of a histogram, or of the two of a share, is M · cap². Source:
+//! Wilson et al. 2020, "Differentially Private SQL with Bounded User Contribution", section 4; noise in `paravent_udfs::noise`.
 
+mod call;
 mod distinct;
 mod moments;
 mod quantiles;
@@ -21,6 +22,8 @@ use datafusion::logical_expr::{Expr, cast, lit, when};
 use paravent_udfs::{
     Base, Estimate, Mask, Output, Rho, Sensitivity, What, dp_avg, dp_count, dp_lattice, dp_persons, dp_share, dp_sum,
 };
+
+pub(super) use call::{Call, Fractions};
 
 use super::context::Context;
 use super::expression::Derived;
@@ -37,49 +40,6 @@ pub(super) struct LeastShare {
     pub coarse: Rho,
     /// For what leaves no room for that.
     pub exact: Rho,
-}
-
-/// A call of an aggregate, checked and total.
-pub(super) struct Call {
-    pub name: String,
-    pub argument: Option<Derived>,
-    /// Of two, as in `corr(y, x)`: the second.
-    pub second: Option<Derived>,
-    /// Some argument can be NULL.
-    pub nullable: bool,
-    /// The argument, as it is written, is of an integer type.
-    pub integer: bool,
-    /// The argument is a plain column, at most cast.
-    pub plain: bool,
-    /// Of percentiles.
-    pub fractions: Fractions,
-    pub distinct: bool,
-    pub filter: Option<Derived>,
-    /// What the query expects: name and type of the column.
-    pub written: Expr,
-    pub data_type: DataType,
-}
-
-impl Call {
-    fn zero_one(&self) -> bool {
-        self.argument.as_ref().is_some_and(|d| d.facts.zero_one)
-    }
-
-    /// Is it a share, however it is written?
-    fn is_share(&self) -> bool {
-        match self.name.as_str() {
-            "share" => true,
-            "avg" | "mean" => self.zero_one(),
-            _ => false,
-        }
-    }
-}
-
-/// One fraction, or an array of them, as written.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Fractions {
-    pub each: Vec<f64>,
-    pub several: bool,
 }
 
 /// One integer column of a person's rows.
