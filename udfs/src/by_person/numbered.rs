@@ -36,9 +36,12 @@ impl Numbered {
     /// The number of each row's person.
     pub(crate) fn number(&mut self, keys: &ArrayRef, numbers: &mut Vec<u32>) -> Result<()> {
         self.persons.find(keys, &mut self.pairs, &mut self.slots)?;
-        self.groups.clear();
-        self.groups.resize(self.slots.len(), 0);
-        self.pairs.number(&self.slots, &self.groups, &mut self.numbers)?;
+        self.pairs.guess(&self.slots, &mut self.groups, &mut self.numbers);
+        // New persons have no number yet; what was fetched for the others is near.
+        if self.groups.iter().any(|group| *group != 0) {
+            self.groups.fill(0);
+            self.pairs.number(&self.slots, &self.groups, &mut self.numbers)?;
+        }
         numbers.clear();
         numbers.extend(self.numbers.iter().map(|number| *number as u32));
         Ok(())
