@@ -128,7 +128,7 @@ impl Gaussian {
     /// Z² / Σⱼ exp(−j²/σ²).
     pub fn upper_tail_of_two(&self, q: i64) -> f64 {
         let variance = self.numerator as f64 / self.denominator as f64;
-        // Below these of a term each: for σ < 1 terms beyond the eighth are below exp(−64) together.
+        // Z must not come out too large, nor the sum over j too small: for σ < 1 their terms beyond the eighth are below 1e-15 together.
         let series = |divisor: f64| 1.0 + 2.0 * (1..=8).map(|j| (-f64::from(j * j) / divisor).exp()).sum::<f64>();
         let (z, even) = match variance < 1.0 {
             true => (series(2.0 * variance), series(variance) + 1e-15),
